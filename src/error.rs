@@ -1,0 +1,92 @@
+//! The one error: what went wrong, and what the caller can do about it.
+//!
+//! A text names thing, expected, got and where, in lower case and without a full stop:
+//! `tensor "blk.3.ffn_up.weight": format IQ2_XS is not supported (supported: F32, F16, BF16, Q8_0, Q4_0)`.
+
+use std::fmt;
+
+/// What the caller can do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The file is damaged, cut off, or not what it should be: get another file.
+    File,
+    /// The file is sound, but webreft does not do this: another model, or another browser.
+    Unsupported,
+    /// The GPU is missing, lost or out of memory: reload, or a smaller model.
+    Device,
+    /// The call asks for something that cannot be: fix the call.
+    Input,
+    /// The caller's signal ended the call; nothing is wrong.
+    Aborted,
+}
+
+impl ErrorKind {
+    /// The word for this kind, the same in Rust's output and in JavaScript's `error.kind`.
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorKind::File => "file",
+            ErrorKind::Unsupported => "unsupported",
+            ErrorKind::Device => "device",
+            ErrorKind::Input => "input",
+            ErrorKind::Aborted => "aborted",
+        }
+    }
+}
+
+/// A failure of the world outside: a file, a device, or a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+}
+
+/// Shorthand for results with [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A damaged or wrong file.
+    pub fn file(message: impl Into<String>) -> Error {
+        Error { kind: ErrorKind::File, message: message.into() }
+    }
+
+    /// Something sound that webreft does not do.
+    pub fn unsupported(message: impl Into<String>) -> Error {
+        Error { kind: ErrorKind::Unsupported, message: message.into() }
+    }
+
+    /// A GPU that is missing, lost or full.
+    pub fn device(message: impl Into<String>) -> Error {
+        Error { kind: ErrorKind::Device, message: message.into() }
+    }
+
+    /// A call that asks for something that cannot be.
+    pub fn input(message: impl Into<String>) -> Error {
+        Error { kind: ErrorKind::Input, message: message.into() }
+    }
+
+    /// A call that its caller ended.
+    pub fn aborted(message: impl Into<String>) -> Error {
+        Error { kind: ErrorKind::Aborted, message: message.into() }
+    }
+
+    /// What the caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The same error with its place put in front: `where: what`.
+    #[must_use]
+    pub fn at(mut self, place: impl fmt::Display) -> Error {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}

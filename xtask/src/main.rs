@@ -1,0 +1,2 @@
+//! Builds, tests, serves and measures webreft.
+fn main() {}
