@@ -1,5 +1,8 @@
 //! Representation finetuning (ReFT) of quantized language models, natively and in the browser, on WebGPU.
 
+pub mod bytes;
 pub mod error;
+pub mod gguf;
+pub mod quant;
 
 pub use error::{Error, ErrorKind, Result};
