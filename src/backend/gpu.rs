@@ -64,7 +64,11 @@ impl Gpu {
     pub(super) fn target(&self) -> Target {
         let name = self.name().to_lowercase();
         let software = ["llvmpipe", "swiftshader"].iter().any(|soft| name.contains(soft));
-        if software || self.0.info.device_type == wgpu::DeviceType::Cpu { Target::Software } else { Target::Gpu }
+        if software || self.0.info.device_type == wgpu::DeviceType::Cpu {
+            Target::Software
+        } else {
+            Target::Gpu
+        }
     }
 
     pub(super) fn max_tensor_bytes(&self) -> u64 {
@@ -90,7 +94,9 @@ impl Gpu {
         let size = bytes(len.max(4).next_multiple_of(4)); // a binding of vec4 needs sixteen bytes
         let limit = self.max_tensor_bytes();
         if size > limit {
-            return Err(Error::device(format!("{label}: {size} bytes, but this device binds {limit} at most")));
+            return Err(Error::device(format!(
+                "{label}: {size} bytes, but this device binds {limit} at most"
+            )));
         }
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let raw = self.create_buffer(label, size, usage);
@@ -133,8 +139,13 @@ impl Gpu {
         RecordedStep { pipeline, args, weight, grid }
     }
 
-    fn bind(&self, layout: &wgpu::BindGroupLayout, resources: Vec<wgpu::BindingResource<'_>>) -> wgpu::BindGroup {
-        let entries = (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource });
+    fn bind(
+        &self,
+        layout: &wgpu::BindGroupLayout,
+        resources: Vec<wgpu::BindingResource<'_>>,
+    ) -> wgpu::BindGroup {
+        let entries =
+            (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource });
         let entries: Vec<_> = entries.collect();
         self.0.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
     }
@@ -171,7 +182,8 @@ impl Gpu {
         let params = bytes(kernel.params.len());
         let roles = kernel.args.iter().map(|(_, role)| storage(*role == Role::In));
         let args = self.layout(std::iter::once(uniform(params)).chain(roles));
-        let weight = weight.map(|slab| self.layout((0..=slab.scales.iter().len()).map(|_| storage(true)).take(2)));
+        let weight =
+            weight.map(|slab| self.layout((0..=slab.scales.iter().len()).map(|_| storage(true)).take(2)));
         let groups: Vec<_> = std::iter::once(&args).chain(&weight).map(Some).collect();
         let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label,
@@ -192,7 +204,8 @@ impl Gpu {
     fn layout(&self, types: impl Iterator<Item = wgpu::BindingType>) -> wgpu::BindGroupLayout {
         let visibility = wgpu::ShaderStages::COMPUTE;
         let entries = (0..).zip(types);
-        let entries = entries.map(|(binding, ty)| wgpu::BindGroupLayoutEntry { binding, visibility, ty, count: None });
+        let entries =
+            entries.map(|(binding, ty)| wgpu::BindGroupLayoutEntry { binding, visibility, ty, count: None });
         let entries: Vec<_> = entries.collect();
         let descriptor = wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries };
         self.0.device.create_bind_group_layout(&descriptor)
@@ -247,7 +260,9 @@ fn watch(device: &wgpu::Device) -> Arc<Mutex<Option<String>>> {
     });
     device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
         let text = match &error {
-            wgpu::Error::OutOfMemory { .. } => "the GPU is out of memory; close other pages or load a smaller model".to_owned(),
+            wgpu::Error::OutOfMemory { .. } => {
+                "the GPU is out of memory; close other pages or load a smaller model".to_owned()
+            }
             other => format!("the GPU refused a command: {other}"),
         };
         note(&errors, text);

@@ -176,8 +176,8 @@ impl Call<'_> {
     pub fn weight_row(&self, row: usize, out: &mut [f32]) {
         let slab = self.step.weight.as_ref().expect("the kernel has a weight");
         let scales = slab.scales.as_ref().map(Tensor::words);
-        let first_block = row * slab.cols / slab.format.block_len;
-        (slab.format.decode_packed)(&slab.qs.words(), scales.as_deref().unwrap_or(&[]), first_block, out);
+        let first_block = row * slab.cols / slab.format.block_values;
+        slab.format.decode_packed(&slab.qs.words(), scales.as_deref().unwrap_or(&[]), first_block, out);
     }
 
     fn words(&self, index: usize) -> Ref<'_, [u32]> {

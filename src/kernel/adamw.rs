@@ -38,7 +38,8 @@ impl Hyper {
         let [b1, b2] = self.betas;
         let t = f64::from(step);
         let (c1, c2) = (1.0 - b1.powf(t), 1.0 - b2.powf(t));
-        let values = [1.0 - self.rate * self.decay, b1, 1.0 - b1, b2, 1.0 - b2, self.rate / c1, c2.sqrt(), self.eps];
+        let values =
+            [1.0 - self.rate * self.decay, b1, 1.0 - b1, b2, 1.0 - b2, self.rate / c1, c2.sqrt(), self.eps];
         values.map(|value| value as f32)
     }
 }

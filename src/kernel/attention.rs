@@ -81,7 +81,11 @@ pub fn attention(plan: &mut Plan, heads: &Heads, [q, k, v]: [Buf; 3], span: Buf)
     let [n_rows, width_kv] = plan.shape(k);
     assert_eq!(width, heads.n_head * heads.head_dim, "attention: q");
     assert_eq!(width_kv, heads.n_head_kv * heads.head_dim, "attention: k");
-    assert!(heads.head_dim <= MAX_HEAD_DIM && heads.head_dim.is_multiple_of(4), "attention: head of {}", heads.head_dim);
+    assert!(
+        heads.head_dim <= MAX_HEAD_DIM && heads.head_dim.is_multiple_of(4),
+        "attention: head of {}",
+        heads.head_dim
+    );
     plan.expect("attention: v", v, &[n_rows, width_kv]);
     plan.expect("attention: span", span, &[n_tokens, 2]);
     let out = plan.scratch("attn", &[n_tokens, width]);
@@ -149,7 +153,8 @@ fn twin(call: &Call<'_>) {
 
 fn twin_backward_q(call: &Call<'_>) {
     let Heads { n_head, n_head_kv, head_dim, scale } = heads_of(call);
-    let (q, k, v, span, out, dout) = (call.f32(0), call.f32(1), call.f32(2), call.u32(3), call.f32(4), call.f32(5));
+    let (q, k, v, span, out, dout) =
+        (call.f32(0), call.f32(1), call.f32(2), call.u32(3), call.f32(4), call.f32(5));
     let (mut stats, mut dq) = (call.f32_mut(6), call.f32_mut(7));
     for (t, keys) in span.chunks_exact(2).enumerate() {
         for head in 0..n_head {

@@ -13,15 +13,7 @@ pub(super) static LOWRANK_EDIT: Kernel = Kernel {
     name: "lowrank_edit",
     wgsl: &[REDUCE, ACTIVATION, include_str!("../../shaders/lowrank_edit.wgsl")],
     params: &[("n_embd", U32), ("rank", U32), ("w_at", U32), ("b_at", U32), ("r_at", U32), ("act", U32)],
-    args: &[
-        ("edits", In),
-        ("theta", In),
-        ("rot", In),
-        ("h", InOut),
-        ("before", Out),
-        ("z", Out),
-        ("u", Out),
-    ],
+    args: &[("edits", In), ("theta", In), ("rot", In), ("h", InOut), ("before", Out), ("z", Out), ("u", Out)],
     weight: false,
     twin,
 };
@@ -106,7 +98,10 @@ impl Activation {
         match self {
             Activation::Linear => 1.0,
             Activation::Gelu => {
-                let density = (-0.5 * x * x).exp() * 0.5 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
+                let density = (-0.5 * x * x).exp()
+                    * 0.5
+                    * std::f32::consts::FRAC_2_SQRT_PI
+                    * std::f32::consts::FRAC_1_SQRT_2;
                 0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * density
             }
             Activation::Relu => f32::from(x > 0.0),
@@ -189,7 +184,8 @@ fn twin(call: &Call<'_>) {
     let [n_embd, rank, w_at, b_at, r_at] = [0, 1, 2, 3, 4].map(|i| call.usize(i));
     let act = Activation::of(call, 5);
     let (edits, theta, rot) = (call.u32(0), call.f32(1), call.f32(2));
-    let (mut h, mut before, mut z, mut u) = (call.f32_mut(3), call.f32_mut(4), call.f32_mut(5), call.f32_mut(6));
+    let (mut h, mut before, mut z, mut u) =
+        (call.f32_mut(3), call.f32_mut(4), call.f32_mut(5), call.f32_mut(6));
     for (p, edit) in edits.chunks_exact(2).enumerate() {
         let h = &mut h[edit[0] as usize * n_embd..][..n_embd];
         before[p * n_embd..][..n_embd].copy_from_slice(h);
@@ -208,7 +204,8 @@ fn twin_backward(call: &Call<'_>) {
     let [n_embd, rank, w_at, r_at] = [0, 1, 2, 3].map(|i| call.usize(i));
     let act = Activation::of(call, 4);
     let (edits, theta, rot, z) = (call.u32(0), call.f32(1), call.f32(2), call.f32(3));
-    let (mut dh, mut after, mut du, mut dz) = (call.f32_mut(4), call.f32_mut(5), call.f32_mut(6), call.f32_mut(7));
+    let (mut dh, mut after, mut du, mut dz) =
+        (call.f32_mut(4), call.f32_mut(5), call.f32_mut(6), call.f32_mut(7));
     for (p, edit) in edits.chunks_exact(2).enumerate() {
         let dh = &mut dh[edit[0] as usize * n_embd..][..n_embd];
         after[p * n_embd..][..n_embd].copy_from_slice(dh);

@@ -6,6 +6,7 @@ mod adamw;
 mod add;
 mod attention;
 mod broadcast_row;
+mod copy;
 mod cross_entropy;
 mod embed;
 mod gather_rows;
@@ -23,12 +24,13 @@ pub use adamw::{Hyper, adamw};
 pub use add::add;
 pub use attention::{Heads, attention, attention_backward};
 pub use broadcast_row::broadcast_row;
+pub use copy::copy;
 pub use cross_entropy::cross_entropy;
 pub use embed::embed;
 pub use gather_rows::{NONE, gather_rows};
 pub use lowrank_edit::{Activation, Edit, EditTrace, lowrank_edit, lowrank_edit_backward};
 pub use matmul::{matmul, matmul_backward};
-pub use rms_norm::{rms_norm, rms_norm_backward};
+pub use rms_norm::{add_rms_norm, rms_norm, rms_norm_backward};
 pub use rope_qkv::{Rope, rope_qkv, rope_qkv_backward};
 pub use rotation::{Rotation, rotation, rotation_backward};
 pub use sample::{Choice, SETTINGS, sample};
@@ -42,6 +44,7 @@ pub static KERNELS: &[&Kernel] = &[
     &attention::ATTENTION_BACKWARD_KV,
     &attention::ATTENTION_BACKWARD_Q,
     &broadcast_row::BROADCAST_ROW,
+    &copy::COPY,
     &cross_entropy::CROSS_ENTROPY,
     &embed::EMBED,
     &gather_rows::GATHER_ROWS,
@@ -51,6 +54,7 @@ pub static KERNELS: &[&Kernel] = &[
     &matmul::MATMUL,
     &matmul::MATMUL_BACKWARD,
     &matmul::MATVEC,
+    &rms_norm::ADD_RMS_NORM,
     &rms_norm::RMS_NORM,
     &rms_norm::RMS_NORM_BACKWARD,
     &rope_qkv::ROPE_QKV,

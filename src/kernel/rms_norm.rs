@@ -15,6 +15,15 @@ pub(super) static RMS_NORM: Kernel = Kernel {
     twin,
 };
 
+pub(super) static ADD_RMS_NORM: Kernel = Kernel {
+    name: "add_rms_norm",
+    wgsl: &[REDUCE, include_str!("../../shaders/add_rms_norm.wgsl")],
+    params: &[("n_embd", U32), ("eps", F32)],
+    args: &[("x", In), ("d", In), ("w", In), ("h", Out), ("y", Out)],
+    weight: false,
+    twin: twin_add,
+};
+
 pub(super) static RMS_NORM_BACKWARD: Kernel = Kernel {
     name: "rms_norm_backward",
     wgsl: &[REDUCE, include_str!("../../shaders/rms_norm_backward.wgsl")],
@@ -33,6 +42,16 @@ pub fn rms_norm(plan: &mut Plan, x: Buf, w: Buf, eps: f32) -> Buf {
     y
 }
 
+/// h = x + d, and h with its rows normalized and scaled by w [D].
+pub fn add_rms_norm(plan: &mut Plan, [x, d]: [Buf; 2], w: Buf, eps: f32) -> [Buf; 2] {
+    let [n_tokens, n_embd] = plan.shape(x);
+    plan.expect("add_rms_norm: d", d, &[n_tokens, n_embd]);
+    plan.expect("add_rms_norm: w", w, &[n_embd]);
+    let [h, y] = ["h", "xn"].map(|name| plan.scratch(name, &[n_tokens, n_embd]));
+    plan.dispatch(&ADD_RMS_NORM, &[n_embd.into(), eps.into()], &[x, d, w, h, y], [n_tokens, 1, 1]);
+    [h, y]
+}
+
 /// Gradient of [`rms_norm`] by x, written over `dx` or added to it.
 pub fn rms_norm_backward(plan: &mut Plan, [x, w]: [Buf; 2], eps: f32, dy: Buf, dx: Buf, add: bool) {
     let [n_tokens, n_embd] = plan.shape(x);
@@ -46,14 +65,30 @@ fn rstd(x: &[f32], eps: f32) -> f32 {
     (dot(x, x) / x.len() as f32 + eps).sqrt().recip()
 }
 
+fn normalize(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
+    let s = rstd(x, eps);
+    for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
+        *y = w * x * s;
+    }
+}
+
 fn twin(call: &Call<'_>) {
     let (n_embd, eps) = (call.usize(0), call.real(1));
     let (x, w, mut y) = (call.f32(0), call.f32(1), call.f32_mut(2));
     for (x, y) in x.chunks_exact(n_embd).zip(y.chunks_exact_mut(n_embd)) {
-        let s = rstd(x, eps);
-        for ((y, x), w) in y.iter_mut().zip(x).zip(w.iter()) {
-            *y = w * x * s;
-        }
+        normalize(x, &w, eps, y);
+    }
+}
+
+fn twin_add(call: &Call<'_>) {
+    let (n_embd, eps) = (call.usize(0), call.real(1));
+    let (x, d, w) = (call.f32(0), call.f32(1), call.f32(2));
+    let (mut h, mut y) = (call.f32_mut(3), call.f32_mut(4));
+    for ((h, x), d) in h.iter_mut().zip(x.iter()).zip(d.iter()) {
+        *h = x + d;
+    }
+    for (h, y) in h.chunks_exact(n_embd).zip(y.chunks_exact_mut(n_embd)) {
+        normalize(h, &w, eps, y);
     }
 }
 

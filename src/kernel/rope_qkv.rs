@@ -44,7 +44,13 @@ pub struct Rope {
 
 impl Rope {
     fn params(&self) -> [Word; 5] {
-        [self.n_head.into(), self.n_head_kv.into(), self.head_dim.into(), self.n_rot.into(), self.halves.into()]
+        [
+            self.n_head.into(),
+            self.n_head_kv.into(),
+            self.head_dim.into(),
+            self.n_rot.into(),
+            self.halves.into(),
+        ]
     }
 
     /// The two values of pair `pair` within a head.
@@ -80,7 +86,12 @@ pub fn rope_qkv(plan: &mut Plan, rope: &Rope, qkv: Buf, [table, place]: [Buf; 2]
 }
 
 /// Gradient of [`rope_qkv`] by qkv.
-pub fn rope_qkv_backward(plan: &mut Plan, rope: &Rope, [dq, dk, dv]: [Buf; 3], [table, place]: [Buf; 2]) -> Buf {
+pub fn rope_qkv_backward(
+    plan: &mut Plan,
+    rope: &Rope,
+    [dq, dk, dv]: [Buf; 3],
+    [table, place]: [Buf; 2],
+) -> Buf {
     let [n_tokens, _] = plan.shape(dq);
     let dqkv = plan.scratch("dqkv", &[n_tokens, (rope.n_head + 2 * rope.n_head_kv) * rope.head_dim]);
     plan.dispatch(&ROPE_QKV_BACKWARD, &rope.params(), &[dq, dk, dv, table, place, dqkv], [n_tokens, 1, 1]);

@@ -59,7 +59,8 @@ fn order(logit: f32) -> u32 {
 
 /// PCG-RXS-M-XS (O'Neill 2014) of the seed and the number of the draw, as a real in [0, 1).
 fn draw(seed: u32, count: u32) -> f32 {
-    let state = (seed ^ count.wrapping_mul(0x9e37_79b9)).wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+    let state =
+        (seed ^ count.wrapping_mul(0x9e37_79b9)).wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
     let state = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
     let state = (state >> 22) ^ state;
     (state >> 8) as f32 / 16_777_216.0

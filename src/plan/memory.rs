@@ -25,7 +25,12 @@ pub fn assign_slots(plan: &Plan) -> Slots {
         for (buf, (name, role)) in step.args.iter().zip(step.kernel.args) {
             let buffer = &plan.buffers()[buf.index()];
             if matches!(buffer.source, Source::Scratch) && slots.slot_of[buf.index()].is_none() {
-                assert!(*role != Role::In, "{}: {name} ({}) was never written", step.kernel.name, buffer.label);
+                assert!(
+                    *role != Role::In,
+                    "{}: {name} ({}) was never written",
+                    step.kernel.name,
+                    buffer.label
+                );
                 slots.slot_of[buf.index()] = Some(take_slot(&mut free, &mut slots.sizes, buffer.len()));
             }
         }
@@ -53,7 +58,8 @@ fn last_uses(plan: &Plan) -> Vec<Option<usize>> {
 
 /// The smallest free slot that is large enough, else the largest free one made larger, else a new one.
 fn take_slot(free: &mut Vec<usize>, sizes: &mut Vec<usize>, len: usize) -> usize {
-    let fitting = free.iter().enumerate().filter(|(_, slot)| sizes[**slot] >= len).min_by_key(|(_, s)| sizes[**s]);
+    let fitting =
+        free.iter().enumerate().filter(|(_, slot)| sizes[**slot] >= len).min_by_key(|(_, s)| sizes[**s]);
     let largest = || free.iter().enumerate().max_by_key(|(_, slot)| sizes[**slot]);
     match fitting.or_else(largest).map(|(at, _)| at) {
         Some(at) => {

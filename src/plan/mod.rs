@@ -298,7 +298,13 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slots = assign_slots(self);
         let bytes = 4 * slots.sizes.iter().sum::<usize>();
-        writeln!(f, "plan {}  buffers {}, {} kB scratch", self.name, self.buffers.len(), bytes.div_ceil(1000))?;
+        writeln!(
+            f,
+            "plan {}  buffers {}, {} kB scratch",
+            self.name,
+            self.buffers.len(),
+            bytes.div_ceil(1000)
+        )?;
         for (number, step) in self.steps.iter().enumerate() {
             write!(f, "{number:4}  {:8}  ", step.place)?;
             self.fmt_step(f, step)?;
@@ -309,11 +315,13 @@ impl fmt::Display for Plan {
 
 impl Plan {
     fn fmt_step(&self, f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
-        let pairs = || step.args.iter().zip(step.kernel.args).map(|(buf, (_, role))| (&self.buffers[buf.0], *role));
+        let pairs =
+            || step.args.iter().zip(step.kernel.args).map(|(buf, (_, role))| (&self.buffers[buf.0], *role));
         let outs = pairs().filter(|(_, role)| *role != Role::In);
         let outs: Vec<String> = outs.map(|(b, _)| format!("{} {:?}", b.label, b.shape)).collect();
         let ins = pairs().filter(|(_, role)| *role != Role::Out).map(|(b, _)| b.label.clone());
-        let weight = step.weight.iter().map(|s| format!("{}: {} [{}, {}]", s.label, s.format.name, s.rows, s.cols));
+        let weight =
+            step.weight.iter().map(|s| format!("{}: {} [{}, {}]", s.label, s.format.name, s.rows, s.cols));
         let ins: Vec<String> = weight.chain(ins).collect();
         writeln!(f, "{} = {}({})", outs.join(", "), step.kernel.name, ins.join(", "))
     }

@@ -37,8 +37,8 @@ pub struct Format {
     pub name: &'static str,
     /// `enum ggml_type`.
     pub ggml_type: u32,
-    /// File name of what knows this format, in `src/quant` and in `shaders/quant`.
-    pub stem: &'static str,
+    /// The shader's side: declares the buffers in group 1 and decodes four values at a time.
+    pub wgsl: &'static str,
     /// Values in a block.
     pub block_values: usize,
     /// Bytes of a block in the file.

@@ -12,7 +12,7 @@ use super::{Format, half_word, pack_halves, u32s};
 pub static Q4_0: Format = Format {
     name: "Q4_0",
     ggml_type: 2,
-    stem: "q4_0",
+    wgsl: include_str!("../../shaders/quant/q4_0.wgsl"),
     block_values: 32,
     block_bytes: 18,
     qs_bytes: 16,
