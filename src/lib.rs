@@ -2,10 +2,14 @@
 
 pub mod backend;
 pub mod bytes;
+pub mod dims;
 pub mod error;
 pub mod gguf;
 pub mod kernel;
+pub mod model;
 pub mod plan;
 pub mod quant;
+pub mod reft;
+pub mod train;
 
 pub use error::{Error, ErrorKind, Result};
