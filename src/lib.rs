@@ -4,5 +4,6 @@ pub mod bytes;
 pub mod error;
 pub mod gguf;
 pub mod quant;
+pub mod token;
 
 pub use error::{Error, ErrorKind, Result};
