@@ -4,8 +4,11 @@
 //! Ids are those of llama.cpp (`llama_vocab::impl::tokenize`), whose files these are.
 
 mod bpe;
+mod chat;
+mod date;
 mod ends;
 mod pre;
+mod python;
 mod special;
 mod spm;
 mod stream;
@@ -13,6 +16,7 @@ mod vocab;
 
 use std::collections::BTreeSet;
 
+pub use self::chat::{ChatTemplate, Message};
 pub use self::stream::TextStream;
 
 use self::bpe::Bpe;
