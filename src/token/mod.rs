@@ -45,7 +45,7 @@ pub struct Tokenizer {
 #[derive(Debug)]
 enum Model {
     Spm(Spm),
-    Bpe(Bpe),
+    Bpe(Box<Bpe>),
 }
 
 impl Tokenizer {
@@ -90,7 +90,13 @@ impl Tokenizer {
         let bpe = Bpe::from_gguf(metadata, &tokens, pre)?;
         Tokenizer {
             add_bos: bpe.add_bos(),
-            ..Tokenizer::new(metadata, &mut tokens, Spelling::Letters, Model::Bpe(bpe), [bos?, eos?])?
+            ..Tokenizer::new(
+                metadata,
+                &mut tokens,
+                Spelling::Letters,
+                Model::Bpe(Box::new(bpe)),
+                [bos?, eos?],
+            )?
         }
         .with_flags(metadata)
     }
