@@ -135,3 +135,54 @@ impl Pattern {
         if is_whole || !found.chars().all(char::is_whitespace) { end } else { before }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert_eq, proptest};
+    use tokenizers::tokenizer::pattern::Pattern;
+    use tokenizers::utils::SysRegex;
+
+    use super::{Pre, TABLE};
+
+    /// The first name of each row with its patterns as llama.cpp writes them.
+    const PUBLISHED: [(&str, &[&str]); 6] = [
+        ("gpt-2", &[GPT2]),
+        ("smollm", &[r"\p{N}", GPT2]),
+        ("llama-bpe", &[LLAMA3]),
+        ("smaug-bpe", &[LLAMA3]),
+        ("qwen2", &[QWEN2]),
+        ("tekken", &[TEKKEN]),
+    ];
+    const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
+    const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    const QWEN2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))*((?=[\p{L}])([^A-Z]))+|[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))+((?=[\p{L}])([^A-Z]))*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+    /// Cuts with an engine that has look-ahead.
+    fn published<'t>(patterns: &[&str], text: &'t str) -> Vec<&'t str> {
+        let mut pieces = vec![text];
+        for pattern in patterns {
+            let regex = SysRegex::new(pattern).unwrap();
+            let cut = |piece: &'t str| {
+                (&regex).find_matches(piece).unwrap().into_iter().map(move |((a, b), _)| &piece[a..b])
+            };
+            pieces = pieces.into_iter().flat_map(cut).filter(|piece| !piece.is_empty()).collect();
+        }
+        pieces
+    }
+
+    #[test]
+    fn the_table_and_the_published_patterns_have_the_same_rows() {
+        assert_eq!(TABLE.map(|row| row.names[0]), PUBLISHED.map(|(name, _)| name));
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_cuts_as_its_published_pattern(text in "[ \n\r\t\u{a0}\u{3000}'sSrReElLaAbzé中Ǆ́12½!/.]{0,40}") {
+            for (name, patterns) in PUBLISHED {
+                let got: Vec<&str> = Pre::named(name).unwrap().cut(&text).into_iter().filter(|p| !p.is_empty()).collect();
+                prop_assert_eq!(got, published(patterns, &text), "{}", name);
+            }
+        }
+    }
+}
