@@ -83,7 +83,7 @@ impl Tokenizer {
     }
 
     fn bpe(metadata: &Metadata) -> Result<Tokenizer> {
-        let pre = Pre::named(metadata.str("tokenizer.ggml.pre")?)?;
+        let pre = Pre::named(metadata.get("tokenizer.ggml.pre")?.unwrap_or("default"))?;
         let mut tokens = Tokens::from_gguf(metadata)?;
         let [bos, eos] = ["bos", "eos"]
             .map(|name| ends::special(metadata, &format!("tokenizer.ggml.{name}_token_id"), &tokens));

@@ -130,7 +130,7 @@ fn broken_vocabularies_are_refused_by_key() {
             tokenizer(&tokens("llama").f32s("tokenizer.ggml.scores", &[])),
             "metadata \"tokenizer.ggml.scores\": expected an item for each of 1 tokens, got 0",
         ),
-        (tokenizer(&tokens("gpt2")), "metadata \"tokenizer.ggml.pre\": expected string of UTF-8, missing"),
+        (tokenizer(&tokens("gpt2")), "metadata \"tokenizer.ggml.merges\": expected array of string, missing"),
         (
             tokenizer(&bad_pre),
             "metadata \"tokenizer.ggml.pre\": pre-tokenizer \"new\" is not supported (supported: gpt-2, ",
@@ -145,6 +145,18 @@ fn broken_vocabularies_are_refused_by_key() {
         let error = tokenizer.unwrap_err().to_string();
         assert!(error.starts_with(text), "{error}");
     }
+}
+
+#[test]
+fn special_tokens_as_long_as_a_book_are_refused() {
+    let book = "x".repeat(2 << 20);
+    let file = Writer::default()
+        .str("tokenizer.ggml.model", "llama")
+        .strs("tokenizer.ggml.tokens", &["<unk>", "<s>", "</s>", &book])
+        .f32s("tokenizer.ggml.scores", &[0.0; 4])
+        .i32s("tokenizer.ggml.token_type", &[2, 3, 3, 4]);
+    let error = tokenizer(&file).unwrap_err().to_string();
+    assert_eq!(error, "special tokens of 2097164 bytes in all: expected at most 1048576");
 }
 
 #[test]
