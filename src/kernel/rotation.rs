@@ -111,7 +111,8 @@ fn twin(call: &Call<'_>) {
 
 fn twin_backward(call: &Call<'_>) {
     let it = Rotation::of(call);
-    let (theta, base, drot, mut grad) = (call.f32(0), call.f32(1), call.f32(2), call.f32_mut(3));
+    let (theta, base, drot) = (call.f32(0), call.f32(1), call.f32(2));
+    let (mut grad, mut work) = (call.f32_mut(3), call.f32_mut(4));
     let base = &base[it.base_at..][..(it.n_reflections + 1) * it.n_embd];
     let (reflections, signs) = base.split_at(it.n_reflections * it.n_embd);
     let grad = &mut grad[it.x_at..][..it.rank * it.n_embd];
@@ -135,5 +136,7 @@ fn twin_backward(call: &Call<'_>) {
             }
             add_scaled(&mut g, -tau * vg, &v);
         }
+        work[..it.n_embd].copy_from_slice(&z);
+        work[it.n_embd..2 * it.n_embd].copy_from_slice(&g);
     }
 }
