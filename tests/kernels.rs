@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Make, read};
+use common::{Make, packed_spans, read};
 use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::kernel::{
@@ -190,15 +190,6 @@ fn weights() -> Vec<Case> {
         }
     }
     cases
-}
-
-/// Three sequences packed into one row of tokens; every query sees its own sequence up to itself.
-fn packed_spans(n_tokens: usize) -> [Vec<u32>; 2] {
-    let starts = [0, n_tokens / 3, n_tokens / 2, n_tokens];
-    let sequence = |t: usize| (0..3).rev().find(|s| starts[*s] <= t).expect("the first starts at 0");
-    let span = (0..n_tokens).flat_map(|t| [starts[sequence(t)] as u32, t as u32 + 1]);
-    let reach = (0..n_tokens).flat_map(|t| [t as u32, starts[sequence(t) + 1] as u32]);
-    [span.collect(), reach.collect()]
 }
 
 fn attentions() -> Vec<Case> {

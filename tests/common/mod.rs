@@ -1,5 +1,7 @@
 //! What the tests of kernels share: random contents, and plans made alike on every backend.
 
+#![allow(dead_code, reason = "each file of tests uses a part of it")]
+
 use pollster::block_on;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -112,4 +114,14 @@ pub(crate) fn read_words(prepared: &Prepared, buf: Buf) -> Vec<u32> {
 
 pub(crate) fn read(prepared: &Prepared, buf: Buf) -> Vec<f32> {
     bytemuck::cast_vec(read_words(prepared, buf))
+}
+
+/// Three sequences packed into one row of tokens, each query seeing its own sequence up to itself: for each query the
+/// run of keys that it sees, and for each key the run of queries that see it.
+pub(crate) fn packed_spans(n_tokens: usize) -> [Vec<u32>; 2] {
+    let starts = [0, n_tokens / 3, n_tokens / 2, n_tokens];
+    let sequence = |t: usize| (0..3).rev().find(|s| starts[*s] <= t).expect("the first starts at 0");
+    let span = (0..n_tokens).flat_map(|t| [starts[sequence(t)] as u32, t as u32 + 1]);
+    let reach = (0..n_tokens).flat_map(|t| [t as u32, starts[sequence(t) + 1] as u32]);
+    [span.collect(), reach.collect()]
 }
