@@ -83,7 +83,9 @@ fn config_for(model: &Model, metadata: Option<&HashMap<String, String>>) -> Resu
             return Err(Error::file(format!("intervention file of format {other:?}: expected {FORMAT:?}")));
         }
         None => {
-            return Err(Error::file(format!("not an intervention file: expected metadata format {FORMAT:?}")));
+            return Err(Error::file(format!(
+                "not an intervention file: expected metadata format {FORMAT:?}"
+            )));
         }
     }
     let fingerprint = get("fingerprint").unwrap_or("");
