@@ -19,9 +19,11 @@ use pollster::block_on;
 use serde_json::Value;
 use support::{Tensors, plain_sequence};
 use webreft::backend::Backend;
+use webreft::engine::Engine;
+use webreft::generate::{GenerateOptions, Prompt};
 use webreft::kernel::{Activation, Hyper};
 use webreft::model::{Component, Model};
-use webreft::reft::{Base, KINDS, Layers, Params, Reft, ReftConfig};
+use webreft::reft::{Base, Intervention, KINDS, Layers, Params, Positions, Reft, ReftConfig};
 use webreft::train::{Schedule, Sequence, Trainer};
 
 #[test]
@@ -54,6 +56,8 @@ fn check(backend: Backend, tolerances: Tolerances) {
     golden.check_forward_passes();
     golden.check_cases();
     golden.check_continuations();
+    golden.check_tokens();
+    golden.check_positions();
     let table = golden.table();
     // Past the capture of `print!`, so that the table is seen when the test passes.
     std::io::stdout().write_all(table.as_bytes()).expect("standard output takes the table");
@@ -67,7 +71,7 @@ struct Golden {
     tolerances: Tolerances,
     dir: PathBuf,
     manifest: Value,
-    models: BTreeMap<String, Rc<Model>>,
+    engines: BTreeMap<String, Rc<Engine>>,
     n_ran: usize,
     n_passed: usize,
     failures: Vec<String>,
@@ -89,7 +93,7 @@ impl Golden {
             tolerances,
             dir,
             manifest: serde_json::from_str(&text).expect("the manifest is JSON"),
-            models: BTreeMap::new(),
+            engines: BTreeMap::new(),
             n_ran: 0,
             n_passed: 0,
             failures: Vec::new(),
@@ -113,11 +117,11 @@ impl Golden {
     }
 
     /// The model of a folder with these weights: `f32`, `f16`, `q8_0` or `q4_0`.
-    fn model(&mut self, folder: &str, weights: &str) -> Rc<Model> {
+    fn engine(&mut self, folder: &str, weights: &str) -> Rc<Engine> {
         let path = format!("{folder}/model-{weights}.gguf");
         self.read.insert(path.clone());
         let load = || Rc::new(support::load(&self.backend, &self.dir.join(&path)));
-        self.models.entry(path.clone()).or_insert_with(load).clone()
+        self.engines.entry(path.clone()).or_insert_with(load).clone()
     }
 
     /// Counts what `run` does as one, passed unless it adds a failure.
@@ -218,9 +222,9 @@ impl Golden {
             let weights = name.trim_start_matches("forward").trim_start_matches('_');
             let weights = weights.trim_end_matches("safetensors").trim_end_matches('.');
             let weights = if weights.is_empty() { "f32" } else { weights };
-            let model = self.model(&folder, weights);
+            let engine = self.engine(&folder, weights);
             let trace = self.tensors(&path);
-            self.count(|golden| golden.check_forward(&model, &trace, &path));
+            self.count(|golden| golden.check_forward(engine.model(), &trace, &path));
         }
     }
 
@@ -255,7 +259,7 @@ struct Case<'a> {
     path: &'a str,
     spec: &'a Value,
     trace: Tensors,
-    model: Rc<Model>,
+    engine: Rc<Engine>,
 }
 
 impl Golden {
@@ -275,16 +279,16 @@ impl Golden {
 
     fn case<'a>(&mut self, path: &'a str, spec: &'a Value) -> Case<'a> {
         let weights = spec["weights"].as_str().unwrap_or("f32");
-        let model = self.model(text(&spec["model"]), weights);
-        Case { path, spec, trace: self.tensors(path), model }
+        let engine = self.engine(text(&spec["model"]), weights);
+        Case { path, spec, trace: self.tensors(path), engine }
     }
 
     fn check_case(&mut self, case: &Case<'_>) {
         let rows = Rows::of(case);
         let sequences: Vec<&Sequence> = rows.sequences.iter().collect();
         let reft = case.reft("init");
-        let logits = support::logits(&case.model, Some(&reft), &sequences);
-        let n_vocab = case.model.dims.n_vocab;
+        let logits = support::logits(case.model(), Some(&reft), &sequences);
+        let n_vocab = case.model().dims.n_vocab;
         let expected = case.trace.f32("logits0");
         let expected: Vec<f32> =
             rows.kept.iter().flat_map(|row| &expected[row * n_vocab..][..n_vocab]).copied().collect();
@@ -299,10 +303,10 @@ impl Golden {
         let place = |what: &str| format!("{} {what}", case.path);
         let rates = case.rates(curve);
         let reft = case.reft("init");
-        let mut trainer = Trainer::new(&case.model.backend, &reft).expect("the optimizer's state fits");
+        let mut trainer = Trainer::new(&case.model().backend, &reft).expect("the optimizer's state fits");
         let mut losses = Vec::new();
         for (step, rate) in rates.iter().enumerate() {
-            let loss = trainer.step(&case.model, &reft, sequences, &case.hyper(*rate)).expect("a step runs");
+            let loss = trainer.step(case.model(), &reft, sequences, &case.hyper(*rate)).expect("a step runs");
             losses.push(block_on(loss.mean()).expect("the loss is read") as f32);
             if step == 0 {
                 self.close(self.tolerances.loss(), &place("loss0"), &losses, &case.trace.f32("loss0"));
@@ -322,7 +326,7 @@ impl Golden {
         let gradients = trainer.gradients();
         let theta = block_on(gradients.theta.read().f32()).expect("the gradient is read");
         let rot = block_on(gradients.rot.read().f32()).expect("the gradient is read");
-        let n_embd = case.model.dims.n_embd;
+        let n_embd = case.model().dims.n_embd;
         for (number, it) in reft.interventions.iter().enumerate() {
             let (rank, n) = (it.edit.rank, it.edit.rank * n_embd);
             let place = |part: &str| format!("{} grad0.{number}.{part}", case.path);
@@ -407,6 +411,10 @@ fn text(value: &Value) -> &str {
     value.as_str().expect("the manifest has a word here")
 }
 
+fn list(value: &Value) -> &[Value] {
+    value.as_array().expect("the manifest has a list here")
+}
+
 fn real(value: &Value) -> f64 {
     value.as_f64().expect("the manifest has a number here")
 }
@@ -421,10 +429,13 @@ fn transposed(values: &[f32], n_cols: usize) -> Vec<f32> {
 }
 
 impl Case<'_> {
+    fn model(&self) -> &Model {
+        self.engine.model()
+    }
+
     /// The interventions, with the parameters that the trace keeps under `prefix`.
     fn reft(&self, prefix: &str) -> Reft {
-        let layers: Vec<usize> =
-            self.spec["intervention_layers"].as_array().expect("a list").iter().map(count).collect();
+        let layers: Vec<usize> = list(&self.spec["intervention_layers"]).iter().map(count).collect();
         let (first, second) = layers.split_at(layers.len() / 2);
         let both_ends = !first.is_empty() && first == second;
         let positions = match text(&self.spec["place"]) {
@@ -443,7 +454,7 @@ impl Case<'_> {
             seed: 0,
         };
         let params = (0..layers.len()).map(|number| self.params(prefix, number)).collect();
-        let reft = Reft::with_params(&self.model, &config, params);
+        let reft = Reft::with_params(self.model(), &config, params);
         let reft = reft.unwrap_or_else(|error| panic!("{}: {error}", self.path));
         let got: Vec<usize> = reft.interventions.iter().map(|it| it.place.layer).collect();
         assert_eq!(got, layers, "{}: layers of the interventions", self.path);
@@ -452,7 +463,7 @@ impl Case<'_> {
 
     fn params(&self, prefix: &str, number: usize) -> Params {
         let rank = count(&self.spec["r"]);
-        let n_embd = self.model.dims.n_embd;
+        let n_embd = self.model().dims.n_embd;
         let part = |prefix: &str, part: &str| self.trace.f32(&format!("{prefix}.{number}.{part}"));
         let columns = transposed(&part("init", "base"), n_embd);
         let columns: Vec<f64> = columns.into_iter().map(f64::from).collect();
@@ -520,7 +531,7 @@ impl Rows {
                     true => kept.clone(),
                     false => positions[from..from + n_positions].iter().map(|p| *p as usize).collect(),
                 };
-                sequence.edits.push(counted(listed.into_iter().filter_map(row_of)));
+                sequence.edits.push(counted(listed.into_iter().filter_map(row_of).collect()));
             }
             rows.kept.extend(kept.iter().map(|t| at + t));
             rows.sequences.push(sequence);
@@ -530,7 +541,7 @@ impl Rows {
 }
 
 /// Each row once, with how often it occurs.
-fn counted(rows: impl Iterator<Item = usize>) -> Vec<[u32; 2]> {
+fn counted(rows: Vec<usize>) -> Vec<[u32; 2]> {
     let mut edits: Vec<[u32; 2]> = Vec::new();
     for row in rows {
         match edits.iter_mut().find(|edit| edit[0] as usize == row) {
@@ -541,82 +552,193 @@ fn counted(rows: impl Iterator<Item = usize>) -> Vec<[u32; 2]> {
     edits
 }
 
-/// The rows that a mode of generation edits, or none if the mode is not known.
-fn edited(mode: &str, number: usize, entry: &Value, n_prompt: usize, n_tokens: usize) -> Option<Vec<usize>> {
-    match mode {
-        "none" => Some(Vec::new()),
-        "prompt" => {
-            Some(entry["positions"][number][0].as_array().expect("a list").iter().map(count).collect())
+impl Golden {
+    /// Every continuation of `generate.json`: what generation answers, and all logits on the way.
+    fn check_continuations(&mut self) {
+        for [folder, _, path] in self.files(|name| name == "generate.json") {
+            for entry in list(&self.json(&path)) {
+                let name = text(&entry["case"]);
+                let case_path = format!("{folder}/traces/{name}.safetensors");
+                let spec = self.manifest["cases"][&case_path].clone();
+                let missing = missing(&spec);
+                if !missing.is_empty() {
+                    self.miss(missing.join(", "), format!("generate {name}"));
+                    continue;
+                }
+                let case = self.case(&case_path, &spec);
+                let modes = entry.as_object().expect("an object").iter();
+                for (mode, expected) in modes.filter(|(_, value)| value.get("output_ids").is_some()) {
+                    let place = format!("{path} {name} {mode}");
+                    let continuation = Continuation::of(&case, entry, mode, expected);
+                    self.count(|golden| golden.check_continuation(&continuation, &place));
+                }
+            }
         }
-        "generated" => Some((n_prompt..n_tokens).collect()),
-        "everywhere" => Some((0..n_tokens).collect()),
-        _ => None,
+    }
+
+    fn check_continuation(&mut self, it: &Continuation<'_>, place: &str) {
+        let model = it.engine.model();
+        let mut sequence = plain_sequence(&it.ids);
+        let rows =
+            |number| it.edited_rows(number).unwrap_or_else(|| panic!("{place}: the mode is not known"));
+        sequence.edits = (0..it.reft.interventions.len()).map(|number| counted(rows(number))).collect();
+        let logits = support::logits(model, Some(&it.reft), &[&sequence]);
+        let of_row = logits.chunks_exact(model.dims.n_vocab).skip(it.n_prompt - 1);
+        let margins: Vec<f32> = of_row.take(it.margins.len()).map(|logits| it.margin(logits)).collect();
+        self.close(self.tolerances.states("margin"), &format!("{place} margin"), &margins, &it.margins);
+        if let Some(answer) = it.generate() {
+            let pairs = answer.iter().zip(&it.ids[it.n_prompt..]).zip(&it.margins);
+            if let Some(((got, expected), margin)) =
+                pairs.clone().find(|((got, expected), _)| got != expected)
+                && *margin > CLEAR_MARGIN
+            {
+                self.failures.push(format!("{place}: expected token {expected}, got {got}, margin {margin}"));
+            }
+        }
+    }
+}
+
+/// Where the two highest logits are closer than this, rounding may choose.
+const CLEAR_MARGIN: f32 = 1e-3;
+
+/// One answer of `generate.json`.
+struct Continuation<'a> {
+    engine: &'a Engine,
+    reft: Rc<Reft>,
+    mode: &'a str,
+    /// For each intervention the rows of the prompt that it edits.
+    positions: Vec<Vec<usize>>,
+    /// Prompt and answer.
+    ids: Vec<u32>,
+    n_prompt: usize,
+    /// How far the highest logit is above the second, at each step.
+    margins: Vec<f32>,
+}
+
+impl<'a> Continuation<'a> {
+    fn of(case: &'a Case<'_>, entry: &Value, mode: &'a str, expected: &Value) -> Continuation<'a> {
+        let mut reft = case.reft(text(&entry["params"]));
+        if mode == "everywhere" {
+            reft.positions = Positions::All;
+        } else if let Ok(positions) = Positions::parse(text(&case.spec["place"])) {
+            reft.positions = positions; // `last` stays what it is
+        }
+        Continuation {
+            engine: &case.engine,
+            reft: Rc::new(reft),
+            mode,
+            positions: list(&entry["positions"])
+                .iter()
+                .map(|it| list(&it[0]).iter().map(count).collect())
+                .collect(),
+            ids: list(&expected["output_ids"]).iter().map(|id| count(id) as u32).collect(),
+            n_prompt: list(&entry["prompt_ids"]).len(),
+            margins: list(&expected["margin"]).iter().map(|margin| real(margin) as f32).collect(),
+        }
+    }
+
+    /// The rows of prompt and answer that an intervention edits, or none if the mode is not known.
+    fn edited_rows(&self, number: usize) -> Option<Vec<usize>> {
+        match self.mode {
+            "none" => Some(Vec::new()),
+            "prompt" => Some(self.positions[number].clone()),
+            "generated" => Some((self.n_prompt..self.ids.len()).collect()),
+            "everywhere" => Some((0..self.ids.len()).collect()),
+            _ => None,
+        }
+    }
+
+    /// The difference of the two highest logits; as in the trace, the end is never chosen.
+    fn margin(&self, logits: &[f32]) -> f32 {
+        let end = self.engine.tokenizer().eos();
+        let open = (0..).zip(logits).filter(|(id, _)| Some(*id) != end);
+        let [first, second] = open.fold([f32::MIN; 2], |[first, second], (_, logit)| {
+            if *logit > first { [*logit, first] } else { [first, second.max(*logit)] }
+        });
+        first - second
+    }
+
+    /// The engine's own answer, up to the token that ends it; none where positions cannot say what the mode edits.
+    fn generate(&self) -> Option<Vec<u32>> {
+        let own_rows = |(number, it): (usize, &Intervention)| {
+            self.reft.positions.rows(it.part, self.n_prompt, self.n_prompt) == self.positions[number]
+        };
+        let can = match self.mode {
+            "prompt" => self.reft.interventions.iter().enumerate().all(own_rows),
+            "none" | "everywhere" => true,
+            _ => false,
+        };
+        let reft = (self.mode != "none").then(|| self.reft.clone());
+        let prompt = Prompt { tokens: self.ids[..self.n_prompt].to_vec(), reft };
+        let options =
+            GenerateOptions { max_tokens: self.ids.len() - self.n_prompt, ..GenerateOptions::default() };
+        can.then(|| self.answer(&[prompt], &options))
+    }
+
+    fn answer(&self, prompts: &[Prompt], options: &GenerateOptions) -> Vec<u32> {
+        let generation = self.engine.generate(prompts, options);
+        let mut generation = generation.expect("the generation starts");
+        let mut next = || block_on(generation.next(self.engine.tokenizer())).expect("the generation goes on");
+        let pieces = std::iter::from_fn(&mut next).flatten();
+        let ids: Vec<u32> = pieces.map(|piece| piece.id).collect();
+        ids.into_iter().take_while(|id| !self.engine.tokenizer().is_end(*id)).collect()
     }
 }
 
 impl Golden {
-    /// Every continuation of `generate.json`: at each step, the token with the highest logit after those before it.
-    fn check_continuations(&mut self) {
-        for [folder, _, path] in self.files(|name| name == "generate.json") {
-            self.read.insert(path.clone());
-            let file = std::fs::read_to_string(self.dir.join(&path)).expect("the file is read");
-            let file: Value = serde_json::from_str(&file).expect("the file is JSON");
-            for entry in file.as_array().expect("a list of continuations") {
-                let case_path = format!("{folder}/traces/{}.safetensors", text(&entry["case"]));
-                let spec = self.manifest["cases"][&case_path].clone();
-                let missing = missing(&spec);
-                if !missing.is_empty() {
-                    self.miss(missing.join(", "), format!("generate {}", text(&entry["case"])));
-                    continue;
+    /// llama.cpp's ids for some strings.
+    fn check_tokens(&mut self) {
+        for [folder, _, path] in self.files(|name| name == "tokenize.json") {
+            let engine = self.engine(&folder, "f32");
+            let strings = self.json(&path);
+            self.count(|golden| {
+                for it in list(&strings) {
+                    let expected: Vec<u32> = list(&it["ids"]).iter().map(|id| count(id) as u32).collect();
+                    let [special, add_bos] = ["special", "add_bos"].map(|key| it[key] == true);
+                    let got = engine.tokenizer().encode(text(&it["text"]), special, add_bos);
+                    if got != expected {
+                        let text = &it["text"];
+                        golden.failures.push(format!("{path}: {text}: expected {expected:?}, got {got:?}"));
+                    }
                 }
-                let case = self.case(&case_path, &spec);
-                let reft = case.reft(text(&entry["params"]));
-                let modes = entry.as_object().expect("an object").iter();
-                for (mode, expected) in modes.filter(|(_, value)| value.get("output_ids").is_some()) {
-                    let place = format!("{path} {} {mode}", text(&entry["case"]));
-                    self.count(|golden| {
-                        golden.check_continuation(&case.model, &reft, entry, expected, &place)
-                    });
-                }
-            }
+            });
         }
     }
 
-    fn check_continuation(
-        &mut self,
-        model: &Model,
-        reft: &Reft,
-        entry: &Value,
-        expected: &Value,
-        place: &str,
-    ) {
-        let list =
-            |value: &Value| -> Vec<usize> { value.as_array().expect("a list").iter().map(count).collect() };
-        let (ids, n_prompt) = (list(&expected["output_ids"]), list(&entry["prompt_ids"]).len());
-        let mode = place.rsplit(' ').next().unwrap_or_default();
-        let mut sequence = plain_sequence(&ids.iter().map(|id| *id as u32).collect::<Vec<_>>());
-        for number in 0..reft.interventions.len() {
-            let rows = edited(mode, number, entry, n_prompt, ids.len());
-            let rows = rows.unwrap_or_else(|| panic!("{place}: the mode is not known"));
-            sequence.edits.push(counted(rows.into_iter()));
-        }
-        let logits = support::logits(model, Some(reft), &[&sequence]);
-        let margins = expected["margin"].as_array().expect("a list").iter().map(real);
-        for (at, margin) in (n_prompt..).zip(margins) {
-            let logits = &logits[(at - 1) * model.dims.n_vocab..][..model.dims.n_vocab];
-            let may_be_chosen = (0..logits.len()).filter(|id| *id != EOS);
-            let best = may_be_chosen.max_by(|a, b| logits[*a].total_cmp(&logits[*b])).expect("a vocabulary");
-            if best != ids[at] && margin > 1e-3 {
-                let id = ids[at];
-                self.failures.push(format!(
-                    "{place}: token {at}: expected {id} ({}), got {best} ({}), margin {margin}",
-                    logits[id], logits[best]
-                ));
-                return;
+    /// pyreft's positions, without the slots that it fills up; in a prompt of one token it edits nothing.
+    fn check_positions(&mut self) {
+        let mut refused = BTreeSet::new();
+        let answers = self.json("positions.json");
+        self.count(|golden| {
+            for it in list(&answers).iter().filter(|it| count(&it["last_position"]) > 1) {
+                let Ok(positions) = Positions::parse(text(&it["positions"])) else {
+                    refused.insert(format!("positions {}", it["positions"]));
+                    continue;
+                };
+                let n_prompt = count(&it["last_position"]);
+                let parts = positions.parts(it["share_weights"] == true);
+                let locations = list(&it["locations"]);
+                let each = locations.len() / parts.len();
+                for (number, slots) in locations.iter().enumerate() {
+                    let rows = list(slots).iter().filter_map(|slot| slot.as_u64()).map(|row| row as usize);
+                    let rows: Vec<usize> = rows.filter(|row| *row != n_prompt).collect();
+                    let part = parts[number.checked_div(each).unwrap_or(0)];
+                    let got = positions.rows(part, n_prompt, n_prompt);
+                    if got != rows {
+                        golden
+                            .failures
+                            .push(format!("positions.json {it}: intervention {number}: got {got:?}"));
+                    }
+                }
             }
-        }
+        });
+        refused.into_iter().for_each(|what| self.miss(what, "positions.json"));
+    }
+
+    fn json(&mut self, path: &str) -> Value {
+        self.read.insert(path.to_owned());
+        let text = std::fs::read_to_string(self.dir.join(path));
+        let text = text.unwrap_or_else(|error| panic!("{path}: {error}"));
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 }
-
-/// The traces' README: EOS is never chosen.
-const EOS: usize = 2;

@@ -6,7 +6,7 @@ use pollster::block_on;
 use safetensors::{Dtype, SafeTensors};
 use webreft::backend::{Backend, Prepared};
 use webreft::bytes::FileSource;
-use webreft::gguf;
+use webreft::engine::Engine;
 use webreft::kernel;
 use webreft::model::{self, Component, Hooks, Model, NoHooks, Pass, Place};
 use webreft::plan::{Buf, Plan};
@@ -19,13 +19,9 @@ pub(crate) fn golden_dir() -> PathBuf {
     std::env::var_os("WEBREFT_GOLDEN").map_or_else(|| own.into(), PathBuf::from)
 }
 
-/// A model from a file.
-pub(crate) fn load(backend: &Backend, path: &Path) -> Model {
-    let load = async {
-        let source = FileSource::open(path)?;
-        let header = gguf::read(&source).await?;
-        Model::load(backend, &header, &source, None, &mut |_| ()).await
-    };
+/// A model and its tokenizer from a file.
+pub(crate) fn load(backend: &Backend, path: &Path) -> Engine {
+    let load = async { Engine::load(backend, &FileSource::open(path)?, None, &mut |_| ()).await };
     block_on(load).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
