@@ -20,7 +20,9 @@ pub(super) fn run(options: &Options) -> Result<()> {
     print_line(&json!({ "version": header.version, "metadata": metadata.collect::<Map<_, _>>() }));
     for tensor in &header.tensors {
         let format = tensor.format.name;
-        print_line(&json!({ "tensor": tensor.name, "format": format, "shape": tensor.dims, "bytes": tensor.bytes }));
+        print_line(
+            &json!({ "tensor": tensor.name, "format": format, "shape": tensor.dims, "bytes": tensor.bytes }),
+        );
     }
     Ok(())
 }

@@ -98,7 +98,8 @@ fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
         .map_err(|error| Error::file(format!("{}: {error}", path.display())))?;
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     let values = lines.map(|(number, line)| {
-        serde_json::from_str(line).map_err(|error| Error::input(format!("{}:{number}: {error}", path.display())))
+        serde_json::from_str(line)
+            .map_err(|error| Error::input(format!("{}:{number}: {error}", path.display())))
     });
     values.collect()
 }

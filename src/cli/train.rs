@@ -79,7 +79,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let examples: Vec<Example> = read_lines(&options.examples)?;
     let engine = options.model.load()?;
     let bytes = pollster::block_on(train(&engine, options, &examples))?;
-    fs::write(&options.save, bytes).map_err(|error| Error::file(format!("{}: {error}", options.save.display())))
+    fs::write(&options.save, bytes)
+        .map_err(|error| Error::file(format!("{}: {error}", options.save.display())))
 }
 
 async fn train(engine: &Engine, options: &Options, examples: &[Example]) -> Result<Vec<u8>> {
