@@ -3,3 +3,6 @@
 pub mod error;
 
 pub use error::{Error, ErrorKind, Result};
+
+#[cfg(target_arch = "wasm32")]
+pub mod web;

@@ -51,7 +51,7 @@ pub(crate) fn build() -> Result<()> {
 
 fn glue(input: Vec<u8>, out: &Path) -> Result<()> {
     let mut bindgen = Bindgen::new();
-    bindgen.input_bytes("webreft", input).typescript(true).web(true)?;
+    bindgen.input_bytes("webreft", input).typescript(true).web(true)?.omit_default_module_path(false);
     bindgen.generate(out).context("wasm-bindgen")
 }
 

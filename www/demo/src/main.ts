@@ -1,0 +1,3 @@
+import { probe } from "webreft";
+
+document.body.textContent = JSON.stringify(await probe());
