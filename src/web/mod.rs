@@ -3,6 +3,7 @@
 pub mod types;
 
 use tsify::{Ts, Tsify};
+use wasm_bindgen::JsValue;
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::error::Error;
@@ -22,11 +23,26 @@ pub async fn probe() -> Result<Ts<Adapter>, Error> {
         .map_err(|error| Error::device(format!("no WebGPU adapter: {error}")))?;
     let info = adapter.get_info();
     let limits = adapter.limits();
-    let adapter = Adapter { name: info.name, max_buffer_size: limits.max_buffer_size as f64 };
+    let adapter = Adapter {
+        name: info.name,
+        software: info.device_type == wgpu::DeviceType::Cpu,
+        max_buffer_size: limits.max_buffer_size as f64,
+        max_binding_size: limits.max_storage_buffer_binding_size as f64,
+    };
     adapter.into_ts().map_err(|error| Error::device(error.to_string()))
 }
 
 #[wasm_bindgen(start)]
 fn start() {
     console_error_panic_hook::set_once();
+}
+
+/// An error crosses as `{ kind, message }`.
+impl From<Error> for JsValue {
+    fn from(error: Error) -> JsValue {
+        let object = js_sys::Object::new();
+        let _ = js_sys::Reflect::set(&object, &"kind".into(), &error.kind().name().into());
+        let _ = js_sys::Reflect::set(&object, &"message".into(), &error.to_string().into());
+        object.into()
+    }
 }

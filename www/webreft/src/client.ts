@@ -9,32 +9,35 @@ interface Pending {
   fail(error: WebReftError): void;
 }
 
-interface CallOptions<C extends Call> {
-  signal?: AbortSignal | undefined;
-  onItem?: ((item: Calls[C]["streams"]) => void) | undefined;
-}
+type Outcome<Value> = { value: Value } | { error: WebReftError };
 
+/** A worker and the calls on it. */
 export class Client {
   readonly #worker: Worker;
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
   #ended: WebReftError | undefined;
 
-  constructor() {
-    this.#worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "webreft" });
-    this.#worker.onmessage = ({ data }: MessageEvent<Reply>) => this.#receive(data);
-    this.#worker.onerror = (event) => {
+  constructor(worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "webreft" })) {
+    this.#worker = worker;
+    worker.onmessage = ({ data }: MessageEvent<Reply>) => this.#receive(data);
+    worker.onerror = (event) => {
       event.preventDefault();
-      const what = event.message || "its script could not be loaded";
-      this.end(new WebReftError("bug", `the webreft worker stopped: ${what}`));
+      const error = new WebReftError("bug", `the webreft worker stopped: ${event.message || "could not start"}`);
+      this.end(error, error);
     };
   }
 
   /** One call, to its result. */
-  call<C extends Call>(call: C, takes: Calls[C]["takes"], options: CallOptions<C> = {}): Promise<Calls[C]["returns"]> {
+  call<C extends Call>(
+    call: C,
+    takes: Calls[C]["takes"],
+    signal?: AbortSignal,
+    onItem?: (item: Calls[C]["streams"]) => void,
+  ): Promise<Calls[C]["returns"]> {
     return new Promise((resolve, reject) => {
-      this.#start(call, takes, options.signal, {
-        item: (item) => options.onItem?.(item as Calls[C]["streams"]),
+      this.#start(call, takes, signal, {
+        item: (item) => onItem?.(item as Calls[C]["streams"]),
         done: (value) => resolve(value as Calls[C]["returns"]),
         fail: reject,
       });
@@ -42,85 +45,94 @@ export class Client {
   }
 
   /**
-   * One call as a loop over its items. The worker makes an item only when the loop asks for it. Leaving the loop aborts
-   * the call, and returns when the worker has let go of it.
+   * One call as a loop over its items. The worker makes an item only when the loop asks for it. Leaving the loop
+   * aborts the call, and returns when the worker has let go of it.
    */
   async *stream<C extends Call>(
     call: C,
     takes: Calls[C]["takes"],
-    signal: AbortSignal | undefined,
-  ): AsyncGenerator<Calls[C]["streams"], Calls[C]["returns"], undefined> {
+    signal?: AbortSignal,
+  ): AsyncGenerator<Calls[C]["streams"], void, undefined> {
     const items: Calls[C]["streams"][] = [];
-    let outcome: { value: Calls[C]["returns"] } | { error: WebReftError } | undefined;
     let wake = () => {};
+    const settled: { outcome?: Outcome<unknown> } = {};
     const id = this.#start(call, takes, signal, {
       item: (item) => {
         items.push(item as Calls[C]["streams"]);
         wake();
       },
       done: (value) => {
-        outcome = { value: value as Calls[C]["returns"] };
+        settled.outcome = { value };
         wake();
       },
       fail: (error) => {
-        outcome = { error };
+        settled.outcome = { error };
         wake();
       },
     });
-    const news = () => new Promise<void>((resolve) => (wake = resolve));
+    const news = () =>
+      new Promise<void>((resolve) => {
+        wake = resolve;
+      });
     try {
       for (;;) {
-        for (let item = items.shift(); item !== undefined; item = items.shift()) {
+        const item = items.shift();
+        if (item !== undefined) {
           yield item;
           this.#send({ id, call: "more" });
+        } else if (settled.outcome) {
+          if ("error" in settled.outcome) throw settled.outcome.error;
+          return;
+        } else {
+          await news();
         }
-        if (outcome && "error" in outcome) throw outcome.error;
-        if (outcome) return outcome.value;
-        await news();
       }
     } finally {
-      if (!outcome) {
-        this.#send({ id, call: "abort", reason: "the loop was left" });
-        while (!outcome) await news();
-      }
+      if (!settled.outcome) this.#send({ id, call: "abort", reason: "the loop was left" });
+      while (!settled.outcome) await news();
     }
   }
 
-  /** Ends the worker at once, and with it every call, its memory and its GPU device. */
-  end(error: WebReftError): void {
+  /**
+   * Ends the worker at once, and with it its memory and its GPU device. Calls under way fail with `now`, calls made
+   * later with `later`.
+   */
+  end(now: WebReftError, later: WebReftError): void {
     if (this.#ended) return;
-    this.#ended = error;
+    this.#ended = later;
     this.#worker.terminate();
-    for (const pending of [...this.#pending.values()]) pending.fail(error);
+    for (const pending of [...this.#pending.values()]) pending.fail(now);
   }
 
-  #start<C extends Call>(call: C, takes: Calls[C]["takes"], signal: AbortSignal | undefined, pending: Pending): number {
+  #start<C extends Call>(call: C, takes: Calls[C]["takes"], signal: AbortSignal | undefined, to: Pending): number {
     const id = this.#nextId++;
+    if (this.#ended) {
+      to.fail(this.#ended);
+      return id;
+    }
+    if (signal?.aborted) {
+      to.fail(new WebReftError("aborted", `aborted: ${signal.reason}`, { cause: signal.reason }));
+      return id;
+    }
     const abort = () => this.#send({ id, call: "abort", reason: String(signal?.reason) });
     const settle = () => {
       this.#pending.delete(id);
       signal?.removeEventListener("abort", abort);
     };
+    signal?.addEventListener("abort", abort);
     this.#pending.set(id, {
-      item: pending.item,
+      item: to.item,
       done: (value) => {
         settle();
-        pending.done(value);
+        to.done(value);
       },
       fail: (error) => {
         settle();
-        pending.fail(error);
+        if (error.kind === "aborted" && signal?.aborted) error.cause = signal.reason;
+        to.fail(error);
       },
     });
-    if (this.#ended) {
-      this.#pending.get(id)?.fail(this.#ended);
-    } else if (signal?.aborted) {
-      const error = new WebReftError("aborted", `aborted: ${signal.reason}`, { cause: signal.reason });
-      this.#pending.get(id)?.fail(error);
-    } else {
-      signal?.addEventListener("abort", abort);
-      this.#send({ id, call, takes } as Request);
-    }
+    this.#send({ id, call, takes } as Request);
     return id;
   }
 
@@ -130,8 +142,13 @@ export class Client {
 
   #receive(reply: Reply): void {
     const pending = this.#pending.get(reply.id);
-    if (reply.kind === "item") pending?.item(reply.item);
-    else if (reply.kind === "done") pending?.done(reply.value);
-    else pending?.fail(new WebReftError(reply.error.kind, reply.error.message));
+    if (reply.kind === "item") {
+      pending?.item(reply.item);
+    } else if (reply.kind === "done") {
+      pending?.done(reply.value);
+    } else {
+      const { kind, message, retryable } = reply.error;
+      pending?.fail(new WebReftError(kind, message, retryable === undefined ? {} : { retryable }));
+    }
   }
 }

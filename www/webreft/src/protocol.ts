@@ -2,21 +2,47 @@
  * What is said between a page and the worker that holds its engine.
  *
  * The page sends `Request`s, the worker answers each with any number of items and then one `done` or `error`, all
- * under the request's `id`. Where items are worth work (training steps, tokens), the worker makes one only when the page
- * has asked for it by `more`: a loop that is left or held leaves nothing running.
+ * under the request's `id`. Where items are work (training steps, tokens), the worker makes the next one only when the
+ * page has asked for it by `more`: a loop that is left or held leaves nothing running.
  */
-import type { Adapter } from "../wasm/webreft.js";
+import type {
+  Adapter,
+  EngineOptions,
+  Example,
+  LoadProgress,
+  Memory,
+  ModelInfo,
+  ReftConfig,
+  Sampling,
+  Sequence,
+  SequencePiece,
+  Training,
+  TrainStep,
+} from "../wasm/webreft.js";
 import type { ErrorKind } from "./error.js";
 
 /** Every call the worker answers: what it takes, what it streams on the way, what it returns. */
 export interface Calls {
-  probe: { takes: { wasm?: WasmSource }; streams: never; returns: Adapter };
+  probe: { takes: { wasm: WasmSource | undefined }; streams: never; returns: Adapter };
+  load: {
+    takes: { wasm: WasmSource | undefined; source: string | Blob; options: EngineOptions };
+    streams: LoadProgress;
+    returns: ModelInfo;
+  };
+  memory: { takes: null; streams: never; returns: Memory };
+  newReft: { takes: ReftConfig; streams: never; returns: number };
+  loadReft: { takes: Uint8Array<ArrayBuffer>; streams: never; returns: { reft: number; config: ReftConfig } };
+  saveReft: { takes: number; streams: never; returns: Uint8Array<ArrayBuffer> };
+  removeReft: { takes: number; streams: never; returns: null };
+  generate: { takes: { sequences: Sequence[]; sampling: Sampling }; streams: SequencePiece; returns: null };
+  train: { takes: { reft: number; examples: Example[]; training: Training }; streams: TrainStep; returns: null };
+  trainStep: { takes: { reft: number; examples: Example[]; training: Training }; streams: never; returns: TrainStep };
 }
 
 export type Call = keyof Calls;
 
 /** Where the wasm file is, if not beside the worker: its address, its bytes, or the compiled module. */
-export type WasmSource = string | URL | BufferSource | WebAssembly.Module;
+export type WasmSource = string | ArrayBuffer | Uint8Array<ArrayBuffer> | WebAssembly.Module;
 
 /** Page → worker. */
 export type Request =
@@ -24,14 +50,24 @@ export type Request =
   | { id: number; call: "more" }
   | { id: number; call: "abort"; reason: string };
 
+/** An error as it crosses: what the engine throws, too. */
+export interface Thrown {
+  kind: ErrorKind;
+  message: string;
+  retryable?: boolean;
+}
+
 /** Worker → page. */
 export type Reply<C extends Call = Call> =
   | { id: number; kind: "item"; item: Calls[C]["streams"] }
   | { id: number; kind: "done"; value: Calls[C]["returns"] }
-  | { id: number; kind: "error"; error: { kind: ErrorKind; message: string } };
+  | { id: number; kind: "error"; error: Thrown };
 
-/** How a handler reports: `emit` returns when the next item is wanted, and rejects when the call was aborted. */
+/** What a handler is given besides its arguments. */
 export interface Line<Item> {
+  /** Sends an item. */
+  tell(item: Item): void;
+  /** Sends an item; returns when the page wants the next one, and rejects when the call was aborted. */
   emit(item: Item): Promise<void>;
   signal: AbortSignal;
 }

@@ -1,70 +1,168 @@
 /** The worker's side of `protocol.ts`: it holds the engine, and all of its loops. */
-import init, { probe } from "../wasm/webreft.js";
+import init, { type InitOutput, probe, WebEngine } from "../wasm/webreft.js";
 import { WebReftError } from "./error.js";
-import type { Call, Calls, Handlers, Reply, Request } from "./protocol.js";
+import type { Call, Calls, Handlers, Reply, Request, Thrown, WasmSource } from "./protocol.js";
+import { open } from "./source.js";
+
+let wasm: InitOutput | undefined;
+let loaded: WebEngine | undefined;
 
 const handlers: Handlers = {
-  async probe({ wasm }) {
-    await start(wasm);
+  async probe(takes) {
+    await start(takes.wasm);
     return probe();
+  },
+
+  async load(takes, { tell, signal }) {
+    await start(takes.wasm);
+    const file = await open(takes.source, signal, (loaded, total) => tell({ phase: "download", loaded, total }));
+    loaded = await WebEngine.load(file, takes.options, tell);
+    signal.throwIfAborted();
+    return loaded.info();
+  },
+
+  async memory() {
+    return { gpu: engine().gpuBytes(), wasm: wasm?.memory.buffer.byteLength ?? 0 };
+  },
+
+  async newReft(config) {
+    return engine().newReft(config);
+  },
+
+  async loadReft(bytes) {
+    const reft = await engine().loadReft(bytes);
+    return { reft, config: engine().reftConfig(reft) };
+  },
+
+  async saveReft(reft) {
+    return engine().saveReft(reft);
+  },
+
+  async removeReft(reft) {
+    engine().removeReft(reft);
+    return null;
+  },
+
+  async generate({ sequences, sampling }, { emit }) {
+    const generation = await engine().generate(sequences, sampling);
+    try {
+      for (let pieces = await generation.next(); pieces; pieces = await generation.next()) {
+        for (const piece of pieces) await emit(piece);
+      }
+    } finally {
+      generation.free();
+    }
+    return null;
+  },
+
+  async train({ reft, examples, training }, { emit }) {
+    const trainer = await engine().trainer(reft, examples, training);
+    try {
+      for (let step = await trainer.next(); step; step = await trainer.next()) await emit(step);
+    } finally {
+      trainer.free();
+    }
+    return null;
+  },
+
+  async trainStep({ reft, examples, training }) {
+    return engine().trainStep(reft, examples, training);
   },
 };
 
-async function start(wasm: Calls["probe"]["takes"]["wasm"]): Promise<void> {
-  if (!navigator.gpu) throw new WebReftError("unsupported", "this browser has no WebGPU");
-  await (wasm === undefined ? init() : init({ module_or_path: wasm }));
+/** Calls that are loops: they hold the engine until they end. All others take their turn. */
+const LOOPS: ReadonlySet<Call> = new Set(["load", "generate", "train"]);
+
+function engine(): WebEngine {
+  if (!loaded) throw new WebReftError("bug", "the worker was asked for a model before it had one");
+  return loaded;
+}
+
+async function start(source: WasmSource | undefined): Promise<void> {
+  if (!self.isSecureContext) {
+    throw new WebReftError("unsupported", "WebGPU works only on https pages and on localhost");
+  }
+  if (!navigator.gpu) {
+    throw new WebReftError("unsupported", "this browser has no WebGPU: use a current Chrome, Edge, Safari or Firefox");
+  }
+  wasm = await init({ module_or_path: source });
 }
 
 /** A call under way: how to end it, and how many items the page has asked for. */
 interface Running {
   controller: AbortController;
   wanted: number;
-  wake: () => void;
+  wake(): void;
 }
 
 const running = new Map<number, Running>();
+let loop: Call | undefined;
+let turn: Promise<void> = Promise.resolve();
 
 self.onmessage = ({ data }: MessageEvent<Request>) => {
-  const { id } = data;
+  const state = running.get(data.id);
   if (data.call === "more") {
-    const call = running.get(id);
-    if (call) {
-      call.wanted += 1;
-      call.wake();
-    }
+    if (state) state.wanted += 1;
+    state?.wake();
   } else if (data.call === "abort") {
-    running.get(id)?.controller.abort(new WebReftError("aborted", `aborted: ${data.reason}`));
+    state?.controller.abort(new WebReftError("aborted", `aborted: ${data.reason}`));
+    state?.wake();
+  } else if (loop) {
+    const message = `busy: ${loop} is running; wait for its end, or end it`;
+    post({ id: data.id, kind: "error", error: { kind: "input", message } });
   } else {
-    void answer(id, data.call, data.takes);
+    begin(data.id, data.call, data.takes);
   }
 };
 
-async function answer<C extends Call>(id: number, call: C, takes: Calls[C]["takes"]): Promise<void> {
+function begin<C extends Call>(id: number, call: C, takes: Calls[C]["takes"]): void {
   const state: Running = { controller: new AbortController(), wanted: 0, wake: () => {} };
-  const { signal } = state.controller;
-  signal.addEventListener("abort", () => state.wake());
   running.set(id, state);
-  const post = (reply: Reply<C>) => self.postMessage(reply);
+  if (LOOPS.has(call)) loop = call;
+  turn = turn.then(async () => {
+    const reply = await answer(id, call, takes, state);
+    running.delete(id);
+    if (LOOPS.has(call)) loop = undefined;
+    post(reply);
+  });
+}
+
+async function answer<C extends Call>(
+  id: number,
+  call: C,
+  takes: Calls[C]["takes"],
+  state: Running,
+): Promise<Reply<C>> {
+  const { signal } = state.controller;
+  const tell = (item: Calls[C]["streams"]) => post({ id, kind: "item", item });
   const emit = async (item: Calls[C]["streams"]) => {
-    post({ id, kind: "item", item });
-    while (state.wanted === 0 && !signal.aborted) await new Promise<void>((resolve) => (state.wake = resolve));
+    tell(item);
+    while (state.wanted === 0 && !signal.aborted) {
+      await new Promise<void>((resolve) => {
+        state.wake = resolve;
+      });
+    }
     signal.throwIfAborted();
     state.wanted -= 1;
   };
   try {
-    post({ id, kind: "done", value: await handlers[call](takes, { emit, signal }) });
+    signal.throwIfAborted();
+    return { id, kind: "done", value: await handlers[call](takes, { tell, emit, signal }) };
   } catch (error) {
-    post({ id, kind: "error", error: describe(error) });
-  } finally {
-    running.delete(id);
+    return { id, kind: "error", error: describe(error) };
   }
 }
 
+function post<C extends Call>(reply: Reply<C>): void {
+  self.postMessage(reply);
+}
+
 /** What was thrown, as it crosses. The engine throws `{ kind, message }`; anything else is a bug. */
-function describe(error: unknown): { kind: WebReftError["kind"]; message: string } {
-  if (error instanceof WebReftError) return { kind: error.kind, message: error.message };
-  if (typeof error === "object" && error !== null && "kind" in error && "message" in error) {
-    return error as { kind: WebReftError["kind"]; message: string };
-  }
-  return { kind: "bug", message: String(error) };
+function describe(error: unknown): Thrown {
+  if (error instanceof WebReftError) return { kind: error.kind, message: error.message, retryable: error.retryable };
+  return isThrown(error) ? error : { kind: "bug", message: String(error) };
+}
+
+function isThrown(error: unknown): error is Thrown {
+  return typeof error === "object" && error !== null && "kind" in error && "message" in error;
 }
