@@ -10,8 +10,8 @@ const MAX_TOKENS = 96;
 
 export function mountAnswers(root: HTMLElement, app: App): void {
   let controller = new AbortController();
-  const base = answerBox("The model as it is", "base");
-  const reft = answerBox("With what it learned", "reft");
+  const base = answerBox("The model as it is", "base", "Ask something.");
+  const reft = answerBox("With what it learned", "reft", "Train, and it answers here, too.");
 
   const prompt = h("textarea", { rows: 2, "aria-label": "Question", "data-testid": "prompt", required: true });
   prompt.value = QUESTIONS[0] ?? "";
@@ -138,8 +138,13 @@ interface AnswerBox {
 }
 
 /** One answer as it comes. A screen reader hears it once, when it is whole. */
-function answerBox(title: string, side: "base" | "reft"): AnswerBox {
-  const text = h("p", { class: "answer-text", "aria-live": "polite", "data-testid": `answer-${side}` });
+function answerBox(title: string, side: "base" | "reft", empty: string): AnswerBox {
+  const text = h("p", {
+    class: "answer-text",
+    "aria-live": "polite",
+    "data-empty": empty,
+    "data-testid": `answer-${side}`,
+  });
   const speed = h("p", { class: "hint number", "data-testid": `speed-${side}` });
   const root = h("article", { class: `answer ${side}` }, h("h3", {}, title), text, speed);
   let times: number[] = [];

@@ -86,7 +86,7 @@ export function mountExamples(root: HTMLElement, app: App): () => Example[] {
     h("div", { class: "panel-head" }, h("h2", { id: "examples-title" }, "Examples"), total),
     h(
       "div",
-      { class: "row" },
+      { class: "row low" },
       field("Start from a style", preset),
       h("div", { class: "row end" }, add, fromClipboard, clear),
     ),
