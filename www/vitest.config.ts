@@ -2,24 +2,36 @@ import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
 import { BROWSER_ARGS, browserPath } from "./browser.mjs";
 
+/** Tests in a Chromium that is started with these arguments. */
+function chromium(name: string, include: string[], args: string[]) {
+  return {
+    assetsInclude: ["**/*.gguf"],
+    server: { fs: { allow: [".."] } },
+    test: {
+      name,
+      include,
+      testTimeout: 120_000,
+      browser: {
+        enabled: true,
+        headless: true,
+        screenshotFailures: false,
+        provider: playwright({ launchOptions: { executablePath: browserPath(), args } }),
+        instances: [{ browser: "chromium" as const }],
+      },
+    },
+  };
+}
+
+const withoutAdapter = BROWSER_ARGS.filter((arg) => !arg.includes("webgpu"));
+
 export default defineConfig({
   test: {
+    // One file at a time: they share one software GPU, and two cores.
+    fileParallelism: false,
     projects: [
-      { test: { name: "node", environment: "node", include: ["webreft/test/*.node.test.ts"] } },
-      {
-        test: {
-          name: "chromium",
-          include: ["webreft/test/*.browser.test.ts"],
-          testTimeout: 120_000,
-          browser: {
-            enabled: true,
-            headless: true,
-            screenshotFailures: false,
-            provider: playwright({ launchOptions: { executablePath: browserPath(), args: BROWSER_ARGS } }),
-            instances: [{ browser: "chromium" }],
-          },
-        },
-      },
+      { test: { name: "node", environment: "node", include: ["*/test/*.node.test.ts"] } },
+      chromium("chromium", ["webreft/test/{model,trouble}.browser.test.ts"], BROWSER_ARGS),
+      chromium("chromium without adapter", ["webreft/test/absent.browser.test.ts"], withoutAdapter),
     ],
   },
 });

@@ -46,6 +46,7 @@ function rangeReader(url: string, length: number, first: Uint8Array<ArrayBuffer>
     async read(offset, count) {
       signal.throwIfAborted();
       checkRange(length, offset, count);
+      if (count === 0) return new Uint8Array();
       if (offset < window.start || offset + count > window.start + window.bytes.length) {
         const wanted = Math.min(Math.max(count, WINDOW), length - offset);
         const response = await request(url, offset, wanted, signal);
