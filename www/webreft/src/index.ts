@@ -1,23 +1,22 @@
 /** ReFT for quantized language models, in the browser. Importing this touches nothing: work starts with a call. */
 export type {
-  Adapter,
   Example,
   Finish,
   LoadProgress,
   Memory,
   Message,
-  ModelInfo,
   ReftConfig,
   Sampling,
   Training,
   TrainStep,
 } from "../wasm/webreft.js";
+export type { Adapter } from "./adapter.js";
 export { type ErrorKind, WebReftError } from "./error.js";
 export {
   type ComparedPiece,
-  type EngineStart,
   type GenerateOptions,
   type LoadOptions,
+  type ModelInfo,
   type ModelSource,
   type Piece,
   type Prompt,

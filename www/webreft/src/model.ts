@@ -1,18 +1,18 @@
 /** The public face: a model, and the interventions on it. */
 import type {
-  Adapter,
+  EngineInfo,
   Example,
   Finish,
   LoadProgress,
   Memory,
   Message,
-  ModelInfo,
   ReftConfig,
   Sampling,
   Sequence,
   Training,
   TrainStep,
 } from "../wasm/webreft.js";
+import type { Adapter } from "./adapter.js";
 import { Client } from "./client.js";
 import { WebReftError } from "./error.js";
 import type { WasmSource } from "./protocol.js";
@@ -20,22 +20,23 @@ import type { WasmSource } from "./protocol.js";
 /** A GGUF file: its address, a file from a picker or a drop, or its bytes. */
 export type ModelSource = string | URL | Blob | ArrayBuffer | Uint8Array<ArrayBuffer>;
 
-/** How the engine is started. */
-export interface EngineStart {
-  /** The wasm file, where a bundler or a strict page cannot find it beside the worker. */
-  wasm?: URL | WasmSource;
-  /** The worker, where a page makes its own: `new Worker(new URL("webreft/worker", …), { type: "module" })`. */
-  worker?: Worker;
+/** A model that is loaded, and the GPU it runs on. */
+export interface ModelInfo extends EngineInfo {
+  adapter: Adapter;
 }
 
 /** How a model is loaded. */
-export interface LoadOptions extends EngineStart {
+export interface LoadOptions {
   /** Tokens of context; as many as the file says if left out. */
   contextLength?: number;
   /** Hears of bytes read, often. */
   onProgress?: (progress: LoadProgress) => void;
   /** Ends the loading. */
   signal?: AbortSignal;
+  /** The wasm file, where a bundler or a strict page cannot find it beside the worker. */
+  wasm?: URL | WasmSource;
+  /** The worker, where a page makes its own: `new Worker(new URL("webreft/worker", …), { type: "module" })`. */
+  worker?: Worker;
 }
 
 /** What is asked: a text, or a conversation. The model's chat template is put around it, if it has one. */
@@ -72,10 +73,10 @@ export interface TrainOptions extends Training {
 }
 
 /** Asks the browser for its GPU without loading anything. */
-export async function probe(start: EngineStart = {}): Promise<Adapter> {
-  const client = new Client(start.worker);
+export async function probe(options: { worker?: Worker } = {}): Promise<Adapter> {
+  const client = new Client(options.worker);
   try {
-    return await client.call("probe", { wasm: wasmOf(start) });
+    return await client.call("probe", null);
   } finally {
     const over = new WebReftError("aborted", "the probe is over");
     client.end(over, over);
@@ -239,6 +240,6 @@ function portable(source: ModelSource): string | Blob {
   return new Blob([source]);
 }
 
-function wasmOf({ wasm }: EngineStart): WasmSource | undefined {
+function wasmOf({ wasm }: LoadOptions): WasmSource | undefined {
   return typeof wasm === "string" || wasm instanceof URL ? absolute(wasm) : wasm;
 }

@@ -6,12 +6,11 @@
  * page has asked for it by `more`: a loop that is left or held leaves nothing running.
  */
 import type {
-  Adapter,
+  EngineInfo,
   EngineOptions,
   Example,
   LoadProgress,
   Memory,
-  ModelInfo,
   ReftConfig,
   Sampling,
   Sequence,
@@ -19,15 +18,16 @@ import type {
   Training,
   TrainStep,
 } from "../wasm/webreft.js";
+import type { Adapter } from "./adapter.js";
 import type { ErrorKind } from "./error.js";
 
 /** Every call the worker answers: what it takes, what it streams on the way, what it returns. */
 export interface Calls {
-  probe: { takes: { wasm: WasmSource | undefined }; streams: never; returns: Adapter };
+  probe: { takes: null; streams: never; returns: Adapter };
   load: {
     takes: { wasm: WasmSource | undefined; source: string | Blob; options: EngineOptions };
     streams: LoadProgress;
-    returns: ModelInfo;
+    returns: EngineInfo & { adapter: Adapter };
   };
   memory: { takes: null; streams: never; returns: Memory };
   newReft: { takes: ReftConfig; streams: never; returns: number };

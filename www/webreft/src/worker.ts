@@ -1,24 +1,25 @@
 /** The worker's side of `protocol.ts`: it holds the engine, and all of its loops. */
-import init, { type InitOutput, probe, WebEngine } from "../wasm/webreft.js";
+import init, { type InitOutput, WebEngine } from "../wasm/webreft.js";
+import { findAdapter } from "./adapter.js";
 import { WebReftError } from "./error.js";
-import type { Call, Calls, Handlers, Reply, Request, Thrown, WasmSource } from "./protocol.js";
+import type { Call, Calls, Handlers, Reply, Request, Thrown } from "./protocol.js";
 import { open } from "./source.js";
 
 let wasm: InitOutput | undefined;
 let loaded: WebEngine | undefined;
 
 const handlers: Handlers = {
-  async probe(takes) {
-    await start(takes.wasm);
-    return probe();
+  async probe() {
+    return findAdapter();
   },
 
   async load(takes, { tell, signal }) {
-    await start(takes.wasm);
+    const adapter = await findAdapter();
+    wasm = await init({ module_or_path: takes.wasm });
     const file = await open(takes.source, signal, (loaded, total) => tell({ phase: "download", loaded, total }));
     loaded = await WebEngine.load(file, takes.options, tell);
     signal.throwIfAborted();
-    return loaded.info();
+    return { ...loaded.info(), adapter };
   },
 
   async memory() {
@@ -76,16 +77,6 @@ const LOOPS: ReadonlySet<Call> = new Set(["load", "generate", "train"]);
 function engine(): WebEngine {
   if (!loaded) throw new WebReftError("bug", "the worker was asked for a model before it had one");
   return loaded;
-}
-
-async function start(source: WasmSource | undefined): Promise<void> {
-  if (!self.isSecureContext) {
-    throw new WebReftError("unsupported", "WebGPU works only on https pages and on localhost");
-  }
-  if (!navigator.gpu) {
-    throw new WebReftError("unsupported", "this browser has no WebGPU: use a current Chrome, Edge, Safari or Firefox");
-  }
-  wasm = await init({ module_or_path: source });
 }
 
 /** A call under way: how to end it, and how many items the page has asked for. */
