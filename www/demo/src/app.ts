@@ -1,7 +1,7 @@
 /** What the page is doing: one model, one set of interventions, one thing at a time. */
 import { type Reft, type WebReft, WebReftError } from "webreft";
 
-export type Activity = "idle" | "loading" | "training" | "answering";
+export type Activity = "idle" | "loading" | "training" | "answering" | "filing";
 
 /** A trained or loaded set of interventions, as the page calls it. */
 export interface Persona {

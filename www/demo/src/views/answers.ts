@@ -76,7 +76,7 @@ export function mountAnswers(root: HTMLElement, app: App): void {
 
   const origin = h("p", { class: "hint", "data-testid": "persona" });
   const save = button("Save", { "data-testid": "save" }, () =>
-    app.run("answering", async () => {
+    app.run("filing", async () => {
       if (!app.persona) return;
       const file = new Blob([await app.persona.reft.save()], { type: "application/octet-stream" });
       download(file, "persona.safetensors");
@@ -84,7 +84,7 @@ export function mountAnswers(root: HTMLElement, app: App): void {
     }),
   );
   const open = (file: File) =>
-    app.run("answering", async () => {
+    app.run("filing", async () => {
       const { model } = app;
       if (!model) return;
       await app.usePersona({ reft: await model.loadReft(await file.arrayBuffer()), origin: file.name });

@@ -98,11 +98,13 @@ export function mountModel(root: HTMLElement, app: App): void {
       control.toggleAttribute("disabled", app.activity !== "idle");
     }
     change.disabled = app.activity !== "idle";
-    if (app.activity === "idle" && !app.model && !progress.hidden === false) {
+    if (app.activity !== "idle") return;
+    if (app.model) {
+      void tellMemory(facts, app.model);
+    } else {
       change.hidden = true;
       show(chooser);
     }
-    if (app.activity === "idle" && app.model) void tellMemory(facts, app.model);
   });
 }
 
@@ -123,7 +125,9 @@ async function tell(facts: HTMLElement, { info }: WebReft): Promise<void> {
 }
 
 async function tellMemory(facts: HTMLElement, model: WebReft): Promise<void> {
-  const { gpu, wasm } = await model.memory();
+  const memory = await model.memory().catch(() => undefined); // put away meanwhile
+  if (!memory) return;
+  const { gpu, wasm } = memory;
   facts
     .querySelector(".memory")
     ?.replaceChildren(
