@@ -1,0 +1,36 @@
+// The residual connection and the norm after it in one: h = x + d, y = w ∘ h / sqrt(mean(h²) + eps), row by row.
+//
+//   x  [T, D]  in
+//   d  [T, D]  in
+//   w  [D]     in
+//   h  [T, D]  out
+//   y  [T, D]  out
+//
+// One workgroup per row. Lane i owns columns i, i + WG, … throughout.
+
+struct Params { n_embd: u32, eps: f32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> d: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> w: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> h: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+
+const WG = 64u;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) row: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let width = params.n_embd / 4u;
+    let start = row.x * width;
+    var squares = 0.0;
+    for (var i = lane; i < width; i += WG) {
+        let sum = x[start + i] + d[start + i];
+        h[start + i] = sum;
+        squares += dot(sum, sum);
+    }
+    let rstd = inverseSqrt(reduce_sum(squares, lane) / f32(params.n_embd) + params.eps);
+    for (var i = lane; i < width; i += WG) {
+        y[start + i] = w[i] * h[start + i] * rstd;
+    }
+}

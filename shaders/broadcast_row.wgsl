@@ -1,0 +1,20 @@
+// Every row of y becomes x.
+//
+//   x  [D]     in
+//   y  [T, D]  out
+//
+// One workgroup per row.
+
+struct Params { n_embd: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) row: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let width = params.n_embd / 4u;
+    for (var i = lane; i < width; i += 64u) {
+        y[row.x * width + i] = x[i];
+    }
+}

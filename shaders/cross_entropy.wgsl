@@ -1,0 +1,44 @@
+// The loss of each labelled token, and in place of its logits their gradient.
+//
+//     loss = log Σ eˡ − l[label]          dl = weight · (softmax(l) − onehot(label))
+//
+//   logits  [M, V]  in out  becomes its own gradient
+//   labels  [M]     in
+//   weight  [M]     in      what the token counts for: 1/M in a mean
+//   loss    [M]     out     in nats, not weighted
+//
+// One workgroup per token; row `first` of labels, weight and loss is this dispatch's row 0.
+
+struct Params { n_vocab: u32, first: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> logits: array<f32>;
+@group(0) @binding(2) var<storage, read> labels: array<u32>;
+@group(0) @binding(3) var<storage, read> weight: array<f32>;
+@group(0) @binding(4) var<storage, read_write> loss: array<f32>;
+
+const WG = 64u;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let start = token.x * params.n_vocab;
+    let row = params.first + token.x;
+    let label = labels[row];
+    let label_logit = logits[start + label];
+    var highest = -3.4e38;
+    for (var i = lane; i < params.n_vocab; i += WG) {
+        highest = max(highest, logits[start + i]);
+    }
+    highest = reduce_max(highest, lane);
+    var mass = 0.0;
+    for (var i = lane; i < params.n_vocab; i += WG) {
+        mass += exp(logits[start + i] - highest);
+    }
+    mass = reduce_sum(mass, lane);
+    if lane == 0u { loss[row] = highest - label_logit + log(mass); }
+    let scale = weight[row] / mass;
+    for (var i = lane; i < params.n_vocab; i += WG) {
+        let p = scale * exp(logits[start + i] - highest);
+        logits[start + i] = select(p, p - weight[row], i == label);
+    }
+}

@@ -1,0 +1,22 @@
+// Rows of the embedding matrix, one for each token. A slab writes only the tokens that lie in it.
+//
+//   tokens  [T]     in
+//   h       [T, D]  out
+//
+// One workgroup per token.
+
+struct Params { n_embd: u32, first_row: u32, n_rows: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> tokens: array<u32>;
+@group(0) @binding(2) var<storage, read_write> h: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row = tokens[token.x] - params.first_row; // wraps around below the slab, and then is too large
+    if row >= params.n_rows { return; }
+    let width = params.n_embd / 4u;
+    for (var i = lane; i < width; i += 64u) {
+        h[token.x * width + i] = weight4(row * width + i);
+    }
+}

@@ -1,0 +1,27 @@
+// Row i of y is row index[i] of x, or zeros where index[i] is NONE. With the inverse index this is its own gradient.
+//
+//   index  [M]     in
+//   x      [T, D]  in
+//   y      [M, D]  out
+//
+// One workgroup per row.
+
+struct Params { n_embd: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> index: array<u32>;
+@group(0) @binding(2) var<storage, read> x: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+
+const NONE = 0xffffffffu;
+
+@compute @workgroup_size(64)
+fn main(@builtin(workgroup_id) row: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let width = params.n_embd / 4u;
+    let from_row = index[row.x];
+    for (var i = lane; i < width; i += 64u) {
+        var value = vec4(0.0);
+        if from_row != NONE { value = x[from_row * width + i]; }
+        y[row.x * width + i] = value;
+    }
+}

@@ -1,0 +1,29 @@
+// The gradient of y = silu(gate) ∘ up, with σ = 1 / (1 + e⁻ᵍᵃᵗᵉ):
+//
+//     dgate = dy ∘ up ∘ σ ∘ (1 + gate ∘ (1 − σ))      dup = dy ∘ gate ∘ σ
+//
+//   gate_up   [T, 2F]  in
+//   dy        [T, F]   in
+//   dgate_up  [T, 2F]  out
+//
+// One lane per four values; the grid's second dimension is the token.
+
+struct Params { n_ff: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> gate_up: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> dgate_up: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) at: vec3<u32>) {
+    let width = params.n_ff / 4u;
+    if at.x >= width { return; }
+    let start = at.y * 2u * width + at.x;
+    let gate = gate_up[start];
+    let up = gate_up[start + width];
+    let d = dy[at.y * width + at.x];
+    let sigma = 1.0 / (1.0 + exp(-gate));
+    dgate_up[start] = d * up * sigma * (1.0 + gate * (1.0 - sigma));
+    dgate_up[start + width] = d * gate * sigma;
+}

@@ -1,0 +1,354 @@
+//! The GPU's side: buffers, pipelines, and plans recorded as bind groups; one encoder, one pass and one submit a run.
+//!
+//! The device is opened with WebGPU's default limits everywhere, so what works natively works in every browser.
+
+use super::Tensor;
+use crate::error::{Error, Result};
+use crate::plan::{Kernel, Plan, Role, Slab, Step, Target};
+use futures_channel::oneshot;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+
+/// `minUniformBufferOffsetAlignment` of WebGPU's default limits: one slot of the params arena, in bytes.
+const PARAMS_SLOT: usize = 256;
+
+/// A device and its compiled kernels. Clones name the same device.
+#[derive(Clone)]
+pub struct Gpu(Rc<Inner>);
+
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    info: wgpu::AdapterInfo,
+    /// The first thing the device reported since it was last asked: lost, out of memory, invalid.
+    trouble: Arc<Mutex<Option<String>>>,
+    pipelines: RefCell<HashMap<(&'static str, &'static str), Rc<Pipeline>>>,
+    memory: Rc<Cell<u64>>,
+}
+
+struct Pipeline {
+    raw: wgpu::ComputePipeline,
+    args: wgpu::BindGroupLayout,
+    weight: Option<wgpu::BindGroupLayout>,
+}
+
+impl Gpu {
+    /// Opens the best adapter there is, at WebGPU's default limits.
+    pub(super) async fn open() -> Result<Gpu> {
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
+        let options = wgpu::RequestAdapterOptions {
+            power_preference: wgpu::PowerPreference::HighPerformance,
+            ..Default::default()
+        };
+        let adapter = instance.request_adapter(&options).await.map_err(no_adapter)?;
+        let info = adapter.get_info();
+        let descriptor = wgpu::DeviceDescriptor { label: Some("webreft"), ..Default::default() };
+        let (device, queue) = adapter
+            .request_device(&descriptor)
+            .await
+            .map_err(|error| Error::device(format!("adapter \"{}\" gives no device: {error}", info.name)))?;
+        let trouble = watch(&device);
+        let (pipelines, memory) = (RefCell::default(), Rc::default());
+        Ok(Gpu(Rc::new(Inner { device, queue, info, trouble, pipelines, memory })))
+    }
+
+    pub(super) fn name(&self) -> String {
+        let info = &self.0.info;
+        let parts = [info.name.as_str(), info.driver.as_str()];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        if parts.is_empty() { "unnamed GPU".to_owned() } else { parts.join(", ") }
+    }
+
+    pub(super) fn target(&self) -> Target {
+        let name = self.name().to_lowercase();
+        let software = ["llvmpipe", "swiftshader"].iter().any(|soft| name.contains(soft));
+        if software || self.0.info.device_type == wgpu::DeviceType::Cpu {
+            Target::Software
+        } else {
+            Target::Gpu
+        }
+    }
+
+    pub(super) fn max_tensor_bytes(&self) -> u64 {
+        let limits = self.0.device.limits();
+        limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
+    }
+
+    pub(super) fn memory(&self) -> u64 {
+        self.0.memory.get()
+    }
+
+    /// Ends the device, as a browser or driver may at any time: for tests of what happens then.
+    pub fn lose(&self) {
+        self.0.device.destroy();
+    }
+
+    /// The device's own handle, for measuring it.
+    pub fn raw(&self) -> (&wgpu::Device, &wgpu::Queue) {
+        (&self.0.device, &self.0.queue)
+    }
+
+    pub(super) fn buffer(&self, label: &str, len: usize) -> Result<GpuBuffer> {
+        let size = bytes(len.max(4).next_multiple_of(4)); // a binding of vec4 needs sixteen bytes
+        let limit = self.max_tensor_bytes();
+        if size > limit {
+            return Err(Error::device(format!(
+                "{label}: {size} bytes, but this device binds {limit} at most"
+            )));
+        }
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        let raw = self.create_buffer(label, size, usage);
+        self.0.memory.set(self.0.memory.get() + size);
+        Ok(GpuBuffer { raw, len, gpu: self.clone() })
+    }
+
+    fn create_buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        let label = Some(label);
+        self.0.device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false })
+    }
+
+    fn check(&self) -> Result<()> {
+        match &*self.0.trouble.lock().expect("no panic while it is held") {
+            Some(trouble) => Err(Error::device(trouble.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Compiles the plan's kernels and binds its buffers.
+    pub(super) fn record(&self, plan: &Plan, tensors: &[Tensor]) -> Recorded {
+        let params = self.params_arena(plan);
+        let steps = plan.steps().iter();
+        let steps = steps.map(|step| self.record_step(step, tensors, &params)).collect();
+        Recorded { steps, _params: params }
+    }
+
+    fn record_step(&self, step: &Step, tensors: &[Tensor], params: &wgpu::Buffer) -> RecordedStep {
+        let pipeline = self.pipeline(step.kernel, step.weight.as_ref());
+        let size = wgpu::BufferSize::new(bytes(step.params.len()));
+        let uniform = wgpu::BufferBinding { buffer: params, offset: 0, size };
+        let args = step.args.iter().map(|buf| tensors[buf.index()].gpu_buffer().as_entire_binding());
+        let args = std::iter::once(wgpu::BindingResource::Buffer(uniform)).chain(args).collect();
+        let args = self.bind(&pipeline.args, args);
+        let weight = step.weight.as_ref().zip(pipeline.weight.as_ref()).map(|(slab, layout)| {
+            let sections = std::iter::once(&slab.qs).chain(&slab.scales);
+            self.bind(layout, sections.map(|t| t.gpu_buffer().as_entire_binding()).collect())
+        });
+        let grid = step.grid.map(|n| u32::try_from(n).expect("a grid fits 32 bits"));
+        RecordedStep { pipeline, args, weight, grid }
+    }
+
+    fn bind(
+        &self,
+        layout: &wgpu::BindGroupLayout,
+        resources: Vec<wgpu::BindingResource<'_>>,
+    ) -> wgpu::BindGroup {
+        let entries =
+            (0..).zip(resources).map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource });
+        let entries: Vec<_> = entries.collect();
+        self.0.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
+    }
+
+    /// All steps' `Params`, one slot each: they never change from run to run.
+    fn params_arena(&self, plan: &Plan) -> wgpu::Buffer {
+        let mut arena = vec![0u8; PARAMS_SLOT * plan.steps().len().max(1)];
+        for (slot, step) in arena.chunks_exact_mut(PARAMS_SLOT).zip(plan.steps()) {
+            let words: Vec<u32> = step.params.iter().map(|word| word.bits()).collect();
+            slot[..4 * words.len()].copy_from_slice(bytemuck::cast_slice(&words));
+        }
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let buffer = self.create_buffer("params", arena.len() as u64, usage);
+        self.0.queue.write_buffer(&buffer, 0, &arena);
+        buffer
+    }
+
+    fn pipeline(&self, kernel: &'static Kernel, weight: Option<&Slab>) -> Rc<Pipeline> {
+        let key = (kernel.name, weight.map_or("", |slab| slab.format.name));
+        if let Some(pipeline) = self.0.pipelines.borrow().get(&key) {
+            return pipeline.clone();
+        }
+        let pipeline = Rc::new(self.compile(kernel, weight));
+        self.0.pipelines.borrow_mut().insert(key, pipeline.clone());
+        pipeline
+    }
+
+    fn compile(&self, kernel: &Kernel, weight: Option<&Slab>) -> Pipeline {
+        let device = &self.0.device;
+        let text = kernel.text(weight.map(|slab| slab.format));
+        let source = wgpu::ShaderSource::Wgsl(text.into());
+        let label = Some(kernel.name);
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source });
+        let params = bytes(kernel.params.len());
+        let roles = kernel.args.iter().map(|(_, role)| storage(*role == Role::In));
+        let args = self.layout(std::iter::once(uniform(params)).chain(roles));
+        let weight =
+            weight.map(|slab| self.layout((0..=slab.scales.iter().len()).map(|_| storage(true)).take(2)));
+        let groups: Vec<_> = std::iter::once(&args).chain(&weight).map(Some).collect();
+        let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &groups,
+            immediate_size: 0,
+        });
+        let raw = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions::default(),
+            cache: None,
+        });
+        Pipeline { raw, args, weight }
+    }
+
+    fn layout(&self, types: impl Iterator<Item = wgpu::BindingType>) -> wgpu::BindGroupLayout {
+        let visibility = wgpu::ShaderStages::COMPUTE;
+        let entries = (0..).zip(types);
+        let entries =
+            entries.map(|(binding, ty)| wgpu::BindGroupLayoutEntry { binding, visibility, ty, count: None });
+        let entries: Vec<_> = entries.collect();
+        let descriptor = wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries };
+        self.0.device.create_bind_group_layout(&descriptor)
+    }
+
+    /// Encodes all steps into one pass and submits it.
+    pub(super) fn run(&self, recorded: &Recorded) -> Result<()> {
+        self.check()?;
+        let mut encoder = self.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        for (number, step) in recorded.steps.iter().enumerate() {
+            let slot = u32::try_from(number * PARAMS_SLOT).expect("the arena is small");
+            pass.set_pipeline(&step.pipeline.raw);
+            pass.set_bind_group(0, &step.args, &[slot]);
+            if let Some(weight) = &step.weight {
+                pass.set_bind_group(1, weight, &[]);
+            }
+            let [x, y, z] = step.grid;
+            pass.dispatch_workgroups(x, y, z);
+        }
+        drop(pass);
+        self.0.queue.submit([encoder.finish()]);
+        Ok(())
+    }
+}
+
+fn no_adapter(error: wgpu::RequestAdapterError) -> Error {
+    Error::device(format!(
+        "no WebGPU adapter: {error}; use a browser with WebGPU turned on, or natively install a Vulkan, Metal or DX12 driver"
+    ))
+}
+
+fn uniform(size: u64) -> wgpu::BindingType {
+    let ty = wgpu::BufferBindingType::Uniform;
+    wgpu::BindingType::Buffer { ty, has_dynamic_offset: true, min_binding_size: wgpu::BufferSize::new(size) }
+}
+
+fn storage(read_only: bool) -> wgpu::BindingType {
+    let ty = wgpu::BufferBindingType::Storage { read_only };
+    wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None }
+}
+
+/// Notes the first thing that the device reports on its own.
+fn watch(device: &wgpu::Device) -> Arc<Mutex<Option<String>>> {
+    let trouble = Arc::new(Mutex::new(None));
+    let note = |trouble: &Arc<Mutex<Option<String>>>, text: String| {
+        trouble.lock().expect("no panic while it is held").get_or_insert(text);
+    };
+    let (lost, errors) = (trouble.clone(), trouble.clone());
+    device.set_device_lost_callback(move |reason, text| {
+        note(&lost, format!("the GPU was lost ({reason:?}: {text}); load the model again"));
+    });
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+        let text = match &error {
+            wgpu::Error::OutOfMemory { .. } => {
+                "the GPU is out of memory; close other pages or load a smaller model".to_owned()
+            }
+            other => format!("the GPU refused a command: {other}"),
+        };
+        note(&errors, text);
+    }));
+    trouble
+}
+
+fn bytes(words: usize) -> u64 {
+    4 * words as u64
+}
+
+/// A plan as the GPU runs it.
+pub(super) struct Recorded {
+    steps: Vec<RecordedStep>,
+    _params: wgpu::Buffer,
+}
+
+struct RecordedStep {
+    pipeline: Rc<Pipeline>,
+    args: wgpu::BindGroup,
+    weight: Option<wgpu::BindGroup>,
+    grid: [u32; 3],
+}
+
+/// Memory on the device, given back when dropped.
+pub(super) struct GpuBuffer {
+    raw: wgpu::Buffer,
+    len: usize,
+    gpu: Gpu,
+}
+
+impl Drop for GpuBuffer {
+    fn drop(&mut self) {
+        self.gpu.0.memory.set(self.gpu.0.memory.get() - self.raw.size());
+        self.raw.destroy(); // a browser would wait for its garbage collector
+    }
+}
+
+impl GpuBuffer {
+    pub(super) fn raw(&self) -> &wgpu::Buffer {
+        &self.raw
+    }
+
+    pub(super) fn write(&self, at: usize, words: &[u32]) {
+        self.gpu.0.queue.write_buffer(&self.raw, bytes(at), bytemuck::cast_slice(words));
+    }
+
+    pub(super) fn read(&self) -> GpuReadback {
+        let gpu = self.gpu.clone();
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let staging = gpu.create_buffer("readback", self.raw.size(), usage);
+        let mut encoder = gpu.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        encoder.copy_buffer_to_buffer(&self.raw, 0, &staging, 0, self.raw.size());
+        gpu.0.queue.submit([encoder.finish()]);
+        let (sender, mapped) = oneshot::channel();
+        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            let _ = sender.send(result); // the reader may be gone
+        });
+        GpuReadback { staging, mapped, len: self.len, gpu }
+    }
+}
+
+/// A copy on its way from the device.
+pub(super) struct GpuReadback {
+    staging: wgpu::Buffer,
+    mapped: oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+    len: usize,
+    gpu: Gpu,
+}
+
+impl GpuReadback {
+    pub(super) async fn words(self) -> Result<Vec<u32>> {
+        // Natively this waits; in a browser it does nothing, and awaiting waits.
+        let polled = self.gpu.0.device.poll(wgpu::PollType::wait_indefinitely());
+        let mapped = self.mapped.await;
+        self.gpu.check()?;
+        polled.map_err(|error| Error::device(format!("the GPU does not answer: {error}")))?;
+        mapped
+            .map_err(|_| Error::device("the GPU dropped a readback"))?
+            .map_err(|error| Error::device(format!("the GPU gave no readback: {error}")))?;
+        let view = self.staging.get_mapped_range(..);
+        let view = view.map_err(|error| Error::device(format!("the GPU gave no readback: {error}")))?;
+        let mut words: Vec<u32> = bytemuck::pod_collect_to_vec(&view);
+        words.truncate(self.len);
+        drop(view);
+        self.staging.destroy();
+        Ok(words)
+    }
+}

@@ -1,0 +1,190 @@
+//! Who carries a plan out: the CPU with each kernel's twin, or the GPU with its shader.
+//!
+//! One program, two machines: everything above this floor is written once, as plans, and every result of the GPU has
+//! one of the CPU to be compared with.
+
+mod cpu;
+mod gpu;
+mod tensor;
+
+use crate::error::Result;
+use crate::plan::{Buf, Plan, Step, Target};
+use std::cell::{Ref, RefMut};
+
+pub use gpu::Gpu;
+pub use tensor::{Readback, Tensor};
+
+/// A machine that holds tensors and runs plans.
+#[derive(Clone)]
+pub enum Backend {
+    /// Plain Rust: clear, and slow.
+    Cpu,
+    /// A device opened through wgpu.
+    Gpu(Gpu),
+}
+
+impl Backend {
+    /// Opens the best GPU there is.
+    ///
+    /// # Errors
+    /// `Device` if there is no adapter or it gives no device.
+    pub async fn gpu() -> Result<Backend> {
+        Ok(Backend::Gpu(Gpu::open().await?))
+    }
+
+    /// The machine's name: `cpu`, or the adapter's.
+    pub fn name(&self) -> String {
+        match self {
+            Backend::Cpu => "cpu".to_owned(),
+            Backend::Gpu(gpu) => gpu.name(),
+        }
+    }
+
+    /// The kind of kernels that suit it.
+    pub fn target(&self) -> Target {
+        match self {
+            Backend::Cpu => Target::Software,
+            Backend::Gpu(gpu) => gpu.target(),
+        }
+    }
+
+    /// The largest tensor that a kernel can read, in bytes.
+    pub fn max_tensor_bytes(&self) -> u64 {
+        match self {
+            Backend::Cpu => u64::MAX,
+            Backend::Gpu(gpu) => gpu.max_tensor_bytes(),
+        }
+    }
+
+    /// Bytes of all tensors alive on the device; 0 on the CPU.
+    pub fn memory(&self) -> u64 {
+        match self {
+            Backend::Cpu => 0,
+            Backend::Gpu(gpu) => gpu.memory(),
+        }
+    }
+
+    /// A tensor of zeros.
+    ///
+    /// # Errors
+    /// `Device` if it is larger than the device can bind.
+    pub fn tensor(&self, label: impl Into<String>, shape: &[usize]) -> Result<Tensor> {
+        Tensor::new(self, label.into(), shape)
+    }
+
+    /// A tensor with these words in it.
+    ///
+    /// # Errors
+    /// As [`Backend::tensor`].
+    pub fn tensor_of(&self, label: impl Into<String>, shape: &[usize], words: &[u32]) -> Result<Tensor> {
+        let tensor = self.tensor(label, shape)?;
+        tensor.write(0, words);
+        Ok(tensor)
+    }
+
+    /// Gives every buffer of a plan its memory, and compiles what is not compiled yet.
+    ///
+    /// # Errors
+    /// `Device` if a buffer is larger than the device can bind.
+    pub fn prepare(&self, plan: Plan) -> Result<Prepared> {
+        let tensors = tensor::place_buffers(self, &plan)?;
+        let recorded = match self {
+            Backend::Cpu => None,
+            Backend::Gpu(gpu) => Some(gpu.record(&plan, &tensors)),
+        };
+        Ok(Prepared { backend: self.clone(), plan, tensors, recorded })
+    }
+}
+
+/// A plan with memory for its buffers, ready to run any number of times.
+pub struct Prepared {
+    backend: Backend,
+    plan: Plan,
+    tensors: Vec<Tensor>,
+    recorded: Option<gpu::Recorded>,
+}
+
+impl Prepared {
+    /// Runs all steps, in order. On a GPU this returns when they are submitted, not when they are done.
+    ///
+    /// # Errors
+    /// `Device` if the device was lost or reported an error.
+    pub fn run(&self) -> Result<()> {
+        match (&self.backend, &self.recorded) {
+            (Backend::Gpu(gpu), Some(recorded)) => gpu.run(recorded),
+            _ => {
+                self.plan.steps().iter().for_each(|step| cpu::run(step, &self.tensors));
+                Ok(())
+            }
+        }
+    }
+
+    /// The memory of one of the plan's buffers.
+    pub fn tensor(&self, buf: Buf) -> &Tensor {
+        &self.tensors[buf.index()]
+    }
+
+    /// What is run.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+}
+
+/// What a twin is called with: one step, and the memory of its arguments.
+pub struct Call<'a> {
+    step: &'a Step,
+    tensors: &'a [Tensor],
+}
+
+impl Call<'_> {
+    /// A count or index of `Params`, by its place.
+    pub fn usize(&self, index: usize) -> usize {
+        self.step.params[index].bits() as usize
+    }
+
+    /// A flag of `Params`.
+    pub fn flag(&self, index: usize) -> bool {
+        self.step.params[index].bits() != 0
+    }
+
+    /// A real number of `Params`.
+    pub fn real(&self, index: usize) -> f32 {
+        f32::from_bits(self.step.params[index].bits())
+    }
+
+    /// An argument as f32.
+    pub fn f32(&self, index: usize) -> Ref<'_, [f32]> {
+        Ref::map(self.words(index), |words| bytemuck::cast_slice(words))
+    }
+
+    /// An argument as u32.
+    pub fn u32(&self, index: usize) -> Ref<'_, [u32]> {
+        self.words(index)
+    }
+
+    /// An argument as f32, to write.
+    pub fn f32_mut(&self, index: usize) -> RefMut<'_, [f32]> {
+        RefMut::map(self.words_mut(index), |words| bytemuck::cast_slice_mut(words))
+    }
+
+    /// An argument as u32, to write.
+    pub fn u32_mut(&self, index: usize) -> RefMut<'_, [u32]> {
+        self.words_mut(index)
+    }
+
+    /// Row `row` of the weight's slab, decoded.
+    pub fn weight_row(&self, row: usize, out: &mut [f32]) {
+        let slab = self.step.weight.as_ref().expect("the kernel has a weight");
+        let scales = slab.scales.as_ref().map(Tensor::words);
+        let first_block = row * slab.cols / slab.format.block_values;
+        slab.format.decode_packed(&slab.qs.words(), scales.as_deref().unwrap_or(&[]), first_block, out);
+    }
+
+    fn words(&self, index: usize) -> Ref<'_, [u32]> {
+        self.tensors[self.step.args[index].index()].words()
+    }
+
+    fn words_mut(&self, index: usize) -> RefMut<'_, [u32]> {
+        self.tensors[self.step.args[index].index()].words_mut()
+    }
+}

@@ -1,0 +1,158 @@
+//! The table of tensors: what each is called, its shape and format, and where its values lie.
+
+use std::collections::HashMap;
+
+use super::cursor::{Cursor, Step};
+use super::quoted;
+use super::types::GgmlType;
+use crate::error::{Error, Result};
+
+/// `GGML_MAX_DIMS`.
+const MAX_DIMS: u32 = 4;
+
+/// One tensor of the file: everything but its values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Name, such as `blk.0.attn_q.weight`.
+    pub name: String,
+    /// How the values are written.
+    pub format: GgmlType,
+    /// Row-major shape, the fastest index last: a weight is [out, in]. ggml's `ne`, turned around.
+    pub dims: Vec<usize>,
+    /// Where the values begin, from the start of the file.
+    pub offset: u64,
+    /// Bytes of all values.
+    pub bytes: u64,
+}
+
+impl TensorInfo {
+    /// Length of a row: the last dimension.
+    pub fn cols(&self) -> usize {
+        self.dims[self.dims.len() - 1]
+    }
+
+    /// Rows: the product of the other dimensions.
+    pub fn rows(&self) -> usize {
+        self.dims[..self.dims.len() - 1].iter().product()
+    }
+
+    /// Bytes of one row.
+    pub fn row_bytes(&self) -> u64 {
+        self.cols() as u64 / u64::from(self.format.block_values) * u64::from(self.format.block_bytes)
+    }
+
+    /// One past the last byte.
+    fn end(&self) -> u64 {
+        self.offset + self.bytes
+    }
+}
+
+/// Reads `count` entries of the table; offsets are still from the start of the data.
+pub(super) fn read_table(cursor: &mut Cursor, count: u64) -> Step<Vec<TensorInfo>> {
+    cursor.expect_room(count, 8 + 4 + 8 + 4 + 8).map_err(|stop| stop.at(|| format!("{count} tensors")))?;
+    let mut tensors = Vec::new();
+    for i in 0..count {
+        let name = cursor.name().map_err(|stop| stop.at(|| format!("tensor {i}")))?;
+        let info = read_info(cursor, name).map_err(|stop| stop.at(|| format!("tensor {}", quoted(name))))?;
+        tensors.push(info);
+    }
+    Ok(tensors)
+}
+
+fn read_info(cursor: &mut Cursor, name: &str) -> Step<TensorInfo> {
+    let n_dims = cursor.u32()?;
+    if !(1..=MAX_DIMS).contains(&n_dims) {
+        return Err(Error::file(format!("{n_dims} dimensions: expected 1 to {MAX_DIMS}")).into());
+    }
+    let mut dims = Vec::new();
+    for _ in 0..n_dims {
+        dims.push(cursor.u64()?);
+    }
+    dims.reverse();
+    let id = cursor.u32()?;
+    let offset = cursor.u64()?;
+    let Some(format) = GgmlType::from_id(id) else {
+        return Err(Error::unsupported(format!("ggml type {id} is not known")).into());
+    };
+    let bytes = data_bytes(&dims, format)?;
+    let dims = dims.into_iter().map(|n| n as usize).collect();
+    Ok(TensorInfo { name: name.to_owned(), format, dims, offset, bytes })
+}
+
+/// Bytes of a tensor, if its shape is one: no dimension 0, rows of whole blocks, rows and columns below 2³².
+fn data_bytes(dims: &[u64], format: GgmlType) -> Result<u64> {
+    let product = |dims: &[u64]| dims.iter().try_fold(1, |n: u64, &d| n.checked_mul(d));
+    let cols = dims[dims.len() - 1];
+    let small = |n: &u64| *n <= u64::from(u32::MAX);
+    let rows = product(&dims[..dims.len() - 1]).filter(small);
+    let values = product(dims);
+    let (Some(rows), Some(_), true, false) = (rows, values, small(&cols), dims.contains(&0)) else {
+        return Err(Error::file(format!("shape {dims:?} is not possible")));
+    };
+    let block = u64::from(format.block_values);
+    if !cols.is_multiple_of(block) {
+        let name = format.name;
+        return Err(Error::file(format!(
+            "shape {dims:?}: expected rows of a multiple of {block} values for {name}"
+        )));
+    }
+    rows.checked_mul(cols / block)
+        .and_then(|blocks| blocks.checked_mul(format.block_bytes.into()))
+        .ok_or_else(|| Error::file(format!("shape {dims:?} is not possible")))
+}
+
+/// Makes offsets count from the start of the file, once each tensor is seen to be aligned and inside the file.
+pub(super) fn place(
+    tensors: &mut [TensorInfo],
+    data_start: u64,
+    alignment: u64,
+    file_len: u64,
+) -> Result<()> {
+    for t in tensors {
+        let name = quoted(&t.name);
+        if !t.offset.is_multiple_of(alignment) {
+            let offset = t.offset;
+            return Err(Error::file(format!(
+                "tensor {name}: expected an offset that is a multiple of {alignment}, got {offset}"
+            )));
+        }
+        let end = data_start.checked_add(t.offset).and_then(|start| start.checked_add(t.bytes));
+        if end.is_none_or(|end| end > file_len) {
+            let (offset, bytes) = (t.offset, t.bytes);
+            return Err(Error::file(format!(
+                "tensor {name}: the file is cut off: expected {bytes} bytes at offset {data_start} + {offset}, the file has {file_len} bytes"
+            )));
+        }
+        t.offset += data_start;
+    }
+    Ok(())
+}
+
+/// Fails if two tensors share a byte.
+pub(super) fn check_apart(tensors: &[TensorInfo]) -> Result<()> {
+    let mut order: Vec<&TensorInfo> = tensors.iter().collect();
+    order.sort_by_key(|t| t.offset);
+    for pair in order.windows(2) {
+        let [a, b] = [pair[0], pair[1]];
+        if a.end() > b.offset {
+            let (name, other) = (quoted(&b.name), quoted(&a.name));
+            return Err(Error::file(format!(
+                "tensor {name} at offset {}: overlaps tensor {other}, which ends at {}",
+                b.offset,
+                a.end()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The place of each name in the table.
+pub(super) fn index(tensors: &[TensorInfo]) -> Result<HashMap<String, usize>> {
+    let mut by_name = HashMap::new();
+    for (i, t) in tensors.iter().enumerate() {
+        if by_name.insert(t.name.clone(), i).is_some() {
+            return Err(Error::file(format!("tensor {}: the name stands twice", quoted(&t.name))));
+        }
+    }
+    Ok(by_name)
+}

@@ -1,0 +1,204 @@
+//! Attention in flash style, forward and backward: no row of scores is ever stored.
+
+use super::{REDUCE, add_scaled, dot};
+use crate::backend::Call;
+use crate::plan::Field::{F32, U32};
+use crate::plan::Role::{In, InOut, Out};
+use crate::plan::{Buf, Field, Kernel, Plan, Word};
+
+const PARAMS: &[(&str, Field)] = &[("n_head", U32), ("n_head_kv", U32), ("head_dim", U32), ("scale", F32)];
+
+pub(super) static ATTENTION: Kernel = Kernel {
+    name: "attention",
+    wgsl: &[REDUCE, include_str!("../../shaders/attention.wgsl")],
+    params: PARAMS,
+    args: &[("q", In), ("k", In), ("v", In), ("span", In), ("out", Out), ("stats", Out)],
+    weight: false,
+    twin,
+};
+
+pub(super) static ATTENTION_BACKWARD_Q: Kernel = Kernel {
+    name: "attention_backward_q",
+    wgsl: &[REDUCE, include_str!("../../shaders/attention_backward_q.wgsl")],
+    params: PARAMS,
+    args: &[
+        ("q", In),
+        ("k", In),
+        ("v", In),
+        ("span", In),
+        ("out", In),
+        ("dout", In),
+        ("stats", InOut),
+        ("dq", Out),
+    ],
+    weight: false,
+    twin: twin_backward_q,
+};
+
+pub(super) static ATTENTION_BACKWARD_KV: Kernel = Kernel {
+    name: "attention_backward_kv",
+    wgsl: &[include_str!("../../shaders/attention_backward_kv.wgsl")],
+    params: PARAMS,
+    args: &[
+        ("q", In),
+        ("k", In),
+        ("v", In),
+        ("reach", In),
+        ("dout", In),
+        ("stats", In),
+        ("dk", Out),
+        ("dv", Out),
+    ],
+    weight: false,
+    twin: twin_backward_kv,
+};
+
+/// The largest head that the kernels hold in workgroup memory.
+pub(crate) const MAX_HEAD_DIM: usize = 256;
+
+/// How attention is cut into heads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Heads {
+    /// Heads of queries (H).
+    pub n_head: usize,
+    /// Heads of keys and values (G), each shared by H / G heads of queries.
+    pub n_head_kv: usize,
+    /// Values in a head (K), at most 256, a multiple of 4.
+    pub head_dim: usize,
+    /// What q·k is multiplied by.
+    pub scale: f32,
+}
+
+impl Heads {
+    fn params(&self) -> [Word; 4] {
+        [self.n_head.into(), self.n_head_kv.into(), self.head_dim.into(), self.scale.into()]
+    }
+}
+
+/// Attention of q [T, H·K] over the runs `span` [T, 2] of k and v [S, G·K]; returns the output and its statistics.
+pub fn attention(plan: &mut Plan, heads: &Heads, [q, k, v]: [Buf; 3], span: Buf) -> [Buf; 2] {
+    let [n_tokens, width] = plan.shape(q);
+    let [n_rows, width_kv] = plan.shape(k);
+    assert_eq!(width, heads.n_head * heads.head_dim, "attention: q");
+    assert_eq!(width_kv, heads.n_head_kv * heads.head_dim, "attention: k");
+    assert!(
+        heads.head_dim <= MAX_HEAD_DIM && heads.head_dim.is_multiple_of(4),
+        "attention: head of {}",
+        heads.head_dim
+    );
+    plan.expect("attention: v", v, &[n_rows, width_kv]);
+    plan.expect("attention: span", span, &[n_tokens, 2]);
+    let out = plan.scratch("attn", &[n_tokens, width]);
+    let stats = plan.scratch("stats", &[n_tokens, heads.n_head, 2]);
+    plan.dispatch(&ATTENTION, &heads.params(), &[q, k, v, span, out, stats], [heads.n_head, n_tokens, 1]);
+    [out, stats]
+}
+
+/// The gradients of q, k and v; `reach` [S, 2] are the runs of queries that see each key.
+pub fn attention_backward(
+    plan: &mut Plan,
+    heads: &Heads,
+    [q, k, v]: [Buf; 3],
+    [span, reach]: [Buf; 2],
+    [out, stats]: [Buf; 2],
+    dout: Buf,
+) -> [Buf; 3] {
+    let [n_tokens, width] = plan.shape(q);
+    let [n_rows, width_kv] = plan.shape(k);
+    plan.expect("attention_backward: dout", dout, &[n_tokens, width]);
+    plan.expect("attention_backward: reach", reach, &[n_rows, 2]);
+    let dq = plan.scratch("dq", &[n_tokens, width]);
+    let dk = plan.scratch("dk", &[n_rows, width_kv]);
+    let dv = plan.scratch("dv", &[n_rows, width_kv]);
+    let params = heads.params();
+    let args = [q, k, v, span, out, dout, stats, dq];
+    plan.dispatch(&ATTENTION_BACKWARD_Q, &params, &args, [heads.n_head, n_tokens, 1]);
+    let args = [q, k, v, reach, dout, stats, dk, dv];
+    plan.dispatch(&ATTENTION_BACKWARD_KV, &params, &args, [heads.n_head_kv, n_rows, 1]);
+    [dq, dk, dv]
+}
+
+fn heads_of(call: &Call<'_>) -> Heads {
+    Heads { n_head: call.usize(0), n_head_kv: call.usize(1), head_dim: call.usize(2), scale: call.real(3) }
+}
+
+/// Head `head` of row `row`.
+fn head_at(values: &[f32], n_head: usize, head_dim: usize, row: usize, head: usize) -> &[f32] {
+    &values[(row * n_head + head) * head_dim..][..head_dim]
+}
+
+fn twin(call: &Call<'_>) {
+    let Heads { n_head, n_head_kv, head_dim, scale } = heads_of(call);
+    let (q, k, v, span) = (call.f32(0), call.f32(1), call.f32(2), call.u32(3));
+    let (mut out, mut stats) = (call.f32_mut(4), call.f32_mut(5));
+    for (t, keys) in span.chunks_exact(2).enumerate() {
+        for head in 0..n_head {
+            let head_kv = head / (n_head / n_head_kv);
+            let query = head_at(&q, n_head, head_dim, t, head);
+            let keys = keys[0] as usize..keys[1] as usize;
+            let score = |key| scale * dot(query, head_at(&k, n_head_kv, head_dim, key, head_kv));
+            let scores: Vec<f32> = keys.clone().map(score).collect();
+            let highest = scores.iter().copied().fold(f32::MIN, f32::max);
+            let mass: f32 = scores.iter().map(|s| (s - highest).exp()).sum();
+            let out = &mut out[(t * n_head + head) * head_dim..][..head_dim];
+            out.fill(0.0);
+            for (key, s) in keys.zip(&scores) {
+                let p = (s - highest).exp() / mass;
+                add_scaled(out, p, head_at(&v, n_head_kv, head_dim, key, head_kv));
+            }
+            stats[2 * (t * n_head + head)] = highest + mass.ln();
+        }
+    }
+}
+
+fn twin_backward_q(call: &Call<'_>) {
+    let Heads { n_head, n_head_kv, head_dim, scale } = heads_of(call);
+    let (q, k, v, span, out, dout) =
+        (call.f32(0), call.f32(1), call.f32(2), call.u32(3), call.f32(4), call.f32(5));
+    let (mut stats, mut dq) = (call.f32_mut(6), call.f32_mut(7));
+    for (t, keys) in span.chunks_exact(2).enumerate() {
+        for head in 0..n_head {
+            let head_kv = head / (n_head / n_head_kv);
+            let query = head_at(&q, n_head, head_dim, t, head);
+            let dout = head_at(&dout, n_head, head_dim, t, head);
+            let delta = dot(head_at(&out, n_head, head_dim, t, head), dout);
+            let at = 2 * (t * n_head + head);
+            stats[at + 1] = delta;
+            let dq = &mut dq[(t * n_head + head) * head_dim..][..head_dim];
+            dq.fill(0.0);
+            for key in keys[0] as usize..keys[1] as usize {
+                let k = head_at(&k, n_head_kv, head_dim, key, head_kv);
+                let p = (scale * dot(query, k) - stats[at]).exp();
+                let ds = p * (dot(dout, head_at(&v, n_head_kv, head_dim, key, head_kv)) - delta);
+                add_scaled(dq, scale * ds, k);
+            }
+        }
+    }
+}
+
+fn twin_backward_kv(call: &Call<'_>) {
+    let Heads { n_head, n_head_kv, head_dim, scale } = heads_of(call);
+    let (q, k, v, reach, dout, stats) =
+        (call.f32(0), call.f32(1), call.f32(2), call.u32(3), call.f32(4), call.f32(5));
+    let (mut dk, mut dv) = (call.f32_mut(6), call.f32_mut(7));
+    let group = n_head / n_head_kv;
+    for (key, queries) in reach.chunks_exact(2).enumerate() {
+        for head_kv in 0..n_head_kv {
+            let to = (key * n_head_kv + head_kv) * head_dim;
+            let (dk, dv) = (&mut dk[to..to + head_dim], &mut dv[to..to + head_dim]);
+            dk.fill(0.0);
+            dv.fill(0.0);
+            let (k, v) = (&k[to..to + head_dim], &v[to..to + head_dim]);
+            for head in head_kv * group..(head_kv + 1) * group {
+                for t in queries[0] as usize..queries[1] as usize {
+                    let query = head_at(&q, n_head, head_dim, t, head);
+                    let dout = head_at(&dout, n_head, head_dim, t, head);
+                    let at = 2 * (t * n_head + head);
+                    let p = (scale * dot(query, k) - stats[at]).exp();
+                    add_scaled(dv, p, dout);
+                    add_scaled(dk, scale * p * (dot(dout, v) - stats[at + 1]), query);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Picks rows by index: labelled tokens forward, and with the inverse index their gradients back.
+
+use crate::backend::Call;
+use crate::plan::Field::U32;
+use crate::plan::Role::{In, Out};
+use crate::plan::{Buf, Kernel, Plan};
+
+pub(super) static GATHER_ROWS: Kernel = Kernel {
+    name: "gather_rows",
+    wgsl: &[include_str!("../../shaders/gather_rows.wgsl")],
+    params: &[("n_embd", U32)],
+    args: &[("index", In), ("x", In), ("y", Out)],
+    weight: false,
+    twin,
+};
+
+/// The index that stands for a row of zeros.
+pub const NONE: u32 = u32::MAX;
+
+/// Rows `index` [M] of x [T, D], as [M, D].
+pub fn gather_rows(plan: &mut Plan, label: &str, index: Buf, x: Buf) -> Buf {
+    let [n_rows] = plan.shape(index);
+    let [_, n_embd] = plan.shape(x);
+    let y = plan.scratch(label, &[n_rows, n_embd]);
+    plan.dispatch(&GATHER_ROWS, &[n_embd.into()], &[index, x, y], [n_rows, 1, 1]);
+    y
+}
+
+fn twin(call: &Call<'_>) {
+    let n_embd = call.usize(0);
+    let (index, x, mut y) = (call.u32(0), call.f32(1), call.f32_mut(2));
+    for (&row, y) in index.iter().zip(y.chunks_exact_mut(n_embd)) {
+        match row {
+            NONE => y.fill(0.0),
+            row => y.copy_from_slice(&x[row as usize * n_embd..][..n_embd]),
+        }
+    }
+}

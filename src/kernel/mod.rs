@@ -1,0 +1,90 @@
+//! Operations, one file each: how it joins a plan, and its twin in plain Rust. A gradient stands under its forward.
+//!
+//! Shapes and equations are told once, at the top of `shaders/<name>.wgsl`.
+
+mod adamw;
+mod add;
+mod attention;
+mod broadcast_row;
+mod copy;
+mod cross_entropy;
+mod embed;
+mod gather_rows;
+mod lowrank_edit;
+mod matmul;
+mod rms_norm;
+mod rope_qkv;
+mod rotation;
+mod sample;
+mod silu_mul;
+
+use crate::plan::Kernel;
+
+pub use adamw::{Hyper, adamw};
+pub use add::add;
+pub use attention::{Heads, attention, attention_backward};
+pub use broadcast_row::broadcast_row;
+pub use copy::copy;
+pub use cross_entropy::cross_entropy;
+pub use embed::embed;
+pub use gather_rows::{NONE, gather_rows};
+pub use lowrank_edit::{Activation, Edit, EditTrace, lowrank_edit, lowrank_edit_backward};
+pub use matmul::{matmul, matmul_backward};
+pub use rms_norm::{add_rms_norm, rms_norm, rms_norm_backward};
+pub use rope_qkv::{Rope, rope_qkv, rope_qkv_backward};
+pub use rotation::{Rotation, rotation, rotation_backward};
+pub use sample::{Choice, SETTINGS, sample};
+pub use silu_mul::{silu_mul, silu_mul_backward};
+
+/// Every kernel there is; tests walk this list.
+pub static KERNELS: &[&Kernel] = &[
+    &adamw::ADAMW,
+    &add::ADD,
+    &attention::ATTENTION,
+    &attention::ATTENTION_BACKWARD_KV,
+    &attention::ATTENTION_BACKWARD_Q,
+    &broadcast_row::BROADCAST_ROW,
+    &copy::COPY,
+    &cross_entropy::CROSS_ENTROPY,
+    &embed::EMBED,
+    &gather_rows::GATHER_ROWS,
+    &lowrank_edit::LOWRANK_EDIT,
+    &lowrank_edit::LOWRANK_EDIT_BACKWARD,
+    &lowrank_edit::LOWRANK_EDIT_PARAMS,
+    &matmul::MATMUL,
+    &matmul::MATMUL_BACKWARD,
+    &matmul::MATVEC,
+    &rms_norm::ADD_RMS_NORM,
+    &rms_norm::RMS_NORM,
+    &rms_norm::RMS_NORM_BACKWARD,
+    &rope_qkv::ROPE_QKV,
+    &rope_qkv::ROPE_QKV_BACKWARD,
+    &rotation::ROTATION,
+    &rotation::ROTATION_BACKWARD,
+    &sample::SAMPLE,
+    &silu_mul::SILU_MUL,
+    &silu_mul::SILU_MUL_BACKWARD,
+];
+
+/// Sums and maxima over a workgroup.
+const REDUCE: &str = include_str!("../../shaders/lib/reduce.wgsl");
+
+/// Σ a·b, in eight running sums: closer to the truth than one, and as the compiler can vectorize it.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 8];
+    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
+    let rest: f32 = a8.remainder().iter().zip(b8.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a8.zip(b8) {
+        for i in 0..8 {
+            sums[i] += a[i] * b[i];
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
+/// y += s · x
+fn add_scaled(y: &mut [f32], s: f32, x: &[f32]) {
+    for (y, x) in y.iter_mut().zip(x) {
+        *y += s * x;
+    }
+}

@@ -1,0 +1,147 @@
+//! Rotary position embedding (Su et al. 2021, arXiv:2104.09864), together with the split into q, k and v and the
+//! writing of the cache; and its gradient, which turns back and joins.
+
+use crate::backend::Call;
+use crate::plan::Field::U32;
+use crate::plan::Role::{In, InOut, Out};
+use crate::plan::{Buf, Field, Kernel, Plan, Word};
+
+const PARAMS: &[(&str, Field)] =
+    &[("n_head", U32), ("n_head_kv", U32), ("head_dim", U32), ("n_rot", U32), ("halves", U32)];
+
+pub(super) static ROPE_QKV: Kernel = Kernel {
+    name: "rope_qkv",
+    wgsl: &[include_str!("../../shaders/rope_qkv.wgsl")],
+    params: PARAMS,
+    args: &[("qkv", In), ("table", In), ("place", In), ("q", Out), ("k", InOut), ("v", InOut)],
+    weight: false,
+    twin,
+};
+
+pub(super) static ROPE_QKV_BACKWARD: Kernel = Kernel {
+    name: "rope_qkv_backward",
+    wgsl: &[include_str!("../../shaders/rope_qkv_backward.wgsl")],
+    params: PARAMS,
+    args: &[("dq", In), ("dk", In), ("dv", In), ("table", In), ("place", In), ("dqkv", Out)],
+    weight: false,
+    twin: twin_backward,
+};
+
+/// How a head's values are turned.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rope {
+    /// Heads of queries.
+    pub n_head: usize,
+    /// Heads of keys and values.
+    pub n_head_kv: usize,
+    /// Values in a head.
+    pub head_dim: usize,
+    /// How many of them are turned.
+    pub n_rot: usize,
+    /// Whether pairs are (i, i + n_rot/2), as in GPT-NeoX, and not (2i, 2i + 1).
+    pub halves: bool,
+}
+
+impl Rope {
+    fn params(&self) -> [Word; 5] {
+        [
+            self.n_head.into(),
+            self.n_head_kv.into(),
+            self.head_dim.into(),
+            self.n_rot.into(),
+            self.halves.into(),
+        ]
+    }
+
+    /// The two values of pair `pair` within a head.
+    fn pair(&self, pair: usize) -> [usize; 2] {
+        match self.halves && pair < self.n_rot / 2 {
+            true => [pair, pair + self.n_rot / 2],
+            false => [2 * pair, 2 * pair + 1],
+        }
+    }
+
+    fn of(call: &Call<'_>) -> Rope {
+        let [n_head, n_head_kv, head_dim, n_rot] = [0, 1, 2, 3].map(|i| call.usize(i));
+        Rope { n_head, n_head_kv, head_dim, n_rot, halves: call.flag(4) }
+    }
+
+    /// cos and sin of a pair's angle; pairs past n_rot are not turned.
+    fn angle(&self, table: &[f32], position: u32, pair: usize) -> [f32; 2] {
+        let at = position as usize * self.n_rot + 2 * pair;
+        if pair < self.n_rot / 2 { [table[at], table[at + 1]] } else { [1.0, 0.0] }
+    }
+}
+
+/// Splits qkv [T, (H + 2G)·K]; returns q, and writes k and v [S, G·K] at the rows that `place` [T, 2] names.
+pub fn rope_qkv(plan: &mut Plan, rope: &Rope, qkv: Buf, [table, place]: [Buf; 2], [k, v]: [Buf; 2]) -> Buf {
+    let [n_tokens, _] = plan.shape(qkv);
+    let [n_rows, width_kv] = plan.shape(k);
+    plan.expect("rope_qkv: qkv", qkv, &[n_tokens, (rope.n_head + 2 * rope.n_head_kv) * rope.head_dim]);
+    plan.expect("rope_qkv: place", place, &[n_tokens, 2]);
+    plan.expect("rope_qkv: v", v, &[n_rows, width_kv]);
+    let q = plan.scratch("q", &[n_tokens, rope.n_head * rope.head_dim]);
+    plan.dispatch(&ROPE_QKV, &rope.params(), &[qkv, table, place, q, k, v], [n_tokens, 1, 1]);
+    q
+}
+
+/// Gradient of [`rope_qkv`] by qkv.
+pub fn rope_qkv_backward(
+    plan: &mut Plan,
+    rope: &Rope,
+    [dq, dk, dv]: [Buf; 3],
+    [table, place]: [Buf; 2],
+) -> Buf {
+    let [n_tokens, _] = plan.shape(dq);
+    let dqkv = plan.scratch("dqkv", &[n_tokens, (rope.n_head + 2 * rope.n_head_kv) * rope.head_dim]);
+    plan.dispatch(&ROPE_QKV_BACKWARD, &rope.params(), &[dq, dk, dv, table, place, dqkv], [n_tokens, 1, 1]);
+    dqkv
+}
+
+fn twin(call: &Call<'_>) {
+    let rope = Rope::of(call);
+    let (qkv, table, place) = (call.f32(0), call.f32(1), call.u32(2));
+    let (mut q, mut k, mut v) = (call.f32_mut(3), call.f32_mut(4), call.f32_mut(5));
+    let (n_q, n_kv) = (rope.n_head * rope.head_dim, rope.n_head_kv * rope.head_dim);
+    for (t, place) in place.chunks_exact(2).enumerate() {
+        let row = &qkv[t * (n_q + 2 * n_kv)..][..n_q + 2 * n_kv];
+        let cache = place[1] as usize * n_kv..(place[1] as usize + 1) * n_kv;
+        let turn = |from: &[f32], to: &mut [f32]| {
+            for (from, to) in from.chunks_exact(rope.head_dim).zip(to.chunks_exact_mut(rope.head_dim)) {
+                for pair in 0..rope.head_dim / 2 {
+                    let [a, b] = rope.pair(pair);
+                    let [cos, sin] = rope.angle(&table, place[0], pair);
+                    to[a] = from[a] * cos - from[b] * sin;
+                    to[b] = from[a] * sin + from[b] * cos;
+                }
+            }
+        };
+        turn(&row[..n_q], &mut q[t * n_q..][..n_q]);
+        turn(&row[n_q..n_q + n_kv], &mut k[cache.clone()]);
+        v[cache].copy_from_slice(&row[n_q + n_kv..]);
+    }
+}
+
+fn twin_backward(call: &Call<'_>) {
+    let rope = Rope::of(call);
+    let (dq, dk, dv, table, place) = (call.f32(0), call.f32(1), call.f32(2), call.f32(3), call.u32(4));
+    let mut dqkv = call.f32_mut(5);
+    let (n_q, n_kv) = (rope.n_head * rope.head_dim, rope.n_head_kv * rope.head_dim);
+    for (t, place) in place.chunks_exact(2).enumerate() {
+        let row = &mut dqkv[t * (n_q + 2 * n_kv)..][..n_q + 2 * n_kv];
+        let cache = place[1] as usize * n_kv..(place[1] as usize + 1) * n_kv;
+        let turn_back = |from: &[f32], to: &mut [f32]| {
+            for (from, to) in from.chunks_exact(rope.head_dim).zip(to.chunks_exact_mut(rope.head_dim)) {
+                for pair in 0..rope.head_dim / 2 {
+                    let [a, b] = rope.pair(pair);
+                    let [cos, sin] = rope.angle(&table, place[0], pair);
+                    to[a] = from[a] * cos + from[b] * sin;
+                    to[b] = from[b] * cos - from[a] * sin;
+                }
+            }
+        };
+        turn_back(&dq[t * n_q..][..n_q], &mut row[..n_q]);
+        turn_back(&dk[cache.clone()], &mut row[n_q..n_q + n_kv]);
+        row[n_q + n_kv..].copy_from_slice(&dv[cache]);
+    }
+}

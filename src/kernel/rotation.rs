@@ -1,0 +1,139 @@
+//! An orthonormal R from free parameters, and the gradient back to them: torch's Householder map, on the device.
+
+use super::{REDUCE, add_scaled, dot};
+use crate::backend::Call;
+use crate::plan::Field::U32;
+use crate::plan::Role::{In, InOut, Out};
+use crate::plan::{Buf, Field, Kernel, Plan, Word};
+
+const PARAMS: &[(&str, Field)] =
+    &[("n_embd", U32), ("n_reflections", U32), ("base_at", U32), ("x_at", U32), ("r_at", U32), ("rank", U32)];
+
+pub(super) static ROTATION: Kernel = Kernel {
+    name: "rotation",
+    wgsl: &[REDUCE, include_str!("../../shaders/rotation.wgsl")],
+    params: PARAMS,
+    args: &[("theta", In), ("base", In), ("rot", InOut)],
+    weight: false,
+    twin,
+};
+
+pub(super) static ROTATION_BACKWARD: Kernel = Kernel {
+    name: "rotation_backward",
+    wgsl: &[REDUCE, include_str!("../../shaders/rotation_backward.wgsl")],
+    params: PARAMS,
+    args: &[("theta", In), ("base", In), ("drot", In), ("grad", InOut), ("work", Out)],
+    weight: false,
+    twin: twin_backward,
+};
+
+/// One rotation as the kernels see it: where its numbers lie in the flat buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// Width of the hidden state.
+    pub n_embd: usize,
+    /// Dimensions of the subspace.
+    pub rank: usize,
+    /// Reflections that make up the base.
+    pub n_reflections: usize,
+    /// First element of the base [M + 1, D] in `base`.
+    pub base_at: usize,
+    /// First element of X [R, D] in `theta` and `grad`.
+    pub x_at: usize,
+    /// First element of R [R, D] in `rot` and `drot`.
+    pub r_at: usize,
+}
+
+impl Rotation {
+    fn params(&self) -> [Word; 6] {
+        [self.n_embd, self.n_reflections, self.base_at, self.x_at, self.r_at, self.rank].map(Into::into)
+    }
+
+    fn of(call: &Call<'_>) -> Rotation {
+        let [n_embd, n_reflections, base_at, x_at, r_at, rank] = [0, 1, 2, 3, 4, 5].map(|i| call.usize(i));
+        Rotation { n_embd, rank, n_reflections, base_at, x_at, r_at }
+    }
+
+    /// v_k, and 2 / |v_k|².
+    fn reflector(&self, theta: &[f32], k: usize) -> (Vec<f32>, f32) {
+        let mut v = theta[self.x_at + k * self.n_embd..][..self.n_embd].to_vec();
+        v[..k].fill(0.0);
+        v[k] = 1.0;
+        let tau = 2.0 / dot(&v, &v);
+        (v, tau)
+    }
+
+    /// H₀ … H_{R−1}·e_j
+    fn column(&self, theta: &[f32], j: usize) -> Vec<f32> {
+        let mut z = vec![0.0; self.n_embd];
+        z[j] = 1.0;
+        for k in (0..self.rank).rev() {
+            let (v, tau) = self.reflector(theta, k);
+            let pull = -tau * dot(&v, &z);
+            add_scaled(&mut z, pull, &v);
+        }
+        z
+    }
+
+    /// int(X[j, j])
+    fn sign(&self, theta: &[f32], j: usize) -> f32 {
+        theta[self.x_at + j * self.n_embd + j].trunc()
+    }
+}
+
+/// Writes R [R, D] from X in `theta` and the fixed base.
+pub fn rotation(plan: &mut Plan, rotation: &Rotation, [theta, base, rot]: [Buf; 3]) {
+    plan.dispatch(&ROTATION, &rotation.params(), &[theta, base, rot], [rotation.rank, 1, 1]);
+}
+
+/// Writes dX into `grad` from dR in `drot`.
+pub fn rotation_backward(plan: &mut Plan, rotation: &Rotation, [theta, base, drot, grad]: [Buf; 4]) {
+    let work = plan.scratch("zg", &[2, rotation.n_embd]);
+    plan.dispatch(&ROTATION_BACKWARD, &rotation.params(), &[theta, base, drot, grad, work], [1, 1, 1]);
+}
+
+fn twin(call: &Call<'_>) {
+    let it = Rotation::of(call);
+    let (theta, base, mut rot) = (call.f32(0), call.f32(1), call.f32_mut(2));
+    let base = &base[it.base_at..][..(it.n_reflections + 1) * it.n_embd];
+    let (reflections, signs) = base.split_at(it.n_reflections * it.n_embd);
+    for j in 0..it.rank {
+        let mut y = it.column(&theta, j);
+        let sign = it.sign(&theta, j);
+        y.iter_mut().zip(signs).for_each(|(y, s)| *y *= sign * s);
+        for g in reflections.chunks_exact(it.n_embd).rev() {
+            let pull = -2.0 * dot(g, &y);
+            add_scaled(&mut y, pull, g);
+        }
+        rot[it.r_at + j * it.n_embd..][..it.n_embd].copy_from_slice(&y);
+    }
+}
+
+fn twin_backward(call: &Call<'_>) {
+    let it = Rotation::of(call);
+    let (theta, base, drot, mut grad) = (call.f32(0), call.f32(1), call.f32(2), call.f32_mut(3));
+    let base = &base[it.base_at..][..(it.n_reflections + 1) * it.n_embd];
+    let (reflections, signs) = base.split_at(it.n_reflections * it.n_embd);
+    let grad = &mut grad[it.x_at..][..it.rank * it.n_embd];
+    grad.fill(0.0);
+    for j in 0..it.rank {
+        let mut z = it.column(&theta, j);
+        let mut g = drot[it.r_at + j * it.n_embd..][..it.n_embd].to_vec();
+        for unit in reflections.chunks_exact(it.n_embd) {
+            let pull = -2.0 * dot(unit, &g);
+            add_scaled(&mut g, pull, unit);
+        }
+        let sign = it.sign(&theta, j);
+        g.iter_mut().zip(signs).for_each(|(g, s)| *g *= sign * s);
+        for (k, dx) in grad.chunks_exact_mut(it.n_embd).enumerate() {
+            let (v, tau) = it.reflector(&theta, k);
+            let pull = -tau * dot(&v, &z);
+            add_scaled(&mut z, pull, &v);
+            let (vz, vg) = (dot(&v, &z), dot(&v, &g));
+            for d in k + 1..it.n_embd {
+                dx[d] += tau * (tau * vg * vz * v[d] - vg * z[d] - vz * g[d]);
+            }
+            add_scaled(&mut g, -tau * vg, &v);
+        }
+    }
+}

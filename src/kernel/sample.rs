@@ -1,0 +1,134 @@
+//! The choice of the next token, on the device: the id never has to be read before the next step starts.
+
+use super::REDUCE;
+use crate::backend::Call;
+use crate::plan::Field::U32;
+use crate::plan::Role::{In, InOut, Out};
+use crate::plan::{Buf, Kernel, Plan};
+
+pub(super) static SAMPLE: Kernel = Kernel {
+    name: "sample",
+    wgsl: &[REDUCE, include_str!("../../shaders/sample.wgsl")],
+    params: &[("n_vocab", U32), ("n_history", U32)],
+    args: &[("logits", In), ("settings", In), ("tokens", Out), ("history", InOut)],
+    weight: false,
+    twin,
+};
+
+/// Words of one sequence's settings.
+pub const SETTINGS: usize = 8;
+
+/// How a token is chosen; filters as in llama.cpp: top-k, then top-p, then min-p.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// What logits are divided by; 0 takes the highest.
+    pub temperature: f32,
+    /// How many of the highest stay; 0 keeps all.
+    pub top_k: u32,
+    /// The fewest that have this probability together stay; 1 keeps all.
+    pub top_p: f32,
+    /// Those with at least this share of the highest probability stay; 0 keeps all.
+    pub min_p: f32,
+    /// The same seed draws the same tokens.
+    pub seed: u32,
+}
+
+impl Choice {
+    /// The words that the kernel reads for draw number `count`, to be kept at `place` in the history.
+    pub fn words(&self, count: u32, place: u32) -> [u32; SETTINGS] {
+        let [temperature, top_p, min_p] = [self.temperature, self.top_p, self.min_p].map(f32::to_bits);
+        [temperature, self.top_k, top_p, min_p, self.seed, count, place, 0]
+    }
+}
+
+/// Chooses a token for each row of `logits` [B, V] by `settings` [B, 8]; also kept in `history` [B, N].
+pub fn sample(plan: &mut Plan, logits: Buf, settings: Buf, [tokens, history]: [Buf; 2]) {
+    let [n_sequences, n_vocab] = plan.shape(logits);
+    let [_, n_history] = plan.shape(history);
+    plan.expect("sample: settings", settings, &[n_sequences, SETTINGS]);
+    plan.expect("sample: tokens", tokens, &[n_sequences]);
+    let params = [n_vocab.into(), n_history.into()];
+    plan.dispatch(&SAMPLE, &params, &[logits, settings, tokens, history], [n_sequences, 1, 1]);
+}
+
+/// The bits of a logit as a number that grows with it.
+fn order(logit: f32) -> u32 {
+    let bits = logit.to_bits();
+    if bits >> 31 == 1 { !bits } else { bits | 0x8000_0000 }
+}
+
+/// PCG-RXS-M-XS (O'Neill 2014) of the seed and the number of the draw, as a real in [0, 1).
+fn draw(seed: u32, count: u32) -> f32 {
+    let state =
+        (seed ^ count.wrapping_mul(0x9e37_79b9)).wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+    let state = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
+    let state = (state >> 22) ^ state;
+    (state >> 8) as f32 / 16_777_216.0
+}
+
+/// One sequence's logits, and the mass of each at the temperature.
+struct Row<'a> {
+    logits: &'a [f32],
+    masses: Vec<f32>,
+}
+
+impl Row<'_> {
+    fn count_and_mass(&self, threshold: u32) -> (usize, f32) {
+        let kept = self.logits.iter().zip(&self.masses).filter(|(logit, _)| order(**logit) >= threshold);
+        kept.fold((0, 0.0), |(count, sum), (_, mass)| (count + 1, sum + mass))
+    }
+
+    fn threshold_for(&self, count: usize, mass: f32) -> u32 {
+        (0..32).rev().fold(0, |threshold, bit| {
+            let higher = threshold | 1 << bit;
+            let (kept, kept_mass) = self.count_and_mass(higher);
+            if kept >= count && kept_mass >= mass { higher } else { threshold }
+        })
+    }
+
+    fn token_at(&self, threshold: u32, part: f32) -> usize {
+        let aim = part * self.count_and_mass(threshold).1;
+        let (mut sum, mut token) = (0.0, 0);
+        for (i, logit) in self.logits.iter().enumerate() {
+            if order(*logit) >= threshold && sum <= aim {
+                sum += self.masses[i];
+                token = i;
+            }
+        }
+        token
+    }
+}
+
+fn choose(logits: &[f32], settings: &[u32]) -> usize {
+    let [temperature, top_p, min_p] = [settings[0], settings[2], settings[3]].map(f32::from_bits);
+    let top_k = settings[1] as usize;
+    let highest = logits.iter().copied().fold(f32::MIN, f32::max);
+    if temperature <= 0.0 {
+        return logits.iter().position(|logit| *logit == highest).unwrap_or(logits.len() - 1);
+    }
+    let masses = logits.iter().map(|logit| ((logit - highest) / temperature).exp()).collect();
+    let row = Row { logits, masses };
+    let mut threshold = 0;
+    if top_k > 0 && top_k < logits.len() {
+        threshold = row.threshold_for(top_k, 0.0);
+    }
+    if top_p < 1.0 {
+        let kept = row.count_and_mass(threshold).1;
+        threshold = threshold.max(row.threshold_for(1, top_p * kept));
+    }
+    if min_p > 0.0 {
+        threshold = threshold.max(order(highest + min_p.ln() * temperature));
+    }
+    row.token_at(threshold, draw(settings[4], settings[5]))
+}
+
+fn twin(call: &Call<'_>) {
+    let (n_vocab, n_history) = (call.usize(0), call.usize(1));
+    let (logits, settings) = (call.f32(0), call.u32(1));
+    let (mut tokens, mut history) = (call.u32_mut(2), call.u32_mut(3));
+    for (b, settings) in settings.chunks_exact(SETTINGS).enumerate() {
+        let token = choose(&logits[b * n_vocab..][..n_vocab], settings) as u32;
+        tokens[b] = token;
+        history[b * n_history + settings[6] as usize] = token;
+    }
+}

@@ -1,0 +1,328 @@
+//! A computation written down: buffers, and steps over them in order.
+//!
+//! A [`Plan`] knows no device. Kernels append steps to it, [`crate::backend`] carries it out, on the CPU with each
+//! kernel's twin or on the GPU with its shader, and it prints: the print is the first thing to read when a number
+//! is wrong. Shapes are checked while the plan is built; a mismatch is a bug and panics with the kernel's name.
+
+mod memory;
+mod weight;
+
+use crate::backend::Tensor;
+use crate::quant::Format;
+use std::fmt;
+
+pub use memory::{Slots, assign_slots};
+pub use weight::{Matrix, Slab};
+
+/// What kind of machine the plan is for: the one choice between kernels that do the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A real GPU: tiles in workgroup memory, many lanes.
+    Gpu,
+    /// A CPU, with or without a driver that plays GPU: long runs of work per lane, no workgroup memory.
+    Software,
+}
+
+/// How a step uses an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Read only.
+    In,
+    /// Read, and written in place.
+    InOut,
+    /// Written; what was there before does not matter.
+    Out,
+}
+
+/// One value of a kernel's `Params`: four bytes, u32 or f32.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Word {
+    /// A count, an index or a flag.
+    U32(u32),
+    /// A real number.
+    F32(f32),
+}
+
+impl Word {
+    /// The four bytes as the shader reads them.
+    pub fn bits(self) -> u32 {
+        match self {
+            Word::U32(value) => value,
+            Word::F32(value) => value.to_bits(),
+        }
+    }
+}
+
+impl From<usize> for Word {
+    fn from(value: usize) -> Word {
+        Word::U32(u32::try_from(value).expect("a count fits 32 bits"))
+    }
+}
+
+impl From<bool> for Word {
+    fn from(value: bool) -> Word {
+        Word::U32(u32::from(value))
+    }
+}
+
+impl From<f32> for Word {
+    fn from(value: f32) -> Word {
+        Word::F32(value)
+    }
+}
+
+/// The type of one field of a kernel's `Params`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// `u32`
+    U32,
+    /// `f32`
+    F32,
+}
+
+/// An operation: its shader, its arguments, its twin in plain Rust.
+pub struct Kernel {
+    /// The stem of `shaders/<name>.wgsl` and of `src/kernel/<name>.rs`.
+    pub name: &'static str,
+    /// The shader's text: shared functions first, then the kernel's own file.
+    pub wgsl: &'static [&'static str],
+    /// The fields of the shader's `Params`, in order.
+    pub params: &'static [(&'static str, Field)],
+    /// The shader's storage buffers in group 0, from binding 1 on.
+    pub args: &'static [(&'static str, Role)],
+    /// Whether it reads a weight matrix: group 1, declared by `shaders/quant/<format>.wgsl`.
+    pub weight: bool,
+    /// The same computation in plain Rust; what the shader must equal.
+    pub twin: fn(&crate::backend::Call<'_>),
+}
+
+impl Kernel {
+    /// The shader's whole text: the weight format's file, shared functions, the kernel's own file.
+    pub fn text(&self, format: Option<&Format>) -> String {
+        let files = format.map(|format| format.wgsl).into_iter().chain(self.wgsl.iter().copied());
+        files.collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// A buffer of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Buf(usize);
+
+impl Buf {
+    /// Where the buffer stands in [`Plan::buffers`].
+    pub fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// Where a buffer's words live.
+#[derive(Clone)]
+pub enum Source {
+    /// In memory that steps share: its content ends with its last use.
+    Scratch,
+    /// In memory of its own, kept from run to run: inputs and results.
+    Kept,
+    /// In a tensor that outlives the plan: norms, caches, trained parameters.
+    Tensor(Tensor),
+}
+
+/// What a plan knows of one buffer. Elements are four bytes each, f32 or u32.
+pub struct Buffer {
+    /// The name in prints and errors.
+    pub label: String,
+    /// Row-major, last index fastest.
+    pub shape: Vec<usize>,
+    /// Where it lives.
+    pub source: Source,
+}
+
+impl Buffer {
+    /// Elements, and words of four bytes.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// One dispatch of a kernel.
+pub struct Step {
+    /// What is run.
+    pub kernel: &'static Kernel,
+    /// Where in the model, for prints: `layer 3`.
+    pub place: String,
+    /// The values of `Params`.
+    pub params: Vec<Word>,
+    /// One buffer for each of the kernel's arguments.
+    pub args: Vec<Buf>,
+    /// The part of a weight matrix it reads.
+    pub weight: Option<Slab>,
+    /// Workgroups in x, y and z.
+    pub grid: [usize; 3],
+}
+
+/// Buffers, and steps over them in order.
+pub struct Plan {
+    name: String,
+    target: Target,
+    place: String,
+    buffers: Vec<Buffer>,
+    steps: Vec<Step>,
+}
+
+impl Plan {
+    /// An empty plan.
+    pub fn new(name: impl Into<String>, target: Target) -> Plan {
+        Plan { name: name.into(), target, place: String::new(), buffers: Vec::new(), steps: Vec::new() }
+    }
+
+    /// The kind of machine it is for.
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
+    /// Names the place that the next steps belong to.
+    pub fn at(&mut self, place: impl Into<String>) {
+        self.place = place.into();
+    }
+
+    /// A buffer for a result between steps.
+    pub fn scratch(&mut self, label: impl Into<String>, shape: &[usize]) -> Buf {
+        self.buffer(label, shape, Source::Scratch)
+    }
+
+    /// A buffer of its own, written or read by the caller between runs.
+    pub fn kept(&mut self, label: impl Into<String>, shape: &[usize]) -> Buf {
+        self.buffer(label, shape, Source::Kept)
+    }
+
+    /// A tensor that lives outside of the plan, as a buffer of it.
+    pub fn tensor(&mut self, tensor: &Tensor) -> Buf {
+        let known = |b: &Buffer| matches!(&b.source, Source::Tensor(t) if t.same_as(tensor));
+        match self.buffers.iter().position(known) {
+            Some(index) => Buf(index),
+            None => self.buffer(tensor.label(), tensor.shape(), Source::Tensor(tensor.clone())),
+        }
+    }
+
+    fn buffer(&mut self, label: impl Into<String>, shape: &[usize], source: Source) -> Buf {
+        self.buffers.push(Buffer { label: label.into(), shape: shape.to_vec(), source });
+        Buf(self.buffers.len() - 1)
+    }
+
+    /// Keeps a scratch buffer's content after the run, so that it can be read.
+    pub fn keep(&mut self, buf: Buf) {
+        let source = &mut self.buffers[buf.0].source;
+        if matches!(source, Source::Scratch) {
+            *source = Source::Kept;
+        }
+    }
+
+    /// The shape of a buffer that must have `N` dimensions.
+    pub fn shape<const N: usize>(&self, buf: Buf) -> [usize; N] {
+        let buffer = &self.buffers[buf.0];
+        buffer
+            .shape
+            .as_slice()
+            .try_into()
+            .unwrap_or_else(|_| panic!("{} {:?}: expected {N} dimensions", buffer.label, buffer.shape))
+    }
+
+    /// Checks the shape of a kernel's argument.
+    pub fn expect(&self, what: &str, buf: Buf, shape: &[usize]) {
+        let buffer = &self.buffers[buf.0];
+        assert_eq!(buffer.shape, shape, "{what}: got {}", buffer.label);
+    }
+
+    /// Appends a step.
+    pub fn dispatch(&mut self, kernel: &'static Kernel, params: &[Word], args: &[Buf], grid: [usize; 3]) {
+        self.push(kernel, params, args, None, grid);
+    }
+
+    /// Appends a step that reads a part of a weight matrix.
+    pub fn dispatch_weight(
+        &mut self,
+        kernel: &'static Kernel,
+        params: &[Word],
+        args: &[Buf],
+        weight: &Slab,
+        grid: [usize; 3],
+    ) {
+        self.push(kernel, params, args, Some(weight.clone()), grid);
+    }
+
+    fn push(
+        &mut self,
+        kernel: &'static Kernel,
+        params: &[Word],
+        args: &[Buf],
+        weight: Option<Slab>,
+        grid: [usize; 3],
+    ) {
+        let name = kernel.name;
+        assert_eq!(args.len(), kernel.args.len(), "{name}: arguments");
+        assert_eq!(weight.is_some(), kernel.weight, "{name}: weight");
+        assert_eq!(params.len(), kernel.params.len(), "{name}: params");
+        for (word, (field, kind)) in params.iter().zip(kernel.params) {
+            let fits = matches!((word, kind), (Word::U32(_), Field::U32) | (Word::F32(_), Field::F32));
+            assert!(fits, "{name}: {field} is not {kind:?}");
+        }
+        if grid.contains(&0) {
+            return; // nothing to do: no rows, no edits
+        }
+        self.steps.push(Step {
+            kernel,
+            place: self.place.clone(),
+            params: params.to_vec(),
+            args: args.to_vec(),
+            weight,
+            grid,
+        });
+    }
+
+    /// All buffers, in the order of their making.
+    pub fn buffers(&self) -> &[Buffer] {
+        &self.buffers
+    }
+
+    /// All steps, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slots = assign_slots(self);
+        let bytes = 4 * slots.sizes.iter().sum::<usize>();
+        writeln!(
+            f,
+            "plan {}  buffers {}, {} kB scratch",
+            self.name,
+            self.buffers.len(),
+            bytes.div_ceil(1000)
+        )?;
+        for (number, step) in self.steps.iter().enumerate() {
+            write!(f, "{number:4}  {:8}  ", step.place)?;
+            self.fmt_step(f, step)?;
+        }
+        Ok(())
+    }
+}
+
+impl Plan {
+    fn fmt_step(&self, f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
+        let pairs =
+            || step.args.iter().zip(step.kernel.args).map(|(buf, (_, role))| (&self.buffers[buf.0], *role));
+        let outs = pairs().filter(|(_, role)| *role != Role::In);
+        let outs: Vec<String> = outs.map(|(b, _)| format!("{} {:?}", b.label, b.shape)).collect();
+        let ins = pairs().filter(|(_, role)| *role != Role::Out).map(|(b, _)| b.label.clone());
+        let weight =
+            step.weight.iter().map(|s| format!("{}: {} [{}, {}]", s.label, s.format.name, s.rows, s.cols));
+        let ins: Vec<String> = weight.chain(ins).collect();
+        writeln!(f, "{} = {}({})", outs.join(", "), step.kernel.name, ins.join(", "))
+    }
+}

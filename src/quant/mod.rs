@@ -1,0 +1,204 @@
+//! Weight formats: how blocks of a GGUF file become numbers, and the words the GPU reads instead.
+//!
+//! A matrix [rows, cols] is a run of blocks, row after row. For the GPU it is cut into two buffers of u32 words,
+//! because WGSL reads words, not the 18 or 34 bytes of a block:
+//!
+//! ```text
+//! qs      the quants of block 0, block 1, …   Q4_0: 4 words a block, byte j = values j and j + 16
+//!                                             Q8_0: 8 words a block, 32 bytes
+//!                                             F16, BF16: half a word a value; F32: one word a value
+//! scales  the f16 scale of block 0, block 1, … two to a word, low half first; empty if there are none
+//! ```
+//!
+//! Source: `block_q4_0`, `block_q8_0` in `ggml-common.h`, `dequantize_row_*` and `quantize_row_*_ref` in `ggml-quants.c`.
+
+mod bf16;
+mod f16;
+mod f32;
+mod q4_0;
+mod q8_0;
+
+use std::fmt;
+
+pub use self::bf16::BF16;
+pub use self::f16::F16;
+pub use self::f32::F32;
+pub use self::q4_0::Q4_0;
+pub use self::q8_0::Q8_0;
+
+use crate::error::{Error, Result};
+
+/// Every format that webreft reads. A new one is a file and a line.
+pub static FORMATS: [&Format; 5] = [&F32, &F16, &BF16, &Q8_0, &Q4_0];
+
+/// A weight format: the sizes of its blocks and what turns one form into another.
+pub struct Format {
+    /// ggml's name.
+    pub name: &'static str,
+    /// `enum ggml_type`.
+    pub ggml_type: u32,
+    /// The shader's side: declares the buffers in group 1 and decodes four values at a time.
+    pub wgsl: &'static str,
+    /// Values in a block.
+    pub block_values: usize,
+    /// Bytes of a block in the file.
+    pub block_bytes: usize,
+    /// Bytes of a block in `qs`.
+    pub qs_bytes: usize,
+    /// Bytes of a block in `scales`: 2 or none.
+    pub scale_bytes: usize,
+    /// The length of a row must be a multiple of this, so that each row begins at 16 bytes of `qs`.
+    pub cols_multiple: usize,
+    decode: fn(&[u8], &mut [f32]),
+    repack: fn(&[u8], &mut Packed),
+    decode_packed: fn(&[u32], &[u32], usize, &mut [f32]),
+    quantize: fn(&[f32], &mut Vec<u8>),
+}
+
+/// Blocks as the GPU reads them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Packed {
+    /// The quants.
+    pub qs: Vec<u32>,
+    /// The scales, two to a word.
+    pub scales: Vec<u32>,
+}
+
+/// How many words a matrix takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Words {
+    /// Words of quants.
+    pub qs: usize,
+    /// Words of scales.
+    pub scales: usize,
+}
+
+/// The format with this `ggml_type`; `name` is what an error calls it.
+///
+/// # Errors
+///
+/// An unsupported error that lists the formats there are.
+pub fn format(ggml_type: u32, name: &str) -> Result<&'static Format> {
+    FORMATS.into_iter().find(|f| f.ggml_type == ggml_type).ok_or_else(|| {
+        let supported = FORMATS.map(|f| f.name).join(", ");
+        Error::unsupported(format!("format {name} is not supported (supported: {supported})"))
+    })
+}
+
+impl Format {
+    /// Decodes whole blocks.
+    ///
+    /// # Panics
+    ///
+    /// If `bytes` is not the blocks of `out`.
+    pub fn decode(&self, bytes: &[u8], out: &mut [f32]) {
+        assert_eq!(bytes.len(), self.blocks(out.len()) * self.block_bytes, "{}: decode", self.name);
+        (self.decode)(bytes, out);
+    }
+
+    /// Cuts whole blocks into words for the GPU.
+    ///
+    /// A matrix may be repacked in pieces, each appended to the words of those before it, if every piece but the
+    /// last is a multiple of [`rows_step`](Format::rows_step) rows: two scales share a word.
+    ///
+    /// # Panics
+    ///
+    /// If `bytes` is not whole blocks.
+    pub fn repack(&self, bytes: &[u8]) -> Packed {
+        assert_eq!(bytes.len() % self.block_bytes, 0, "{}: repack", self.name);
+        let words = self.words(bytes.len() / self.block_bytes, self.block_values);
+        let mut packed =
+            Packed { qs: Vec::with_capacity(words.qs), scales: Vec::with_capacity(words.scales) };
+        (self.repack)(bytes, &mut packed);
+        debug_assert_eq!((packed.qs.len(), packed.scales.len()), (words.qs, words.scales));
+        packed
+    }
+
+    /// Decodes repacked blocks, the first of them number `first_block`: equal in every bit to [`Format::decode`] of the
+    /// bytes they came from.
+    ///
+    /// # Panics
+    ///
+    /// If `out` is not whole blocks or the words end before it.
+    pub fn decode_packed(&self, qs: &[u32], scales: &[u32], first_block: usize, out: &mut [f32]) {
+        self.blocks(out.len());
+        (self.decode_packed)(qs, scales, first_block, out);
+    }
+
+    /// Writes values as blocks, rounding as ggml's reference does; for fixtures and tests.
+    ///
+    /// # Panics
+    ///
+    /// If `values` is not whole blocks.
+    pub fn quantize(&self, values: &[f32]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.blocks(values.len()) * self.block_bytes);
+        (self.quantize)(values, &mut bytes);
+        bytes
+    }
+
+    /// Words of a matrix, or of as many rows of it.
+    pub fn words(&self, rows: usize, cols: usize) -> Words {
+        let blocks = rows * cols / self.block_values;
+        Words { qs: (blocks * self.qs_bytes).div_ceil(4), scales: (blocks * self.scale_bytes).div_ceil(4) }
+    }
+
+    /// A piece of a matrix must be a multiple of so many rows, unless it is the last, to begin at a whole word of
+    /// scales: 2 where a row is an odd number of blocks, else 1.
+    pub fn rows_step(&self, cols: usize) -> usize {
+        let row_scale_bytes = cols / self.block_values * self.scale_bytes;
+        if row_scale_bytes.is_multiple_of(4) { 1 } else { 2 }
+    }
+
+    /// Fails unless rows may be this long.
+    ///
+    /// # Errors
+    ///
+    /// An unsupported error with the multiple that is wanted.
+    pub fn check_cols(&self, cols: usize) -> Result<()> {
+        let (name, multiple) = (self.name, self.cols_multiple);
+        if cols.is_multiple_of(multiple) {
+            return Ok(());
+        }
+        Err(Error::unsupported(format!(
+            "rows of {cols} values in {name} are not supported (supported: a multiple of {multiple})"
+        )))
+    }
+
+    /// Blocks of so many values.
+    fn blocks(&self, values: usize) -> usize {
+        assert_eq!(values % self.block_values, 0, "{}: expected whole blocks", self.name);
+        values / self.block_values
+    }
+}
+
+impl fmt::Debug for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// The u16 at index `i` of words that hold two each, low half first.
+fn half_word(words: &[u32], i: usize) -> u16 {
+    (words[i / 2] >> (16 * (i % 2))) as u16
+}
+
+/// Packs u16s two to a word, low half first; an odd one is followed by zero.
+fn pack_halves(halves: impl IntoIterator<Item = u16>, words: &mut Vec<u32>) {
+    let mut halves = halves.into_iter().map(u32::from);
+    while let Some(low) = halves.next() {
+        words.push(low | halves.next().unwrap_or(0) << 16);
+    }
+}
+
+/// Little-endian u16s.
+fn u16s(bytes: &[u8]) -> impl Iterator<Item = u16> {
+    bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b))
+}
+
+/// Little-endian u32s.
+fn u32s(bytes: &[u8]) -> impl Iterator<Item = u32> {
+    bytes.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b))
+}
+
+#[cfg(test)]
+mod tests;
