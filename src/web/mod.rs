@@ -12,7 +12,7 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tsify::{Ts, Tsify};
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::backend::Backend;
@@ -251,13 +251,16 @@ impl WebTraining {
 }
 
 fn read_examples(examples: &[Ts<Example>]) -> Result<Vec<crate::engine::Example>> {
-    let read = |(number, example)| Ok(from_js(&format!("example {number}"), example)?.into());
+    let read = |(number, example)| from_js(&format!("example {number}"), example).map(Example::into);
     (1..).zip(examples).map(read).collect()
 }
 
 /// What JavaScript gave, if it is what was asked for.
-fn from_js<T: Tsify + DeserializeOwned>(what: &str, value: &Ts<T>) -> Result<T> {
-    value.to_rust().map_err(|error| Error::input(error.to_string()).at(what))
+fn from_js<T: Tsify + DeserializeOwned>(what: &str, value: &Ts<T>) -> Result<T>
+where
+    T::JsType: JsCast,
+{
+    serde_wasm_bindgen::from_value(value.js_value()).map_err(|error| Error::input(error.to_string()).at(what))
 }
 
 fn to_js<T: Tsify + Serialize>(value: T) -> Result<Ts<T>> {

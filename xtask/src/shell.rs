@@ -17,10 +17,7 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) fn command(dir: &Path, line: &str) -> Command {
     let mut words = line.split_whitespace();
     let program = words.next().expect("a command has a name");
-    let mut command = match program {
-        "cargo" => Command::new(env::var_os("CARGO").unwrap_or("cargo".into())),
-        _ => Command::new(program),
-    };
+    let mut command = Command::new(program);
     command.current_dir(dir).args(words);
     command
 }

@@ -1,29 +1,12 @@
 /** The public face: a model, and the interventions on it. */
-import type {
-  EngineInfo,
-  Example,
-  Finish,
-  LoadProgress,
-  Memory,
-  Message,
-  ReftConfig,
-  Sampling,
-  Sequence,
-  Training,
-  TrainStep,
-} from "../wasm/webreft.js";
+import type { Example, Finish, Prompt, ReftConfig, Sampling, Sequence, Training } from "../wasm/webreft.js";
 import type { Adapter } from "./adapter.js";
 import { Client } from "./client.js";
 import { WebReftError } from "./error.js";
-import type { WasmSource } from "./protocol.js";
+import type { LoadProgress, Memory, ModelInfo, TrainStep, WasmSource } from "./protocol.js";
 
 /** A GGUF file: its address, a file from a picker or a drop, or its bytes. */
 export type ModelSource = string | URL | Blob | ArrayBuffer | Uint8Array<ArrayBuffer>;
-
-/** A model that is loaded, and the GPU it runs on. */
-export interface ModelInfo extends EngineInfo {
-  adapter: Adapter;
-}
 
 /** How a model is loaded. */
 export interface LoadOptions {
@@ -38,9 +21,6 @@ export interface LoadOptions {
   /** The worker, where a page makes its own: `new Worker(new URL("webreft/worker", …), { type: "module" })`. */
   worker?: Worker;
 }
-
-/** What is asked: a text, or a conversation. The model's chat template is put around it, if it has one. */
-export type Prompt = string | Message[];
 
 /** How an answer is made. */
 export interface GenerateOptions extends Sampling {
@@ -103,7 +83,7 @@ export class WebReft {
   static async load(source: ModelSource, options: LoadOptions = {}): Promise<WebReft> {
     const client = new Client(options.worker);
     const { contextLength, signal, onProgress } = options;
-    const takes = { wasm: wasmOf(options), source: portable(source), options: { contextLength } };
+    const takes = { wasm: wasmOf(options), source: portable(source), contextLength };
     try {
       return new WebReft(client, await client.call("load", takes, signal, onProgress));
     } catch (error) {
@@ -224,8 +204,7 @@ export class Reft {
 }
 
 async function sequence(prompt: Prompt, reft: Reft | undefined): Promise<Sequence> {
-  const messages = typeof prompt === "string" ? [{ role: "user", content: prompt }] : prompt;
-  return reft ? { messages, reft: await Reft.number(reft) } : { messages };
+  return reft ? { prompt, reft: await Reft.number(reft) } : { prompt };
 }
 
 /** An address as the page means it: a worker would read it from its own place. */

@@ -7,16 +7,13 @@
  */
 import type {
   EngineInfo,
-  EngineOptions,
+  EngineStep,
   Example,
-  LoadProgress,
-  Memory,
   ReftConfig,
   Sampling,
   Sequence,
   SequencePiece,
   Training,
-  TrainStep,
 } from "../wasm/webreft.js";
 import type { Adapter } from "./adapter.js";
 import type { ErrorKind } from "./error.js";
@@ -25,14 +22,14 @@ import type { ErrorKind } from "./error.js";
 export interface Calls {
   probe: { takes: null; streams: never; returns: Adapter };
   load: {
-    takes: { wasm: WasmSource | undefined; source: string | Blob; options: EngineOptions };
+    takes: { wasm: WasmSource | undefined; source: string | Blob; contextLength: number | undefined };
     streams: LoadProgress;
-    returns: EngineInfo & { adapter: Adapter };
+    returns: ModelInfo;
   };
   memory: { takes: null; streams: never; returns: Memory };
   newReft: { takes: ReftConfig; streams: never; returns: number };
   loadReft: { takes: Uint8Array<ArrayBuffer>; streams: never; returns: { reft: number; config: ReftConfig } };
-  saveReft: { takes: number; streams: never; returns: Uint8Array<ArrayBuffer> };
+  saveReft: { takes: number; streams: never; returns: Uint8Array };
   removeReft: { takes: number; streams: never; returns: null };
   generate: { takes: { sequences: Sequence[]; sampling: Sampling }; streams: SequencePiece; returns: null };
   train: { takes: { reft: number; examples: Example[]; training: Training }; streams: TrainStep; returns: null };
@@ -40,6 +37,35 @@ export interface Calls {
 }
 
 export type Call = keyof Calls;
+
+/** A model that is loaded, and the GPU it runs on. */
+export interface ModelInfo extends EngineInfo {
+  adapter: Adapter;
+}
+
+/** Where loading stands. */
+export interface LoadProgress {
+  /** Fetching a file whose server knows no ranges, reading its header, or moving its weights to the GPU. */
+  phase: "download" | "header" | "weights";
+  /** Bytes of this phase that are done. */
+  loaded: number;
+  /** Bytes of this phase in all; 0 where the server does not say. */
+  total: number;
+}
+
+/** Bytes in use. */
+export interface Memory {
+  /** In buffers on the GPU. */
+  gpu: number;
+  /** In the wasm heap, which never shrinks: this is its peak. */
+  wasm: number;
+}
+
+/** One step of training, after it. */
+export interface TrainStep extends EngineStep {
+  /** How long it took. */
+  seconds: number;
+}
 
 /** Where the wasm file is, if not beside the worker: its address, its bytes, or the compiled module. */
 export type WasmSource = string | ArrayBuffer | Uint8Array<ArrayBuffer> | WebAssembly.Module;

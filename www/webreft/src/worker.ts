@@ -1,5 +1,5 @@
 /** The worker's side of `protocol.ts`: it holds the engine, and all of its loops. */
-import init, { type InitOutput, WebEngine } from "../wasm/webreft.js";
+import init, { type EngineStep, type InitOutput, WebEngine } from "../wasm/webreft.js";
 import { findAdapter } from "./adapter.js";
 import { WebReftError } from "./error.js";
 import type { Call, Calls, Handlers, Reply, Request, Thrown } from "./protocol.js";
@@ -17,7 +17,9 @@ const handlers: Handlers = {
     const adapter = await findAdapter();
     wasm = await init({ module_or_path: takes.wasm });
     const file = await open(takes.source, signal, (loaded, total) => tell({ phase: "download", loaded, total }));
-    loaded = await WebEngine.load(file, takes.options, tell);
+    tell({ phase: "header", loaded: 0, total: file.length });
+    const onWeights = (loaded: number, total: number) => tell({ phase: "weights", loaded, total });
+    loaded = await WebEngine.load(file, takes.contextLength, onWeights);
     signal.throwIfAborted();
     return { ...loaded.info(), adapter };
   },
@@ -31,7 +33,7 @@ const handlers: Handlers = {
   },
 
   async loadReft(bytes) {
-    const reft = await engine().loadReft(bytes);
+    const reft = engine().loadReft(bytes);
     return { reft, config: engine().reftConfig(reft) };
   },
 
@@ -45,7 +47,7 @@ const handlers: Handlers = {
   },
 
   async generate({ sequences, sampling }, { emit }) {
-    const generation = await engine().generate(sequences, sampling);
+    const generation = engine().generate(sequences, sampling);
     try {
       for (let pieces = await generation.next(); pieces; pieces = await generation.next()) {
         for (const piece of pieces) await emit(piece);
@@ -57,19 +59,26 @@ const handlers: Handlers = {
   },
 
   async train({ reft, examples, training }, { emit }) {
-    const trainer = await engine().trainer(reft, examples, training);
+    const run = engine().train(reft, examples, training);
     try {
-      for (let step = await trainer.next(); step; step = await trainer.next()) await emit(step);
+      for (let step = await timed(() => run.next()); step; step = await timed(() => run.next())) await emit(step);
     } finally {
-      trainer.free();
+      run.free();
     }
     return null;
   },
 
   async trainStep({ reft, examples, training }) {
-    return engine().trainStep(reft, examples, training);
+    return timed(() => engine().trainStep(reft, examples, training));
   },
 };
+
+/** A step, and how long it took. */
+async function timed<Step extends EngineStep | undefined>(work: () => Promise<Step>) {
+  const start = performance.now();
+  const step = await work();
+  return step && { ...step, seconds: (performance.now() - start) / 1000 };
+}
 
 /** Calls that are loops: they hold the engine until they end. All others take their turn. */
 const LOOPS: ReadonlySet<Call> = new Set(["load", "generate", "train"]);
