@@ -187,6 +187,11 @@ impl Generation {
         Ok(Some(pieces.collect()))
     }
 
+    /// Answers under way or ended.
+    pub fn n_answers(&self) -> usize {
+        self.answers.len()
+    }
+
     /// The plan of one step, for measuring.
     pub fn step_plan(&self) -> &Prepared {
         self.decode.prepared()

@@ -243,3 +243,59 @@ fn twin_params(call: &Call<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Activation, Edit, dot, lowrank_edit};
+    use crate::backend::Backend;
+    use crate::plan::{Plan, Target};
+    use pollster::block_on;
+
+    const N_EMBD: usize = 6;
+
+    /// h before and after an edit of rows 3 and 0 of five by W, b and two orthonormal rows of R.
+    fn edited(w: &[f32], b: [f32; 2]) -> [Vec<f32>; 2] {
+        let mut plan = Plan::new("edit", Target::Software);
+        let rows = Backend::Cpu.tensor_of("edits", &[2, 2], &[3, 1, 0, 1]).unwrap();
+        let rows = plan.tensor(&rows);
+        let mut values = |label, shape: &[usize], values: &[f32]| {
+            let tensor = Backend::Cpu.tensor(label, shape).unwrap();
+            tensor.write_f32(values);
+            plan.tensor(&tensor)
+        };
+        let h: Vec<f32> = (0..5 * N_EMBD).map(|i| (i as f32).cos()).collect();
+        let theta = [w, &b].concat();
+        let params = [values("theta", &[theta.len()], &theta), values("rot", &[2 * N_EMBD], &R)];
+        let edited = values("h", &[5, N_EMBD], &h);
+        let act = Activation::Linear;
+        let edit = Edit { n_embd: N_EMBD, rank: 2, w_at: 0, b_at: w.len(), r_at: 0, act };
+        lowrank_edit(&mut plan, &edit, rows, params, edited);
+        let done = Backend::Cpu.prepare(plan).unwrap();
+        done.run().unwrap();
+        let after = block_on(done.tensor(edited).read().f32()).unwrap();
+        [h, after]
+    }
+
+    const R: [f32; 2 * N_EMBD] = [0.6, 0.8, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0];
+
+    #[test]
+    fn rows_that_no_edit_names_keep_their_bits() {
+        let [before, after] = edited(&[0.3; 2 * N_EMBD], [1.0, -2.0]);
+        let kept = [1, 2, 4].map(|row| row * N_EMBD..(row + 1) * N_EMBD);
+        kept.into_iter().for_each(|row| assert_eq!(before[row.clone()], after[row]));
+    }
+
+    /// R·h′ = W·h + b: the subspace is set to what W and b say.
+    #[test]
+    fn the_subspace_takes_the_learned_source() {
+        let w: Vec<f32> = (0..2 * N_EMBD).map(|i| (i as f32 * 0.9).sin()).collect();
+        let [before, after] = edited(&w, [0.5, -0.25]);
+        for row in [0, 3] {
+            let [h, edited] = [&before, &after].map(|h| &h[row * N_EMBD..][..N_EMBD]);
+            for (j, b) in [0.5, -0.25].into_iter().enumerate() {
+                let inside = dot(&R[j * N_EMBD..][..N_EMBD], edited);
+                assert!((inside - dot(&w[j * N_EMBD..][..N_EMBD], h) - b).abs() < 1e-5, "row {row}, {j}");
+            }
+        }
+    }
+}

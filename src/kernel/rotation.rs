@@ -111,7 +111,8 @@ fn twin(call: &Call<'_>) {
 
 fn twin_backward(call: &Call<'_>) {
     let it = Rotation::of(call);
-    let (theta, base, drot, mut grad) = (call.f32(0), call.f32(1), call.f32(2), call.f32_mut(3));
+    let (theta, base, drot) = (call.f32(0), call.f32(1), call.f32(2));
+    let (mut grad, mut work) = (call.f32_mut(3), call.f32_mut(4));
     let base = &base[it.base_at..][..(it.n_reflections + 1) * it.n_embd];
     let (reflections, signs) = base.split_at(it.n_reflections * it.n_embd);
     let grad = &mut grad[it.x_at..][..it.rank * it.n_embd];
@@ -134,6 +135,45 @@ fn twin_backward(call: &Call<'_>) {
                 dx[d] += tau * (tau * vg * vz * v[d] - vg * z[d] - vz * g[d]);
             }
             add_scaled(&mut g, -tau * vg, &v);
+        }
+        work[..it.n_embd].copy_from_slice(&z);
+        work[it.n_embd..2 * it.n_embd].copy_from_slice(&g);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Rotation, dot, rotation};
+    use crate::backend::Backend;
+    use crate::plan::{Plan, Target};
+    use pollster::block_on;
+
+    /// R·Rᵀ = 1, whatever the free parameters.
+    #[test]
+    fn rows_are_orthonormal() {
+        for (n_embd, rank, n_reflections) in [(4, 4, 0), (12, 1, 3), (40, 8, 5)] {
+            let mut plan = Plan::new("rotation", Target::Software);
+            let mut tensor = |label, values: &[f32]| {
+                let tensor = Backend::Cpu.tensor(label, &[values.len()]).unwrap();
+                tensor.write_f32(values);
+                plan.tensor(&tensor)
+            };
+            let it = Rotation { n_embd, rank, n_reflections, base_at: 0, x_at: 0, r_at: 0 };
+            let mut theta: Vec<f32> = (0..rank * n_embd).map(|i| (i as f32 * 1.7).sin()).collect();
+            (0..rank).for_each(|j| theta[j * n_embd + j] = if j % 2 == 0 { 1.0 } else { -1.0 });
+            let unit = (n_embd as f32).sqrt().recip();
+            let base = [vec![unit; n_reflections * n_embd], vec![-1.0; n_embd]].concat();
+            let [theta, base, rot] = [("theta", theta), ("base", base), ("rot", vec![0.0; rank * n_embd])]
+                .map(|(l, v)| tensor(l, &v));
+            rotation(&mut plan, &it, [theta, base, rot]);
+            let done = Backend::Cpu.prepare(plan).unwrap();
+            done.run().unwrap();
+            let rot = block_on(done.tensor(rot).read().f32()).unwrap();
+            let row = |j: usize| &rot[j * n_embd..][..n_embd];
+            for (i, j) in (0..rank).flat_map(|i| (0..rank).map(move |j| (i, j))) {
+                let want = if i == j { 1.0 } else { 0.0 };
+                assert!((dot(row(i), row(j)) - want).abs() < 1e-5, "rows {i} and {j} of {rank} in {n_embd}");
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::model::{Component, Place};
 use serde::{Deserialize, Serialize};
 
 /// The kinds of intervention there are.
-const KINDS: [&str; 1] = ["loreft"];
+pub const KINDS: [&str; 1] = ["loreft"];
 
 /// The interventions to make: kind, places, rank and positions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

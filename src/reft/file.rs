@@ -54,15 +54,21 @@ impl Reft {
         let config = config_for(model, header.metadata().as_ref())?;
         let n_interventions = file.len() / PARTS.len();
         let (rank, n_embd) = (config.rank, model.dims.n_embd);
+        let mut rotations = Vec::with_capacity(n_interventions);
         let read = |number: usize| {
             let [rotation, weight, bias] = PARTS.map(|part| name(number, part));
             let rotation = values(&file, &rotation, &[rank, n_embd])?;
             let (weight, bias) = (values(&file, &weight, &[rank, n_embd])?, values(&file, &bias, &[rank])?);
             check_orthonormal(&rotation, n_embd).map_err(|error| error.at(name(number, "rotation")))?;
-            Ok(Params::from_rotation(&rotation, &weight, &bias))
+            let params = Params::from_rotation(&rotation, &weight, &bias);
+            rotations.push(rotation);
+            Ok(params)
         };
         let params = (0..n_interventions).map(read).collect::<Result<_>>()?;
-        Reft::with_params(model, &config, params)
+        let reft = Reft::with_params(model, &config, params)?;
+        // The rotations that follow from new parameters equal the file's up to rounding only.
+        reft.rot.write_f32(&rotations.concat());
+        Ok(reft)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::kernel::{Edit, Rotation};
 use crate::model::{Model, Place};
 use crate::plan::Plan;
 
-pub use config::{Layers, ReftConfig};
+pub use config::{KINDS, Layers, ReftConfig};
 pub use edits::{EditRows, Edits, Gradients};
 pub use loreft::Params;
 pub use positions::{Part, Positions};

@@ -16,6 +16,8 @@ use crate::gguf::Metadata;
 pub(super) struct Bpe {
     pre: Pre,
     model: BPE,
+    /// Whether each byte has a token.
+    known: Vec<bool>,
 }
 
 impl Bpe {
@@ -35,13 +37,15 @@ impl Bpe {
         }
         let model = BPE::builder().vocab_and_merges(vocab, merges).ignore_merges(pre.whole_pieces).build();
         let model = model.map_err(|e| Error::file(format!("merges: {e}")))?;
-        Ok(Bpe { pre, model })
+        let known = LETTERS.iter().map(|letter| tokens.id(letter.to_string()).is_some()).collect();
+        Ok(Bpe { pre, model, known })
     }
 
-    /// Appends the tokens of a text. Bytes that have no token are left out.
+    /// Appends the tokens of a text. Bytes that have no token are left out, and nothing is joined across them.
     pub(super) fn encode(&self, text: &str, ids: &mut Vec<u32>) {
-        for piece in self.pre.cut(text) {
-            let letters: String = piece.bytes().map(letter).collect();
+        let unknown = |byte: &u8| !self.known[usize::from(*byte)];
+        for bytes in self.pre.cut(text).into_iter().flat_map(|piece| piece.as_bytes().split(unknown)) {
+            let letters: String = bytes.iter().copied().map(letter).collect();
             let tokens =
                 self.model.tokenize(&letters).expect("a model without dropout or unknown token cannot fail");
             ids.extend(tokens.iter().map(|token| token.id));

@@ -19,6 +19,8 @@ use crate::gguf::Metadata;
 
 /// Instructions of a template that are run at most; a message takes some hundred.
 const FUEL: u64 = 5_000_000;
+/// Levels that a template nests at most, a macro counting for several: the stack in a browser is small.
+const MAX_DEPTH: usize = 200;
 /// Bytes that a template writes at most.
 const MAX_OUTPUT: usize = 16 << 20;
 
@@ -64,6 +66,7 @@ impl ChatTemplate {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         environment.set_syntax(syntax.expect("the usual delimiters are valid"));
         environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(MAX_DEPTH);
         environment.set_unknown_method_callback(unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
         environment.add_filter("tojson", tojson);
@@ -72,6 +75,9 @@ impl ChatTemplate {
     }
 
     /// The text of a conversation; with `add_generation_prompt` it ends where the assistant is to speak.
+    ///
+    /// Special tokens are spelled out in it, the one that begins a text among them: transformers encodes it with
+    /// `parse_special` and without `add_special`.
     ///
     /// `now` is what the clock of the reader shows, in seconds since 1970, for templates that write the date; without it
     /// they are told that there is no clock.

@@ -45,7 +45,7 @@ pub struct Tokenizer {
 #[derive(Debug)]
 enum Model {
     Spm(Spm),
-    Bpe(Bpe),
+    Bpe(Box<Bpe>),
 }
 
 impl Tokenizer {
@@ -83,14 +83,20 @@ impl Tokenizer {
     }
 
     fn bpe(metadata: &Metadata) -> Result<Tokenizer> {
-        let pre = Pre::named(metadata.str("tokenizer.ggml.pre")?)?;
+        let pre = Pre::named(metadata.get("tokenizer.ggml.pre")?.unwrap_or("default"))?;
         let mut tokens = Tokens::from_gguf(metadata)?;
         let [bos, eos] = ["bos", "eos"]
             .map(|name| ends::special(metadata, &format!("tokenizer.ggml.{name}_token_id"), &tokens));
         let bpe = Bpe::from_gguf(metadata, &tokens, pre)?;
         Tokenizer {
             add_bos: bpe.add_bos(),
-            ..Tokenizer::new(metadata, &mut tokens, Spelling::Letters, Model::Bpe(bpe), [bos?, eos?])?
+            ..Tokenizer::new(
+                metadata,
+                &mut tokens,
+                Spelling::Letters,
+                Model::Bpe(Box::new(bpe)),
+                [bos?, eos?],
+            )?
         }
         .with_flags(metadata)
     }

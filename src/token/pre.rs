@@ -23,39 +23,33 @@ struct Row {
 /// The alternative for line ends, in the patterns that have one.
 const LINES: &str = r"|\s*[\r\n]+|";
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+";
+const PUNCTUATION: &str = r"[\p{P}\$\+<=>\^~\|]+";
 const DIGIT: &str = r"\p{N}";
 const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+";
 const QWEN2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+";
+const QWEN35: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+";
+const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{L}&&[^a-z]]*[\p{L}&&[^A-Z]]+(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?|[^\r\n\p{L}\p{N}]?[\p{L}&&[^a-z]]+[\p{L}&&[^A-Z]]*(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{L}&&[^a-z]]*[\p{L}&&[^A-Z]]+|[^\r\n\p{L}\p{N}]?[\p{L}&&[^a-z]]+[\p{L}&&[^A-Z]]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+";
 
-const TABLE: [Row; 6] = [
+const TABLE: [Row; 9] = [
+    row(&["gpt-2", "phi-2", "olmo", "mpt", "exaone4", "jais", "trillion", "granite-docling"], &[GPT2]),
+    row(&["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"], &[DIGIT, GPT2]),
     Row {
-        names: &["gpt-2", "phi-2", "olmo", "mpt", "exaone4"],
-        patterns: &[GPT2],
-        whole_pieces: false,
-        add_bos: false,
-    },
-    Row {
-        names: &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"],
-        patterns: &[DIGIT, GPT2],
-        whole_pieces: false,
-        add_bos: false,
-    },
-    Row {
-        names: &["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "lfm2"],
-        patterns: &[LLAMA3],
         whole_pieces: true,
         add_bos: true,
+        ..row(&["llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "lfm2"], &[LLAMA3])
     },
-    Row { names: &["smaug-bpe", "dbrx"], patterns: &[LLAMA3], whole_pieces: false, add_bos: false },
-    Row {
-        names: &["qwen2", "deepseek-r1-qwen", "stablelm2", "megrez"],
-        patterns: &[QWEN2],
-        whole_pieces: false,
-        add_bos: false,
-    },
-    Row { names: &["tekken"], patterns: &[TEKKEN], whole_pieces: true, add_bos: true },
+    row(&["smaug-bpe", "dbrx"], &[LLAMA3]),
+    row(&["qwen2", "deepseek-r1-qwen", "stablelm2", "megrez", "hunyuan"], &[QWEN2]),
+    row(&["qwen35"], &[QWEN35]),
+    row(&["gpt-4o", "llama4"], &[GPT4O]),
+    Row { whole_pieces: true, add_bos: true, ..row(&["tekken"], &[TEKKEN]) },
+    row(&["default"], &[PUNCTUATION, GPT2, r"\p{N}+", "[0-9][0-9][0-9]"]),
 ];
+
+const fn row(names: &'static [&'static str], patterns: &'static [&'static str]) -> Row {
+    Row { names, patterns, whole_pieces: false, add_bos: false }
+}
 
 /// A pre-tokenizer.
 #[derive(Debug)]
@@ -133,5 +127,66 @@ impl Pattern {
         let before = end - last.len_utf8();
         let is_whole = end == text.len() || before == start || is_line;
         if is_whole || !found.chars().all(char::is_whitespace) { end } else { before }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert_eq, proptest};
+    use tokenizers::tokenizer::pattern::Pattern;
+    use tokenizers::utils::SysRegex;
+
+    use super::{Pre, TABLE};
+
+    /// The first name of each row with its patterns as llama.cpp writes them.
+    const PUBLISHED: [(&str, &[&str]); 9] = [
+        ("gpt-2", &[GPT2]),
+        ("smollm", &[r"\p{N}", GPT2]),
+        ("llama-bpe", &[LLAMA3]),
+        ("smaug-bpe", &[LLAMA3]),
+        ("qwen2", &[QWEN2]),
+        ("qwen35", &[QWEN35]),
+        ("gpt-4o", &[GPT4O]),
+        ("tekken", &[TEKKEN]),
+        ("default", &[r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"]),
+    ];
+    const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
+    const LLAMA3: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    const QWEN2: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    const QWEN35: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))*((?=[\p{L}])([^A-Z]))+(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?|[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))+((?=[\p{L}])([^A-Z]))*(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))*((?=[\p{L}])([^A-Z]))+|[^\r\n\p{L}\p{N}]?((?=[\p{L}])([^a-z]))+((?=[\p{L}])([^A-Z]))*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+    /// Cuts with an engine that has look-ahead.
+    fn published<'t>(patterns: &[SysRegex], text: &'t str) -> Vec<&'t str> {
+        let mut pieces = vec![text];
+        for regex in patterns {
+            let cut = |piece: &'t str| {
+                regex.find_matches(piece).unwrap().into_iter().map(move |((a, b), _)| &piece[a..b])
+            };
+            pieces = pieces.into_iter().flat_map(cut).collect();
+        }
+        pieces.retain(|piece| !piece.is_empty());
+        pieces
+    }
+
+    #[test]
+    fn the_table_and_the_published_patterns_have_the_same_rows() {
+        assert_eq!(TABLE.map(|row| row.names[0]), PUBLISHED.map(|(name, _)| name));
+    }
+
+    #[test]
+    fn every_row_cuts_as_its_published_patterns() {
+        let rows = PUBLISHED.map(|(name, patterns)| {
+            let patterns: Vec<SysRegex> = patterns.iter().map(|p| SysRegex::new(p).unwrap()).collect();
+            (name, Pre::named(name).unwrap(), patterns)
+        });
+        proptest!(|(text in "[ \n\r\t\u{a0}\u{3000}'sSrReElLaAbzé中Ǆ́12½!/.,+]{0,40}")| {
+            for (name, pre, patterns) in &rows {
+                let mut got = pre.cut(&text);
+                got.retain(|piece| !piece.is_empty());
+                prop_assert_eq!(got, published(patterns, &text), "{}", name);
+            }
+        });
     }
 }

@@ -3,10 +3,13 @@
 //! The longest special token is looked for first, in the whole text, then the next in what is left: the order of
 //! `tokenizer_st_partition` in `llama-vocab.cpp`. One pass over the text says which are worth looking for.
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 use super::vocab::{Kind, Tokens};
 use crate::error::{Error, Result};
+
+/// Bytes of all special tokens at most; known vocabularies stay below a tenth of it.
+const MAX_BYTES: usize = 1 << 20;
 
 /// A part of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +53,14 @@ impl Specials {
             }
         }
         list.sort_by_key(|special| std::cmp::Reverse(special.text.len()));
-        let finder = AhoCorasick::new(list.iter().map(|special| &special.text))
+        let bytes: usize = list.iter().map(|special| special.text.len()).sum();
+        if bytes > MAX_BYTES {
+            let text = format!("special tokens of {bytes} bytes in all: expected at most {MAX_BYTES}");
+            return Err(Error::file(text));
+        }
+        let finder = AhoCorasick::builder()
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(list.iter().map(|special| &special.text))
             .map_err(|e| Error::file(format!("special tokens: {e}")))?;
         Ok(Specials { list, finder })
     }

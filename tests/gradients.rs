@@ -1,0 +1,276 @@
+//! Every backward kernel gives the derivative of its forward: central differences on the twins.
+
+mod common;
+
+use common::{Make, Random, packed_spans, read};
+use webreft::backend::Backend;
+use webreft::kernel::{
+    Activation, Edit, Heads, NONE, Rope, Rotation, attention, attention_backward, cross_entropy, gather_rows,
+    lowrank_edit, lowrank_edit_backward, matmul, matmul_backward, rms_norm, rms_norm_backward, rope_qkv,
+    rope_qkv_backward, rotation, rotation_backward, silu_mul, silu_mul_backward,
+};
+use webreft::plan::{Buf, Target};
+use webreft::quant::{F32, Q4_0};
+
+/// Numbers under a shape.
+struct Values {
+    shape: Vec<usize>,
+    values: Vec<f32>,
+}
+
+fn random(seed: u64, shapes: &[&[usize]]) -> Vec<Values> {
+    let mut random = Random::new(seed);
+    let values =
+        |shape: &&[usize]| Values { shape: shape.to_vec(), values: random.reals(shape.iter().product()) };
+    shapes.iter().map(values).collect()
+}
+
+/// Outputs of a forward plan from its inputs.
+type Forward<'a> = &'a dyn Fn(&mut Make<'_>, &[Buf]) -> Vec<Buf>;
+/// A gradient for each input, from the inputs and from a gradient for each output.
+type Backward<'a> = &'a dyn Fn(&mut Make<'_>, &[Buf], &[Buf]) -> Vec<Buf>;
+
+/// Builds a plan over some inputs, runs it, and reads what `build` names.
+fn run(inputs: &[&[Values]], build: impl Fn(&mut Make<'_>, &[Vec<Buf>]) -> Vec<Buf>) -> Vec<Values> {
+    let mut make = Make::new(&Backend::Cpu, Target::Software);
+    let bind = |make: &mut Make<'_>, inputs: &[Values]| -> Vec<Buf> {
+        inputs.iter().map(|input| make.values("input", &input.shape, &input.values)).collect()
+    };
+    let bufs: Vec<Vec<Buf>> = inputs.iter().map(|inputs| bind(&mut make, inputs)).collect();
+    let results = build(&mut make, &bufs);
+    let done = make.run();
+    let shape = |buf: Buf| done.plan().buffers()[buf.index()].shape.clone();
+    results.into_iter().map(|buf| Values { shape: shape(buf), values: read(&done, buf) }).collect()
+}
+
+/// How far from a point its neighbours are; with four of them the error of the stencil is its fourth power.
+const STEP: f32 = 1.0 / 32.0;
+
+/// Compares the gradient of Σ c ∘ outputs, for random c, with differences along every single input.
+fn check(name: &str, mut inputs: Vec<Values>, forward: Forward<'_>, backward: Backward<'_>) {
+    let outputs = |inputs: &[Values]| run(&[inputs], |make, bufs| forward(make, &bufs[0]));
+    let shapes: Vec<Vec<usize>> = outputs(&inputs).into_iter().map(|output| output.shape).collect();
+    let along = random(5, &shapes.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let gradients = run(&[&inputs, &along], |make, bufs| backward(make, &bufs[0], &bufs[1]));
+    let loss = |inputs: &[Values]| -> f64 {
+        let terms = |(output, along): (Values, &Values)| -> f64 {
+            output.values.iter().zip(&along.values).map(|(y, c)| f64::from(*y) * f64::from(*c)).sum()
+        };
+        outputs(inputs).into_iter().zip(&along).map(terms).sum()
+    };
+    for (number, gradient) in gradients.iter().enumerate() {
+        let largest = gradient.values.iter().fold(1e-3, |m: f32, x| m.max(x.abs()));
+        for (i, got) in gradient.values.iter().enumerate() {
+            let at = inputs[number].values[i];
+            let mut beside = |steps: f32| {
+                inputs[number].values[i] = at + steps * STEP;
+                loss(&inputs)
+            };
+            let (near, far) = (beside(1.0) - beside(-1.0), beside(2.0) - beside(-2.0));
+            inputs[number].values[i] = at;
+            let want = (8.0 * near - far) / (12.0 * f64::from(STEP));
+            let wrong = (f64::from(*got) - want).abs();
+            assert!(
+                wrong <= 5e-4 * f64::from(largest),
+                "{name}: input {number}, element {i}: {got} for {want}"
+            );
+        }
+    }
+}
+
+#[test]
+fn rms_norms() {
+    check(
+        "rms_norm",
+        random(1, &[&[3, 8]]),
+        &|make, x| {
+            let w = make.reals("w", &[8]);
+            vec![rms_norm(&mut make.plan, x[0], w, 1e-2)]
+        },
+        &|make, x, dy| {
+            let (w, dx) = (make.reals("w", &[8]), make.plan.scratch("dx", &[3, 8]));
+            rms_norm_backward(&mut make.plan, [x[0], w], 1e-2, dy[0], dx, false);
+            vec![dx]
+        },
+    );
+}
+
+#[test]
+fn silu_muls() {
+    check(
+        "silu_mul",
+        random(2, &[&[2, 16]]),
+        &|make, x| vec![silu_mul(&mut make.plan, x[0])],
+        &|make, x, dy| vec![silu_mul_backward(&mut make.plan, x[0], dy[0])],
+    );
+}
+
+#[test]
+fn products_with_a_weight() {
+    for (format, cols) in [(&F32, 12), (&Q4_0, 32)] {
+        check(
+            "matmul",
+            random(3, &[&[3, cols]]),
+            &|make, x| {
+                let matrix = make.matrix(format, &[4, 3], cols);
+                let y = make.plan.scratch("y", &[3, 7]);
+                matmul(&mut make.plan, x[0], &matrix, y, false);
+                vec![y]
+            },
+            &|make, _, dy| {
+                let matrix = make.matrix(format, &[4, 3], cols);
+                let dx = make.plan.scratch("dx", &[3, cols]);
+                matmul_backward(&mut make.plan, dy[0], &matrix, dx, false);
+                vec![dx]
+            },
+        );
+    }
+}
+
+#[test]
+fn attentions() {
+    for (n_head, n_head_kv, head_dim) in [(1, 1, 4), (4, 2, 8)] {
+        let (t, width, width_kv) = (7, n_head * head_dim, n_head_kv * head_dim);
+        let heads = Heads { n_head, n_head_kv, head_dim, scale: 0.7 };
+        let runs = |make: &mut Make<'_>| packed_spans(t).map(|runs| make.words("runs", &[t, 2], &runs));
+        check(
+            "attention",
+            random(4, &[&[t, width], &[t, width_kv], &[t, width_kv]]),
+            &|make, qkv| {
+                let [span, _] = runs(make);
+                let [out, _] = attention(&mut make.plan, &heads, [qkv[0], qkv[1], qkv[2]], span);
+                vec![out]
+            },
+            &|make, qkv, dout| {
+                let ([span, reach], qkv) = (runs(make), [qkv[0], qkv[1], qkv[2]]);
+                let forward = attention(&mut make.plan, &heads, qkv, span);
+                let runs = [span, reach];
+                attention_backward(&mut make.plan, &heads, qkv, runs, forward, dout[0]).to_vec()
+            },
+        );
+    }
+}
+
+#[test]
+fn rotary_embeddings() {
+    for halves in [false, true] {
+        let rope = Rope { n_head: 2, n_head_kv: 1, head_dim: 8, n_rot: 4, halves };
+        let places = |make: &mut Make<'_>| {
+            let table = make.reals("table", &[5, 2, 2]);
+            [table, make.words("place", &[3, 2], &[4, 2, 0, 0, 1, 1])]
+        };
+        check(
+            "rope_qkv",
+            random(5, &[&[3, 32]]),
+            &|make, qkv| {
+                let places = places(make);
+                let [k, v] = ["k", "v"].map(|label| make.plan.scratch(label, &[3, 8]));
+                vec![rope_qkv(&mut make.plan, &rope, qkv[0], places, [k, v]), k, v]
+            },
+            &|make, _, d| {
+                let places = places(make);
+                vec![rope_qkv_backward(&mut make.plan, &rope, [d[0], d[1], d[2]], places)]
+            },
+        );
+    }
+}
+
+#[test]
+fn losses() {
+    let loss_of = |make: &mut Make<'_>, logits: Buf, weight: Buf| {
+        let labels = make.words("labels", &[3], &[1, 0, 6]);
+        let loss = make.plan.scratch("loss", &[3]);
+        cross_entropy(&mut make.plan, logits, 0, [labels, weight, loss]);
+        loss
+    };
+    check(
+        "cross_entropy",
+        random(6, &[&[3, 7]]),
+        &|make, logits| {
+            let weight = make.reals("weight", &[3]);
+            vec![loss_of(make, logits[0], weight)]
+        },
+        &|make, logits, weight| {
+            loss_of(make, logits[0], weight[0]);
+            vec![logits[0]]
+        },
+    );
+}
+
+#[test]
+fn gathered_rows() {
+    let gather = |make: &mut Make<'_>, index: &[u32], x: Buf| {
+        let index = make.words("index", &[index.len()], index);
+        vec![gather_rows(&mut make.plan, "gathered", index, x)]
+    };
+    check(
+        "gather_rows",
+        random(7, &[&[4, 4]]),
+        &|make, x| gather(make, &[2, 0, NONE], x[0]),
+        &|make, _, dy| gather(make, &[1, NONE, 0, NONE], dy[0]),
+    );
+}
+
+#[test]
+fn edits() {
+    for act in Activation::ALL {
+        let (n_embd, rank) = (8, 2);
+        let edit = Edit { n_embd, rank, w_at: 0, b_at: rank * n_embd, r_at: 0, act };
+        let mut inputs = random(8, &[&[4, n_embd], &[rank * n_embd + rank], &[rank * n_embd]]);
+        let (w, b) = inputs[1].values.split_at_mut(rank * n_embd);
+        w.iter_mut().for_each(|w| *w *= 0.3);
+        b.copy_from_slice(&[1.5, -1.5]); // far from the corner of relu
+        let rows = |make: &mut Make<'_>| make.words("edits", &[2, 2], &[3, 1, 0, 1]);
+        check(
+            act.name(),
+            inputs,
+            &|make, x| {
+                let rows = rows(make);
+                lowrank_edit(&mut make.plan, &edit, rows, [x[1], x[2]], x[0]);
+                vec![x[0]]
+            },
+            &|make, x, dh| {
+                let rows = rows(make);
+                let trace = lowrank_edit(&mut make.plan, &edit, rows, [x[1], x[2]], x[0]);
+                let grad = make.plan.scratch("grad", &[rank * n_embd + rank]);
+                let drot = make.plan.scratch("drot", &[rank * n_embd]);
+                let params = [x[1], x[2]];
+                lowrank_edit_backward(&mut make.plan, &edit, rows, params, &trace, dh[0], [grad, drot]);
+                vec![dh[0], grad, drot]
+            },
+        );
+    }
+}
+
+#[test]
+fn rotations() {
+    let (n_embd, rank, n_reflections) = (8, 3, 2);
+    let it = Rotation { n_embd, rank, n_reflections, base_at: 0, x_at: 0, r_at: 0 };
+    let mut inputs = random(9, &[&[rank * n_embd]]);
+    for j in 0..rank {
+        inputs[0].values[j * n_embd + j] = [1.5, -1.5][j % 2]; // only the integer part counts
+    }
+    let base = |make: &mut Make<'_>| {
+        let mut base = make.random.reals((n_reflections + 1) * n_embd);
+        for unit in base[..n_reflections * n_embd].chunks_exact_mut(n_embd) {
+            let length = unit.iter().map(|x| x * x).sum::<f32>().sqrt();
+            unit.iter_mut().for_each(|x| *x /= length);
+        }
+        base[n_reflections * n_embd..].iter_mut().for_each(|sign| *sign = sign.signum());
+        make.values("base", &[n_reflections + 1, n_embd], &base)
+    };
+    check(
+        "rotation",
+        inputs,
+        &|make, theta| {
+            let (base, rot) = (base(make), make.plan.scratch("rot", &[rank * n_embd]));
+            rotation(&mut make.plan, &it, [theta[0], base, rot]);
+            vec![rot]
+        },
+        &|make, theta, drot| {
+            let (base, grad) = (base(make), make.plan.scratch("grad", &[rank * n_embd]));
+            rotation_backward(&mut make.plan, &it, [theta[0], base, drot[0], grad]);
+            vec![grad]
+        },
+    );
+}

@@ -1,0 +1,336 @@
+//! Every kernel's shader equals its twin: the same plan, on the CPU and on the GPU at hand, for both targets.
+//!
+//! What a step writes may differ by rounding alone: ε · terms · the largest value of the buffer, where `terms` counts
+//! the roundings on the way to one value, and that is not taken to be less than what cancels in it. There must be an
+//! adapter; a software one will do.
+
+mod common;
+
+use common::{Make, packed_spans, read};
+use pollster::block_on;
+use webreft::backend::Backend;
+use webreft::kernel::{
+    Activation, Edit, Heads, Hyper, KERNELS, NONE, Rope, Rotation, adamw, add, add_rms_norm, attention,
+    attention_backward, broadcast_row, copy, cross_entropy, embed, gather_rows, lowrank_edit,
+    lowrank_edit_backward, matmul, matmul_backward, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward,
+    rotation, rotation_backward, silu_mul, silu_mul_backward,
+};
+use webreft::plan::{Buf, Buffer, Target};
+use webreft::quant::FORMATS;
+
+/// A plan to be built alike on both machines, and the roundings on the way to one value of it.
+struct Case {
+    name: String,
+    terms: usize,
+    cancels: f32,
+    build: Box<dyn Fn(&mut Make<'_>)>,
+}
+
+impl Case {
+    fn new(name: impl Into<String>, terms: usize, build: impl Fn(&mut Make<'_>) + 'static) -> Case {
+        Case { name: name.into(), terms, cancels: 0.0, build: Box::new(build) }
+    }
+
+    fn cancelling(self, cancels: f32) -> Case {
+        Case { cancels, ..self }
+    }
+
+    fn make<'a>(&self, backend: &'a Backend, target: Target) -> Make<'a> {
+        let mut make = Make::new(backend, target);
+        (self.build)(&mut make);
+        make
+    }
+
+    /// What differs by more than rounding.
+    fn differences(&self, gpu: &Backend, target: Target) -> Vec<String> {
+        let (made, twins) = (self.make(gpu, target), self.make(&Backend::Cpu, target));
+        let written = made.written();
+        let (gpu, twins) = (made.run(), twins.run());
+        let mut differences = Vec::new();
+        for buf in written {
+            let Buffer { label, shape, .. } = &twins.plan().buffers()[buf.index()];
+            let (got, want) = (read(&gpu, buf), read(&twins, buf));
+            let largest = want.iter().fold(self.cancels, |m, x| m.max(x.abs()));
+            let allowed = f32::EPSILON * self.terms as f32 * largest;
+            let differs = |(got, want): (&f32, &f32)| {
+                got.to_bits() != want.to_bits() && !((got - want).abs() <= allowed)
+            };
+            let wrong: Vec<usize> = (0..want.len()).filter(|i| differs((&got[*i], &want[*i]))).collect();
+            if let Some(&at) = wrong.first() {
+                differences.push(format!(
+                    "{} on {target:?}: {} of {} values of {label} {shape:?} differ, at {at} {} for {} (allowed {allowed:e})",
+                    self.name,
+                    wrong.len(),
+                    want.len(),
+                    got[at],
+                    want[at],
+                ));
+            }
+        }
+        differences
+    }
+}
+
+const TARGETS: [Target; 2] = [Target::Gpu, Target::Software];
+const TOKENS: [usize; 7] = [1, 2, 3, 4, 5, 65, 130];
+const WIDTHS: [usize; 4] = [4, 36, 64, 1028];
+
+/// Each family of kernels with its cases.
+const FAMILIES: [fn() -> Vec<Case>; 8] =
+    [rows, norms, gates, weights, attentions, ropes, edits_and_rotations, losses_and_steps];
+
+/// Kernels that tests/sampling.rs has.
+const ELSEWHERE: [&str; 1] = ["sample"];
+
+#[test]
+fn every_shader_equals_its_twin() {
+    let gpu = block_on(Backend::gpu()).expect("an adapter: a software one will do");
+    let mut differences = Vec::new();
+    for case in FAMILIES.iter().flat_map(|family| family()) {
+        for target in TARGETS {
+            differences.extend(case.differences(&gpu, target));
+        }
+    }
+    assert!(differences.is_empty(), "{}\n{}", gpu.name(), differences.join("\n"));
+}
+
+#[test]
+fn every_kernel_has_a_case() {
+    let mut missing: Vec<&str> = KERNELS.iter().map(|kernel| kernel.name).collect();
+    missing.retain(|name| !ELSEWHERE.contains(name));
+    for case in FAMILIES.iter().flat_map(|family| family()) {
+        for target in TARGETS {
+            for step in case.make(&Backend::Cpu, target).plan.steps() {
+                missing.retain(|name| *name != step.kernel.name);
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no case for {missing:?}");
+}
+
+/// Pairs of a count of tokens and a width.
+fn shapes() -> impl Iterator<Item = [usize; 2]> {
+    TOKENS.into_iter().flat_map(|t| WIDTHS.into_iter().map(move |d| [t, d]))
+}
+
+fn rows() -> Vec<Case> {
+    let case = |[t, d]: [usize; 2]| {
+        Case::new(format!("rows [{t}, {d}]"), 1, move |make| {
+            let [a, b, bias] = [("a", vec![t, d]), ("b", vec![t, d]), ("bias", vec![d])]
+                .map(|(label, shape)| make.reals(label, &shape));
+            add(&mut make.plan, "sum", a, b);
+            copy(&mut make.plan, "copied", a);
+            broadcast_row(&mut make.plan, bias, b);
+            let mut index = make.random.shuffled(t);
+            index.extend([NONE, 0, NONE]);
+            let index = make.words("index", &[t + 3], &index);
+            gather_rows(&mut make.plan, "gathered", index, a);
+        })
+    };
+    shapes().map(case).collect()
+}
+
+fn norms() -> Vec<Case> {
+    let case = |[t, d]: [usize; 2]| {
+        Case::new(format!("norms [{t}, {d}]"), d + 16, move |make| {
+            let [x, dy, over, onto] = ["x", "dy", "over", "onto"].map(|label| make.reals(label, &[t, d]));
+            let w = make.reals("w", &[d]);
+            rms_norm(&mut make.plan, x, w, 1e-5);
+            add_rms_norm(&mut make.plan, [x, dy], w, 1e-5);
+            rms_norm_backward(&mut make.plan, [x, w], 1e-5, dy, over, false);
+            rms_norm_backward(&mut make.plan, [x, w], 1e-5, dy, onto, true);
+        })
+    };
+    shapes().map(case).collect()
+}
+
+fn gates() -> Vec<Case> {
+    let case = |[t, f]: [usize; 2]| {
+        Case::new(format!("gates [{t}, {f}]"), 32, move |make| {
+            let wide: Vec<f32> = make.random.reals(t * 2 * f).iter().map(|x| 8.0 * x).collect();
+            let gate_up = make.values("gate_up", &[t, 2 * f], &wide);
+            let dy = make.reals("dy", &[t, f]);
+            silu_mul(&mut make.plan, gate_up);
+            silu_mul_backward(&mut make.plan, gate_up, dy);
+        })
+    };
+    shapes().map(case).collect()
+}
+
+fn weights() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for format in FORMATS {
+        let narrow = format.cols_multiple;
+        let shapes: [(usize, usize, &[usize]); 9] = [
+            (1, narrow, &[1]),
+            (1, 1056, &[259]),
+            (2, 5 * narrow, &[3, 5]),
+            (3, 96, &[66, 7]),
+            (4, 160, &[7, 4, 130]),
+            (5, narrow, &[2]),
+            (5, 3 * narrow, &[1, 64]),
+            (65, 96, &[34, 70]),
+            (130, 160, &[130]),
+        ];
+        for (t, cols, rows) in shapes {
+            let name = format!("{format:?} {rows:?} x {cols}, {t} tokens");
+            let total: usize = rows.iter().sum();
+            cases.push(Case::new(name, total.max(cols) + 16, move |make| {
+                let matrix = make.matrix(format, rows, cols);
+                let [x, dx, dx_onto] = ["x", "dx", "dx_onto"].map(|label| make.reals(label, &[t, cols]));
+                let [dy, y, y_onto] = ["dy", "y", "y_onto"].map(|label| make.reals(label, &[t, total]));
+                matmul(&mut make.plan, x, &matrix, y, false);
+                matmul(&mut make.plan, x, &matrix, y_onto, true);
+                matmul_backward(&mut make.plan, dy, &matrix, dx, false);
+                matmul_backward(&mut make.plan, dy, &matrix, dx_onto, true);
+                let tokens: Vec<u32> = (0..t).map(|_| make.random.below(total) as u32).collect();
+                let tokens = make.words("tokens", &[t], &tokens);
+                embed(&mut make.plan, tokens, &matrix);
+            }));
+        }
+    }
+    cases
+}
+
+fn attentions() -> Vec<Case> {
+    let heads = [(1, 1, 4), (2, 1, 8), (6, 2, 64), (3, 3, 68), (4, 2, 128), (2, 1, 256)];
+    let mut cases = Vec::new();
+    for (n_head, n_head_kv, head_dim) in heads {
+        for t in TOKENS {
+            let name = format!("attention {n_head}/{n_head_kv} heads of {head_dim}, {t} tokens");
+            let scale = 1.0 / (head_dim as f32).sqrt();
+            let heads = Heads { n_head, n_head_kv, head_dim, scale };
+            let case = Case::new(name, t + head_dim + 64, move |make| {
+                let q = make.reals("q", &[t, n_head * head_dim]);
+                let [k, v] = ["k", "v"].map(|label| make.reals(label, &[t, n_head_kv * head_dim]));
+                let dout = make.reals("dout", &[t, n_head * head_dim]);
+                let [span, reach] = packed_spans(t);
+                let span = make.words("span", &[t, 2], &span);
+                let reach = make.words("reach", &[t, 2], &reach);
+                let forward = attention(&mut make.plan, &heads, [q, k, v], span);
+                attention_backward(&mut make.plan, &heads, [q, k, v], [span, reach], forward, dout);
+            });
+            cases.push(case.cancelling(1.0)); // a single key has a share of 1, whatever its score
+        }
+    }
+    // Decode: one query in each of three sequences, over runs of a long cache; scores far apart.
+    cases.push(Case::new("attention over a cache", 512, |make| {
+        let heads = Heads { n_head: 4, n_head_kv: 2, head_dim: 64, scale: 4.0 };
+        let q = make.reals("q", &[3, 256]);
+        let [k, v] = ["k", "v"].map(|label| make.reals(label, &[600, 128]));
+        let span = make.words("span", &[3, 2], &[0, 1, 7, 200, 257, 600]);
+        attention(&mut make.plan, &heads, [q, k, v], span);
+    }));
+    cases
+}
+
+fn ropes() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for t in TOKENS {
+        for (n_head, n_head_kv, head_dim, n_rot) in
+            [(1, 1, 4, 4), (3, 1, 8, 4), (4, 2, 64, 64), (9, 3, 12, 8)]
+        {
+            for halves in [false, true] {
+                let name = format!(
+                    "rope {n_head}/{n_head_kv} heads of {head_dim}, {n_rot} turned, halves {halves}, {t} tokens"
+                );
+                let rope = Rope { n_head, n_head_kv, head_dim, n_rot, halves };
+                cases.push(Case::new(name, 4, move |make| {
+                    let (n_rows, n_positions) = (t + 3, 11);
+                    let qkv = make.reals("qkv", &[t, (n_head + 2 * n_head_kv) * head_dim]);
+                    let [k, v] = ["k", "v"].map(|label| make.reals(label, &[n_rows, n_head_kv * head_dim]));
+                    let table = make.reals("table", &[n_positions, n_rot / 2, 2]);
+                    let rows = make.random.shuffled(n_rows);
+                    let place: Vec<u32> =
+                        (0..t).flat_map(|i| [make.random.below(n_positions) as u32, rows[i]]).collect();
+                    let place = make.words("place", &[t, 2], &place);
+                    rope_qkv(&mut make.plan, &rope, qkv, [table, place], [k, v]);
+                    let dq = make.reals("dq", &[t, n_head * head_dim]);
+                    let [dk, dv] =
+                        ["dk", "dv"].map(|label| make.reals(label, &[n_rows, n_head_kv * head_dim]));
+                    rope_qkv_backward(&mut make.plan, &rope, [dq, dk, dv], [table, place]);
+                }));
+            }
+        }
+    }
+    cases
+}
+
+fn edits_and_rotations() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (n_embd, rank, n_edits) in [(4, 1, 1), (36, 4, 2), (64, 3, 5), (130, 9, 70), (260, 8, 3)] {
+        for act in Activation::ALL {
+            let name = format!("{} edit of rank {rank} in {n_embd}, {n_edits} rows", act.name());
+            cases.push(Case::new(name, 4 * n_embd + n_edits + 64, move |make| {
+                let (at, t) = (rank + n_embd, n_edits + 2);
+                let edit = Edit { n_embd, rank, w_at: at, b_at: 1, r_at: n_embd, act };
+                let rows = make.random.shuffled(t);
+                let edits: Vec<u32> =
+                    rows[..n_edits].iter().flat_map(|row| [*row, 1 + make.random.below(3) as u32]).collect();
+                let edits = make.words("edits", &[n_edits, 2], &edits);
+                let len = at + rank * n_embd + 5;
+                let [theta, rot, grad, drot] =
+                    ["theta", "rot", "grad", "drot"].map(|l| make.reals(l, &[len]));
+                let [h, dh] = ["h", "dh"].map(|label| make.reals(label, &[t, n_embd]));
+                let trace = lowrank_edit(&mut make.plan, &edit, edits, [theta, rot], h);
+                lowrank_edit_backward(&mut make.plan, &edit, edits, [theta, rot], &trace, dh, [grad, drot]);
+            }));
+        }
+    }
+    for (n_embd, rank, n_reflections) in [(4, 1, 0), (4, 3, 2), (68, 8, 5), (260, 9, 9)] {
+        let name = format!("rotation of rank {rank} in {n_embd}, {n_reflections} reflections under it");
+        cases.push(Case::new(name, 8 * n_embd + 64, move |make| {
+            let it = Rotation { n_embd, rank, n_reflections, base_at: 3, x_at: 5, r_at: 2 };
+            let [theta, base] = rotation_inputs(make, &it);
+            let len = rank * n_embd + 7;
+            let [rot, drot, grad] = ["rot", "drot", "grad"].map(|label| make.reals(label, &[len]));
+            rotation(&mut make.plan, &it, [theta, base, rot]);
+            rotation_backward(&mut make.plan, &it, [theta, base, drot, grad]);
+        }));
+    }
+    cases
+}
+
+/// Free parameters with ±1 on the diagonal, and a base of unit vectors and signs.
+fn rotation_inputs(make: &mut Make<'_>, it: &Rotation) -> [Buf; 2] {
+    let n = it.n_embd;
+    let mut theta = make.random.reals(it.x_at + it.rank * n + 2);
+    for j in 0..it.rank {
+        theta[it.x_at + j * n + j] = [1.0, -1.0][j % 2];
+    }
+    let mut base = make.random.reals(it.base_at + (it.n_reflections + 1) * n);
+    let (units, signs) = base[it.base_at..].split_at_mut(it.n_reflections * n);
+    for unit in units.chunks_exact_mut(n) {
+        let length = unit.iter().map(|x| x * x).sum::<f32>().sqrt();
+        unit.iter_mut().for_each(|x| *x /= length);
+    }
+    signs.iter_mut().for_each(|sign| *sign = sign.signum());
+    [make.values("theta", &[theta.len()], &theta), make.values("base", &[base.len()], &base)]
+}
+
+fn losses_and_steps() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (m, first, n_vocab) in [(1, 0, 4), (3, 2, 257), (66, 1, 128), (2, 0, 5000)] {
+        cases.push(Case::new(format!("loss of {m} tokens among {n_vocab}"), n_vocab + 64, move |make| {
+            let wide: Vec<f32> = make.random.reals(m * n_vocab).iter().map(|x| 9.0 * x).collect();
+            let logits = make.values("logits", &[m, n_vocab], &wide);
+            let labels: Vec<u32> = (0..m + first + 1).map(|_| make.random.below(n_vocab) as u32).collect();
+            let labels = make.words("labels", &[m + first + 1], &labels);
+            let [weight, loss] = ["weight", "loss"].map(|label| make.reals(label, &[m + first + 1]));
+            cross_entropy(&mut make.plan, logits, first, [labels, weight, loss]);
+        }));
+    }
+    for n in [1, 63, 64, 1000] {
+        for (step, decay) in [(1, 0.0), (7, 0.1)] {
+            cases.push(Case::new(format!("step {step} of {n} parameters"), 32, move |make| {
+                let hyper = Hyper { decay, ..Hyper::with_rate(1e-2) }.at_step(step);
+                let hyper = make.values("hyper", &[8], &hyper);
+                let [grad, p, m] = ["grad", "p", "m"].map(|label| make.reals(label, &[n]));
+                let squares: Vec<f32> = make.random.reals(n).iter().map(|x| x * x).collect();
+                let v = make.values("v", &[n], &squares);
+                adamw(&mut make.plan, hyper, grad, [p, m, v]);
+            }));
+        }
+    }
+    cases
+}

@@ -1,0 +1,167 @@
+//! The shaders as naga reads them: valid, within WebGPU's default limits, and bound as their kernels say.
+
+use naga::proc::Layouter;
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use webreft::kernel::KERNELS;
+use webreft::plan::{Field, Kernel, Role};
+use webreft::quant::{FORMATS, Format};
+
+/// A kernel's text, and for kernels with a weight its text for each format.
+fn texts(kernel: &Kernel) -> Vec<(String, Option<&'static Format>, String)> {
+    let formats: Vec<_> = if kernel.weight { FORMATS.map(Some).to_vec() } else { vec![None] };
+    let text = |format: Option<&'static Format>| {
+        let name = format.map_or(kernel.name.to_owned(), |f| format!("{} of {}", kernel.name, f.name));
+        (name, format, kernel.text(format))
+    };
+    formats.into_iter().map(text).collect()
+}
+
+fn parsed(name: &str, text: &str) -> Module {
+    let module = naga::front::wgsl::parse_str(text);
+    let module = module.unwrap_or_else(|error| panic!("{name}: {}", error.emit_to_string(text)));
+    let webgpu = Capabilities::SHADER_FLOAT16_IN_FLOAT32; // unpack2x16float
+    let mut validator = Validator::new(ValidationFlags::all(), webgpu);
+    if let Err(error) = validator.validate(&module) {
+        panic!("{name}: {}", error.emit_to_string(text));
+    }
+    module
+}
+
+/// Runs a check over every text of every kernel.
+fn each(check: impl Fn(&str, &Kernel, Option<&Format>, &Module)) {
+    for kernel in KERNELS {
+        for (name, format, text) in texts(kernel) {
+            check(&name, kernel, format, &parsed(&name, &text));
+        }
+    }
+}
+
+/// Names and address spaces of one group's variables; they are numbered from 0 on.
+fn bound(name: &str, module: &Module, group: u32) -> Vec<(String, AddressSpace)> {
+    let variables = module.global_variables.iter().filter_map(|(_, variable)| {
+        let at = variable.binding.filter(|at| at.group == group)?;
+        Some((at.binding, (variable.name.clone().unwrap_or_default(), variable.space)))
+    });
+    let mut variables: Vec<_> = variables.collect();
+    variables.sort_by_key(|(binding, _)| *binding);
+    assert!(variables.iter().map(|(binding, _)| *binding).eq(0..variables.len() as u32), "{name}: bindings");
+    variables.into_iter().map(|(_, variable)| variable).collect()
+}
+
+fn storage(name: &str, role: Role) -> (String, AddressSpace) {
+    let access =
+        if role == Role::In { StorageAccess::LOAD } else { StorageAccess::LOAD | StorageAccess::STORE };
+    (name.to_owned(), AddressSpace::Storage { access })
+}
+
+#[test]
+fn bindings_are_params_and_the_kernels_arguments_in_order() {
+    each(|name, kernel, _, module| {
+        let args = kernel.args.iter().map(|(arg, role)| storage(arg, *role));
+        let want: Vec<_> =
+            std::iter::once(("params".to_owned(), AddressSpace::Uniform)).chain(args).collect();
+        assert_eq!(bound(name, module, 0), want, "{name}");
+    });
+}
+
+#[test]
+fn a_weights_bindings_are_its_quants_and_its_scales() {
+    each(|name, _, format, module| {
+        let names =
+            format.map_or(&[][..], |f| if f.scale_bytes > 0 { &["w_qs", "w_scales"] } else { &["w_qs"] });
+        let want: Vec<_> = names.iter().map(|name| storage(name, Role::In)).collect();
+        assert_eq!(bound(name, module, 1), want, "{name}");
+    });
+}
+
+#[test]
+fn params_are_the_kernels_fields_word_by_word() {
+    each(|name, kernel, _, module| {
+        let params = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some("Params"));
+        let Some(TypeInner::Struct { members, .. }) = params.map(|(_, ty)| &ty.inner) else {
+            panic!("{name}: no Params");
+        };
+        let members = members.iter().map(|member| {
+            let TypeInner::Scalar(scalar) = module.types[member.ty].inner else {
+                panic!("{name}: {:?} is no number", member.name);
+            };
+            let field = if scalar.kind == ScalarKind::Float { Field::F32 } else { Field::U32 };
+            (member.offset, member.name.clone().unwrap_or_default(), field)
+        });
+        let want = (0..).step_by(4).zip(kernel.params);
+        let want = want.map(|(offset, (field, ty))| (offset, (*field).to_owned(), *ty));
+        assert_eq!(members.collect::<Vec<_>>(), want.collect::<Vec<_>>(), "{name}");
+    });
+}
+
+#[test]
+fn every_kernel_stays_within_webgpus_default_limits() {
+    each(|name, _, _, module| {
+        let [entry] = module.entry_points.as_slice() else { panic!("{name}: one entry point") };
+        assert_eq!(entry.name, "main", "{name}");
+        let [x, y, z] = entry.workgroup_size;
+        assert!(x * y * z <= 256 && z <= 64, "{name}: workgroup of {x} x {y} x {z}");
+        let mut layouter = Layouter::default();
+        layouter.update(module.to_ctx()).expect("a valid module has a layout");
+        let variables = || module.global_variables.iter().map(|(_, variable)| variable);
+        let shared = variables().filter(|v| v.space == AddressSpace::WorkGroup);
+        let bytes: u32 = shared.map(|variable| layouter[variable.ty].size).sum();
+        assert!(bytes <= 16384, "{name}: {bytes} bytes of workgroup memory");
+        let buffers = variables().filter(|v| matches!(v.space, AddressSpace::Storage { .. })).count();
+        assert!(buffers <= 8, "{name}: {buffers} storage buffers");
+    });
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Name and text of each file of a folder.
+fn files(folder: &Path) -> Vec<(PathBuf, String)> {
+    let entries =
+        fs::read_dir(folder).expect("the folder is there").map(|entry| entry.expect("an entry").path());
+    let files = entries.filter(|path| path.is_file());
+    files.map(|path| (path.clone(), fs::read_to_string(path).expect("it is text"))).collect()
+}
+
+fn stems(folder: &str) -> BTreeSet<String> {
+    let files = files(&root().join(folder)).into_iter();
+    files.map(|(path, _)| path.file_stem().expect("it has a name").to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn every_file_of_shaders_belongs_to_a_kernel_or_a_format() {
+    assert_eq!(stems("shaders"), KERNELS.iter().map(|kernel| kernel.name.to_owned()).collect());
+    assert_eq!(stems("shaders/quant"), FORMATS.iter().map(|format| format.name.to_lowercase()).collect());
+    for (path, text) in files(&root().join("shaders/lib")) {
+        let used = KERNELS.iter().any(|kernel| kernel.wgsl.contains(&text.as_str()));
+        assert!(used, "{} is in no kernel", path.display());
+    }
+}
+
+#[test]
+fn a_kernels_last_file_bears_its_name() {
+    for kernel in KERNELS {
+        let path = root().join("shaders").join(kernel.name).with_extension("wgsl");
+        let text = fs::read_to_string(path).expect("the kernel's file");
+        assert_eq!(kernel.wgsl.last(), Some(&text.as_str()), "{}", kernel.name);
+    }
+}
+
+#[test]
+fn no_wgsl_stands_in_rust() {
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for (path, text) in files(&folder) {
+            for sign in ["@compute", "@group", "var<"] {
+                assert!(!text.contains(sign), "{}: {sign}", path.display());
+            }
+        }
+        let entries = fs::read_dir(&folder).expect("the folder is there").flatten();
+        folders.extend(entries.map(|entry| entry.path()).filter(|path| path.is_dir()));
+    }
+}
