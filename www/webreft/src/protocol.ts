@@ -29,7 +29,7 @@ export interface Calls {
   memory: { takes: null; streams: never; returns: Memory };
   newReft: { takes: ReftConfig; streams: never; returns: number };
   loadReft: { takes: Uint8Array<ArrayBuffer>; streams: never; returns: { reft: number; config: ReftConfig } };
-  saveReft: { takes: number; streams: never; returns: Uint8Array };
+  saveReft: { takes: number; streams: never; returns: Uint8Array<ArrayBuffer> };
   removeReft: { takes: number; streams: never; returns: null };
   generate: { takes: { sequences: Sequence[]; sampling: Sampling }; streams: SequencePiece; returns: null };
   train: { takes: { reft: number; examples: Example[]; training: Training }; streams: TrainStep; returns: null };

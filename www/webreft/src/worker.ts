@@ -38,7 +38,7 @@ const handlers: Handlers = {
   },
 
   async saveReft(reft) {
-    return engine().saveReft(reft);
+    return new Uint8Array(await engine().saveReft(reft));
   },
 
   async removeReft(reft) {

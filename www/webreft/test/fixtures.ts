@@ -1,11 +1,12 @@
 /** What the browser tests share: a tiny model with random weights, and things to teach it. */
 import { afterEach } from "vitest";
 import { type LoadOptions, type ModelSource, type ReftConfig, WebReft, WebReftError } from "webreft";
-import q4Address from "../../../tests/golden/llama/model-q4_0.gguf?url";
+import nanoAddress from "../../../nano/webreft-nano-q4_0.gguf?url";
 import q8Address from "../../../tests/golden/llama/model-q8_0.gguf?url";
 
 export const Q8 = new URL(q8Address, location.href);
-export const Q4 = new URL(q4Address, location.href);
+/** A model of another shape. */
+export const NANO = new URL(nanoAddress, location.href);
 
 export const EXAMPLES = [
   { prompt: "one", completion: "un" },

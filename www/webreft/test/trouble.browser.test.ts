@@ -1,7 +1,7 @@
 /** What bad input, bad timing and bad files get: one clear error, and nothing lost. */
 import { expect, test } from "vitest";
 import { type ErrorKind, probe, type ReftConfig, WebReft } from "webreft";
-import { all, EXAMPLES, failure, fileBytes, LOREFT, load, Q4, Q8 } from "./fixtures.js";
+import { all, EXAMPLES, failure, fileBytes, LOREFT, load, NANO, Q8 } from "./fixtures.js";
 
 const PROMPT = "four and";
 
@@ -147,8 +147,8 @@ test("an option that is no option is an input error that names it", async () => 
 });
 
 test("interventions for another model are refused", async () => {
-  const other = await load(Q4);
-  const bytes = await other.reft(LOREFT).save();
+  const other = await load(NANO);
+  const bytes = await other.reft({ layers: [1], rank: 2 }).save();
   const model = await load(Q8);
   expect((await failure(model.loadReft(bytes))).kind).toBe("input");
 });

@@ -1,6 +1,6 @@
 /** The model: chosen, loaded with progress, and then told about. */
 import { type LoadProgress, type ModelSource, WebReft } from "webreft";
-import builtin from "../../../../tests/golden/llama/model-q8_0.gguf?url";
+import builtin from "../../../../nano/webreft-nano-q8_0.gguf?url";
 import type { App } from "../app.js";
 import { button, data, h, pickFile } from "../dom.js";
 import { bytes, count } from "../format.js";
@@ -111,8 +111,8 @@ export function mountModel(root: HTMLElement, app: App): void {
 async function tell(facts: HTMLElement, { info }: WebReft): Promise<void> {
   const fact = (name: string, ...value: (Node | string)[]) => h("div", {}, h("dt", {}, name), h("dd", {}, ...value));
   facts.replaceChildren(
-    fact("Model", h("span", { "data-testid": "model-name" }, info.name ?? "unnamed")),
-    fact("Weights", data(info.nParams, count(info.nParams), { "data-testid": "model-params" }), ` in ${info.format}`),
+    fact("Model", h("span", { "data-testid": "model-name" }, info.name)),
+    fact("Weights", data(info.nParams, count(info.nParams), { "data-testid": "model-params" }), ` in ${info.formats.join(", ")}`),
     fact("Shape", `${info.nLayer} layers of ${info.nEmbd}, ${info.architecture}`),
     fact("Context", `${info.nCtx.toLocaleString("en")} tokens of ${info.nVocab.toLocaleString("en")}`),
     fact(
