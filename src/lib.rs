@@ -1,6 +1,7 @@
 //! Representation finetuning (ReFT) of quantized language models, natively and in the browser, on WebGPU.
 
 pub mod backend;
+pub mod bench;
 pub mod bytes;
 pub mod dims;
 pub mod engine;

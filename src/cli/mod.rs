@@ -1,5 +1,6 @@
 //! Commands and their options.
 
+mod bench;
 mod generate;
 mod inspect;
 mod train;
@@ -31,6 +32,8 @@ enum Command {
     Train(train::Options),
     /// Tells what a file holds, from its header alone.
     Inspect(inspect::Options),
+    /// Measures decoding, reading a prompt, and a training step, as one line of JSON.
+    Bench(bench::Options),
 }
 
 /// The model, and the machine to run it on.
@@ -73,6 +76,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Generate(options) => generate::run(&options),
         Command::Train(options) => train::run(&options),
         Command::Inspect(options) => inspect::run(&options),
+        Command::Bench(options) => bench::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

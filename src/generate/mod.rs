@@ -10,3 +10,4 @@ mod sampler;
 mod stop;
 
 pub use generation::{Finish, GenerateOptions, Generation, Piece, Prompt};
+pub use prefill::prefill_plan;

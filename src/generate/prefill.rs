@@ -1,6 +1,6 @@
 //! Reading prompts: some passes of bounded length, the last of which ends with the last token of every prompt.
 
-use super::generation::Prompt;
+use super::generation::{GenerateOptions, Prompt};
 use super::sampler::Sampler;
 use crate::backend::Prepared;
 use crate::error::Result;
@@ -35,6 +35,18 @@ pub(super) fn prefill(model: &Model, prompts: &[Prompt], cache: &Cache, sampler:
     }
     sampler.advance();
     pass(model, prompts, &tails, cache, Some(sampler))?.run()
+}
+
+/// One pass over a whole prompt, however long, for measuring: nothing else is run.
+///
+/// # Errors
+/// `Device` if the cache finds no room.
+pub fn prefill_plan(model: &Model, prompt: &Prompt) -> Result<Prepared> {
+    let n_tokens = prompt.tokens.len();
+    let cache = Cache::new(model, 1, n_tokens)?;
+    let sampler = Sampler::new(&model.backend, 1, &GenerateOptions::default())?;
+    let whole = Stretch { sequence: 0, range: 0..n_tokens };
+    pass(model, std::slice::from_ref(prompt), &[whole], &cache, Some(&sampler))
 }
 
 /// A pass over stretches of prompts; with a sampler, they are the prompts' ends and the next tokens are chosen.

@@ -148,7 +148,7 @@ fn check_all<'a>(header: &Header, wanted: impl Iterator<Item = &'a Wanted>) -> R
                     if error.kind() == ErrorKind::File {
                         kind = ErrorKind::File;
                     }
-                    wrong.push(format!("tensor {name:?}: {error}"));
+                    wrong.push(error.to_string());
                 }
             }
         }
@@ -161,13 +161,14 @@ fn check_all<'a>(header: &Header, wanted: impl Iterator<Item = &'a Wanted>) -> R
 }
 
 fn check<'a>(header: &'a Header, name: &str, shape: &[usize]) -> Result<&'a TensorInfo> {
-    let info = header.tensor(name).ok_or_else(|| Error::file("is missing"))?;
+    let info = header.tensor(name).ok_or_else(|| Error::file(format!("tensor {name:?} is missing")))?;
     if info.dims != shape {
-        return Err(Error::file(format!("expected shape {shape:?}, got {:?}", info.dims)));
+        let got = &info.dims;
+        return Err(Error::file(format!("tensor {name:?}: expected shape {shape:?}, got {got:?}")));
     }
-    let format = quant::format(info.format.id, info.format.name)?;
+    let format = quant::format_of(info)?;
     if shape.len() == 2 {
-        format.check_cols(info.cols())?;
+        format.check_cols(info.cols()).map_err(|error| error.at(format!("tensor {name:?}")))?;
     }
     Ok(info)
 }
@@ -227,12 +228,7 @@ impl<S: ByteSource> Loader<'_, S> {
         let header = self.header;
         let parts = names.iter().map(|name| {
             let info = header.tensor(name).expect("checked before");
-            Ok(Part {
-                info,
-                format: quant::format(info.format.id, info.format.name)?,
-                first_row: 0,
-                rows: info.rows(),
-            })
+            Ok(Part { info, format: quant::format_of(info)?, first_row: 0, rows: info.rows() })
         });
         let parts = parts.collect::<Result<Vec<_>>>()?;
         let mut first_row = 0;
@@ -293,7 +289,7 @@ impl<S: ByteSource> Loader<'_, S> {
 
     fn find(&self, name: &str) -> Result<(TensorInfo, &'static Format)> {
         let info = self.header.tensor(name).expect("checked before").clone();
-        let format = quant::format(info.format.id, info.format.name)?;
+        let format = quant::format_of(&info)?;
         Ok((info, format))
     }
 
