@@ -2,7 +2,6 @@
 
 #![allow(missing_docs, reason = "a test")]
 
-#[allow(dead_code, reason = "each test uses a part of it")]
 mod support;
 
 use pollster::block_on;
