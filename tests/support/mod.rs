@@ -1,6 +1,6 @@
 //! What several tests want: the traces' directory, models, files of tensors, and passes with their states.
 
-#![allow(dead_code, reason = "each test takes its part")]
+#![allow(dead_code, reason = "each file of tests uses a part of it")]
 
 use std::path::{Path, PathBuf};
 
