@@ -1,11 +1,19 @@
 //! Representation finetuning (ReFT) of quantized language models, natively and in the browser, on WebGPU.
 
 pub mod backend;
+pub mod bench;
 pub mod bytes;
+pub mod dims;
+pub mod engine;
 pub mod error;
+pub mod generate;
 pub mod gguf;
 pub mod kernel;
+pub mod model;
 pub mod plan;
 pub mod quant;
+pub mod reft;
+pub mod token;
+pub mod train;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,2 +1,15 @@
-//! The native command line.
+//! The native command line over [`webreft::engine::Engine`].
+//!
+//! Results are JSON lines on standard output; progress and errors go to standard error.
+
+#[cfg(not(target_arch = "wasm32"))]
+mod cli;
+
+#[cfg(not(target_arch = "wasm32"))]
+fn main() -> std::process::ExitCode {
+    cli::main()
+}
+
+/// In the browser `web` is the way in; a binary has nothing to do there.
+#[cfg(target_arch = "wasm32")]
 fn main() {}

@@ -311,17 +311,26 @@ impl GpuBuffer {
     }
 
     pub(super) fn read(&self) -> GpuReadback {
+        self.read_bytes(self.raw.size(), self.len)
+    }
+
+    /// The first four words alone.
+    pub(super) fn read_first(&self) -> GpuReadback {
+        self.read_bytes(bytes(4), 4)
+    }
+
+    fn read_bytes(&self, size: u64, len: usize) -> GpuReadback {
         let gpu = self.gpu.clone();
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = gpu.create_buffer("readback", self.raw.size(), usage);
+        let staging = gpu.create_buffer("readback", size, usage);
         let mut encoder = gpu.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(&self.raw, 0, &staging, 0, self.raw.size());
+        encoder.copy_buffer_to_buffer(&self.raw, 0, &staging, 0, size);
         gpu.0.queue.submit([encoder.finish()]);
         let (sender, mapped) = oneshot::channel();
         staging.map_async(wgpu::MapMode::Read, .., move |result| {
             let _ = sender.send(result); // the reader may be gone
         });
-        GpuReadback { staging, mapped, len: self.len, gpu }
+        GpuReadback { staging, mapped, len, gpu }
     }
 }
 

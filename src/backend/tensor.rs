@@ -68,6 +68,17 @@ impl Tensor {
         }
     }
 
+    /// Returns when everything run so far is done, as a reading of four words shows.
+    ///
+    /// # Errors
+    /// `Device` if the device was lost or reported an error.
+    pub async fn sync(&self) -> Result<()> {
+        match &self.0.storage {
+            Storage::Cpu(_) => Ok(()),
+            Storage::Gpu(buffer) => buffer.read_first().words().await.map(|_| ()),
+        }
+    }
+
     pub(super) fn gpu_buffer(&self) -> &wgpu::Buffer {
         match &self.0.storage {
             Storage::Cpu(_) => panic!("{}: lives on the CPU", self.0.label),

@@ -134,7 +134,7 @@ fn read_version(cursor: &mut Cursor) -> Step<u32> {
 fn check_version(version: u32) -> Result<()> {
     match version {
         2 | 3 => Ok(()),
-        v if v.swap_bytes() < 1 << 16 => Err(Error::unsupported(
+        v if (1..1 << 16).contains(&v.swap_bytes()) => Err(Error::unsupported(
             "GGUF of big-endian byte order is not supported (supported: little-endian)",
         )),
         v => Err(Error::unsupported(format!("GGUF version {v} is not supported (supported: 2, 3)"))),

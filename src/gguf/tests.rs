@@ -1,3 +1,6 @@
+use proptest::collection::vec;
+use proptest::prelude::{prop_assert, proptest};
+
 use super::testing::{Writer, array, header, string};
 use super::{Header, MAX_HEADER, Strings};
 use crate::bytes::ByteSource;
@@ -113,6 +116,11 @@ fn other_files_are_refused_by_name() {
             Writer::default().bytes_with(1, 0, 0),
             ErrorKind::Unsupported,
             "GGUF version 1 is not supported (supported: 2, 3)",
+        ),
+        (
+            Writer::default().bytes_with(0, 0, 0),
+            ErrorKind::Unsupported,
+            "GGUF version 0 is not supported (supported: 2, 3)",
         ),
         (
             Writer::default().bytes_with(3_u32.swap_bytes(), 0, 0),
@@ -294,6 +302,15 @@ fn a_flipped_bit_never_panics() {
                     file.metadata.strings("tokenizer.ggml.tokens").map(|words: Strings| words.iter().count());
             }
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn noise_after_the_magic_is_an_error(counts in [0_u64..9, 0..9], noise in vec(0_u8..14, 0..400)) {
+        let head = Writer::default().bytes_with(3, counts[0], counts[1]);
+        let parsed = header([&head[..24], &noise].concat());
+        prop_assert!(parsed.is_err() || counts == [0, 0] || noise.len() >= 13);
     }
 }
 

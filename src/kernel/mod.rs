@@ -5,6 +5,7 @@
 mod adamw;
 mod add;
 mod attention;
+mod bench_fma;
 mod broadcast_row;
 mod copy;
 mod cross_entropy;
@@ -23,6 +24,7 @@ use crate::plan::Kernel;
 pub use adamw::{Hyper, adamw};
 pub use add::add;
 pub use attention::{Heads, attention, attention_backward};
+pub use bench_fma::{FMAS_A_ROUND, bench_fma};
 pub use broadcast_row::broadcast_row;
 pub use copy::copy;
 pub use cross_entropy::cross_entropy;
@@ -43,6 +45,7 @@ pub static KERNELS: &[&Kernel] = &[
     &attention::ATTENTION,
     &attention::ATTENTION_BACKWARD_KV,
     &attention::ATTENTION_BACKWARD_Q,
+    &bench_fma::BENCH_FMA,
     &broadcast_row::BROADCAST_ROW,
     &copy::COPY,
     &cross_entropy::CROSS_ENTROPY,

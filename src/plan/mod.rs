@@ -142,6 +142,14 @@ impl Buffer {
         self.shape.iter().product()
     }
 
+    fn kept(&self) -> Buffer {
+        let source = match &self.source {
+            Source::Scratch => Source::Kept,
+            source => source.clone(),
+        };
+        Buffer { label: self.label.clone(), shape: self.shape.clone(), source }
+    }
+
     /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -149,6 +157,7 @@ impl Buffer {
 }
 
 /// One dispatch of a kernel.
+#[derive(Clone)]
 pub struct Step {
     /// What is run.
     pub kernel: &'static Kernel,
@@ -291,6 +300,43 @@ impl Plan {
     /// All steps, in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps
+    }
+}
+
+impl Step {
+    /// Floating-point operations of its weight product: two for each weight and row of its input.
+    pub fn operations(&self, plan: &Plan) -> u64 {
+        let Some(slab) = &self.weight else { return 0 };
+        let rows = plan.buffers[self.args[0].0].shape[0];
+        2 * (rows * slab.rows * slab.cols) as u64
+    }
+}
+
+impl Plan {
+    /// Floating-point operations of all weight products.
+    pub fn operations(&self) -> u64 {
+        self.steps.iter().map(|step| step.operations(self)).sum()
+    }
+
+    /// Bytes that steps must move at the least: every weight, and every buffer that is not a tensor, once a step.
+    pub fn bytes(&self) -> u64 {
+        let moved = |buf: &Buf| match self.buffers[buf.0].source {
+            Source::Tensor(_) => 0,
+            Source::Scratch | Source::Kept => 4 * self.buffers[buf.0].len() as u64,
+        };
+        let step = |step: &Step| {
+            step.args.iter().map(moved).sum::<u64>() + step.weight.as_ref().map_or(0, Slab::bytes)
+        };
+        self.steps.iter().map(step).sum()
+    }
+
+    /// The same plan with nothing but its weight products, for measuring: they work on whatever is in their buffers.
+    #[must_use]
+    pub fn weights_only(&self) -> Plan {
+        let mut plan = Plan::new(format!("{}, weights only", self.name), self.target);
+        plan.buffers = self.buffers.iter().map(Buffer::kept).collect();
+        plan.steps = self.steps.iter().filter(|step| step.weight.is_some()).cloned().collect();
+        plan
     }
 }
 

@@ -25,6 +25,14 @@ pub struct Slab {
     pub scales: Option<Tensor>,
 }
 
+impl Slab {
+    /// Bytes on the device.
+    pub fn bytes(&self) -> u64 {
+        let words = self.format.words(self.rows, self.cols);
+        4 * (words.qs + words.scales) as u64
+    }
+}
+
 /// A weight matrix [rows, cols] = [out, in].
 #[derive(Clone)]
 pub struct Matrix {

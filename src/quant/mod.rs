@@ -27,6 +27,7 @@ pub use self::q4_0::Q4_0;
 pub use self::q8_0::Q8_0;
 
 use crate::error::{Error, Result};
+use crate::gguf::TensorInfo;
 
 /// Every format that webreft reads. A new one is a file and a line.
 pub static FORMATS: [&Format; 5] = [&F32, &F16, &BF16, &Q8_0, &Q4_0];
@@ -73,15 +74,18 @@ pub struct Words {
     pub scales: usize,
 }
 
-/// The format with this `ggml_type`; `name` is what an error calls it.
+/// The format of a tensor.
 ///
 /// # Errors
 ///
-/// An unsupported error that lists the formats there are.
-pub fn format(ggml_type: u32, name: &str) -> Result<&'static Format> {
-    FORMATS.into_iter().find(|f| f.ggml_type == ggml_type).ok_or_else(|| {
+/// An unsupported error that names the tensor and lists the formats there are.
+pub fn format_of(tensor: &TensorInfo) -> Result<&'static Format> {
+    FORMATS.into_iter().find(|f| f.ggml_type == tensor.format.id).ok_or_else(|| {
+        let (tensor, name) = (&tensor.name, tensor.format.name);
         let supported = FORMATS.map(|f| f.name).join(", ");
-        Error::unsupported(format!("format {name} is not supported (supported: {supported})"))
+        Error::unsupported(format!(
+            "tensor {tensor:?}: format {name} is not supported (supported: {supported})"
+        ))
     })
 }
 

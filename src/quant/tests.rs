@@ -2,8 +2,8 @@ use half::f16;
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
 
-use super::{BF16, F16, F32, FORMATS, Format, Packed, Q4_0, Q8_0, Words, format};
-use crate::gguf::testing::header;
+use super::{BF16, F16, F32, FORMATS, Format, Packed, Q4_0, Q8_0, Words, format_of};
+use crate::gguf::testing::{Writer, header};
 use crate::gguf::{GgmlType, Header};
 
 fn decoded(format: &Format, bytes: &[u8]) -> Vec<f32> {
@@ -79,8 +79,10 @@ fn ggml_and_this_list_agree_on_names_and_blocks() {
 
 #[test]
 fn an_unknown_format_lists_those_there_are() {
-    let error = format(17, "IQ2_XS").unwrap_err().to_string();
-    assert_eq!(error, "format IQ2_XS is not supported (supported: F32, F16, BF16, Q8_0, Q4_0)");
+    let file = Writer::default().tensor("blk.3.ffn_up.weight", &[256], 17, 0).data(74).header().unwrap();
+    let error = format_of(&file.tensors[0]).unwrap_err().to_string();
+    let text = "tensor \"blk.3.ffn_up.weight\": format IQ2_XS is not supported (supported: F32, F16, BF16, Q8_0, Q4_0)";
+    assert_eq!(error, text);
     let error = F16.check_cols(12).unwrap_err().to_string();
     assert_eq!(error, "rows of 12 values in F16 are not supported (supported: a multiple of 8)");
     assert!(Q4_0.check_cols(64).is_ok());
@@ -151,7 +153,7 @@ fn golden_files_hold_what_quantize_makes_of_their_f32_values() {
     for kind in ["f16", "q8_0", "q4_0"] {
         let (bytes, file) = golden(kind);
         for t in &file.tensors {
-            let f = format(t.format.id, t.format.name).unwrap();
+            let f = format_of(t).unwrap();
             let e = exact.tensor(&t.name).unwrap();
             let values = decoded(&F32, &exact_bytes[e.offset as usize..][..e.bytes as usize]);
             let stored = &bytes[t.offset as usize..][..t.bytes as usize];

@@ -1,0 +1,102 @@
+"""Trains LoReFT on ten tagless examples of each style, with the engine's command line, and writes the card's table.
+
+`python measure_loreft.py --webreft PATH_TO_BINARY [--styles pirate,json] [--file webreft-nano-q8_0.gguf]`; with `--torch
+WORK` the same by `loreft.py` in PyTorch on the dequantized weights.
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import card
+import loreft
+from chat import load_tokenizer
+from export import read
+from styles import STYLES, Key, in_style, right
+
+HERE = Path(__file__).parent
+Examples = list[dict[str, str]]
+Answerer = Callable[[Examples, list[str]], list[str]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the demo page proposes too."""
+
+    layers: tuple[int, ...] = (2,)
+    rank: int = 4
+    positions: str = "l1"
+    epochs: int = 100
+    learning_rate: float = 4e-3
+    seed: int = 0
+
+
+def by_command(webreft: Path, model: Path, s: Settings) -> Answerer:
+    """Answers from the native engine, trained on the examples if there are any."""
+
+    def run(examples: Examples, prompts: list[str]) -> list[str]:
+        with tempfile.TemporaryDirectory() as folder:
+            at = Path(folder)
+            ask = [webreft, "generate", "--model", model, "--prompts", at / "p.jsonl", "--max-tokens", "64", "--temperature", "0"]
+            (at / "p.jsonl").write_text("".join(json.dumps({"prompt": p}) + "\n" for p in prompts))
+            if examples:
+                (at / "ex.jsonl").write_text("".join(json.dumps(e) + "\n" for e in examples))
+                subprocess.run(
+                    [webreft, "train", "--model", model, "--examples", at / "ex.jsonl", "--layers", ",".join(map(str, s.layers)),
+                     "--rank", str(s.rank), "--positions", s.positions, "--epochs", str(s.epochs),
+                     "--learning-rate", str(s.learning_rate), "--seed", str(s.seed), "--save", at / "out.safetensors"],
+                    check=True, stdout=subprocess.DEVNULL)
+                ask += ["--reft", at / "out.safetensors"]
+            lines = subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+        texts = {r["prompt"]: r["text"] for r in map(json.loads, lines)}
+        return [texts[p] for p in prompts]
+
+    return run
+
+
+def by_torch(work: Path, path: Path, s: Settings) -> Answerer:
+    """The same in PyTorch."""
+    model, tokenizer = read(path), load_tokenizer(work)
+
+    def run(examples: Examples, prompts: list[str]) -> list[str]:
+        trained = loreft.train(model, tokenizer, examples, list(s.layers), s.rank, s.positions, s.epochs, s.learning_rate,
+                               s.seed) if examples else None
+        return loreft.answer(model, tokenizer, prompts, trained, s.positions)
+
+    return run
+
+
+def measure(answer: Answerer, styles: list[str]) -> list[list[object]]:
+    """Rows of style, share in style, share right; the first is the untouched model."""
+    data = json.loads((HERE / "held_out.json").read_text())
+    prompts, keys = [p["prompt"] for p in data["prompts"]], [Key(**p["key"]) for p in data["prompts"]]
+    rows: list[list[object]] = []
+    for style in ["plain", *styles]:
+        texts = answer([] if style == "plain" else data["examples"][style], prompts)
+        in_it, ok = (sum(x) / len(prompts) for x in zip(*((in_style(style, t), right(t, k)) for t, k in zip(texts, keys))))
+        rows.append([f"{style} (no edit)" if style == "plain" else style, in_it, ok])
+        print(rows[-1], texts[0], flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--webreft", type=Path)
+    parser.add_argument("--torch", type=Path)
+    parser.add_argument("--file", default="webreft-nano-q8_0.gguf")
+    parser.add_argument("--styles", default=",".join(s for s in STYLES if s != "plain"))
+    args = parser.parse_args()
+    s, path = Settings(), HERE / args.file
+    answer = by_torch(args.torch, path, s) if args.torch else by_command(args.webreft, path, s)
+    rows = measure(answer, args.styles.split(","))
+    settings = (f"Rank {s.rank}, layers {', '.join(map(str, s.layers))} (counted from 0), positions `{s.positions}`, {s.epochs} epochs "
+                f"of one step, learning rate {s.learning_rate}, seed {s.seed}, on `{args.file}`.")
+    card.put("loreft-torch" if args.torch else "loreft", settings + "\n\n" + card.table(["style", "in style", "right"], rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+//! How fast a model runs on a machine, against what the same machine reaches in a plain copy and in plain multiply-adds.
+//!
+//! Times come from a clock that the caller gives; each figure is the best of several runs.
+
+use crate::backend::{Backend, Prepared};
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::generate::{self, GenerateOptions, Prompt};
+use crate::kernel::{self, FMAS_A_ROUND, Hyper};
+use crate::plan::{Buf, Plan};
+use crate::reft::ReftConfig;
+use crate::train::{Sequence, Trainer};
+use serde::Serialize;
+
+/// Runs of which the best counts.
+const ROUNDS: usize = 5;
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// The machine.
+    pub adapter: String,
+    /// The model's name and formats.
+    pub model: String,
+    /// A plain copy, read and written, in GB/s.
+    pub copy_gb_s: f64,
+    /// Plain multiply-adds, two operations each, in GFLOP/s.
+    pub fma_gflop_s: f64,
+    /// One token of one sequence, near the end of the context measured.
+    pub decode: Phase,
+    /// A whole prompt.
+    pub prefill: Phase,
+    /// One LoReFT step: rank 4, one layer in the middle, last prompt token.
+    pub train: Phase,
+    /// The weight products of that step alone, in milliseconds.
+    pub train_matmuls_ms: f64,
+    /// Bytes of all buffers on the device, at the most.
+    pub gpu_bytes: u64,
+}
+
+/// One kind of pass.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Phase {
+    /// Tokens in a pass.
+    pub tokens: usize,
+    /// Milliseconds of the best pass.
+    pub ms: f64,
+    /// Tokens a second.
+    pub tokens_per_second: f64,
+    /// Dispatches in a pass.
+    pub dispatches: usize,
+    /// Bytes that its steps must read and write.
+    pub bytes: u64,
+    /// Floating-point operations of its weight products.
+    pub operations: u64,
+    /// Bytes a second as a share of the plain copy's.
+    pub share_of_copy: f64,
+    /// Operations a second as a share of plain multiply-adds'.
+    pub share_of_fma: f64,
+}
+
+/// Measures a model. `n_tokens` is the length of the prompt and of the training batch; `clock` tells milliseconds.
+///
+/// # Errors
+/// `Input` if the context does not hold `n_tokens`, `Device` if the device was lost.
+pub async fn run(engine: &Engine, n_tokens: usize, clock: &dyn Fn() -> f64) -> Result<Report> {
+    let backend = &engine.model().backend;
+    let bench = Bench {
+        clock,
+        copy_gb_s: copy_ceiling(backend, clock).await?,
+        fma_gflop_s: fma_ceiling(backend, clock).await?,
+    };
+    let tokens: Vec<u32> = (0..n_tokens as u32).map(|i| i * 7919 % engine.info().n_vocab as u32).collect();
+    let mut gpu_bytes = 0;
+
+    let prompt = [Prompt { tokens: tokens.clone(), reft: None }];
+    let generation = engine.generate(&prompt, &GenerateOptions { max_tokens: 1, ..Default::default() })?;
+    let decode = bench.phase(generation.step_plan(), 1, 8).await?;
+    gpu_bytes = backend.memory().max(gpu_bytes);
+    drop(generation);
+
+    let prepared = generate::prefill_plan(engine.model(), &prompt[0])?;
+    let prefill = bench.phase(&prepared, n_tokens, 1).await?;
+    gpu_bytes = backend.memory().max(gpu_bytes);
+    drop(prepared);
+
+    let layer = engine.info().n_layer / 2;
+    let config = ReftConfig {
+        layers: crate::reft::Layers::List(vec![layer]),
+        positions: "l1".to_owned(),
+        ..ReftConfig::default()
+    };
+    let reft = engine.reft(&config)?;
+    let mut trainer = Trainer::new(backend, &reft)?;
+    let sequence = Sequence::new(&reft, tokens, n_tokens.div_ceil(2), engine.info().n_ctx)?;
+    trainer.step(engine.model(), &reft, &[&sequence], &Hyper::with_rate(1e-3))?.mean().await?;
+    let step = trainer.last_plan().expect("a step was made");
+    let train = bench.phase(step, n_tokens, 1).await?;
+    let matmuls = backend.prepare(step.plan().weights_only())?;
+    let train_matmuls_ms = bench.time(&matmuls, 1).await?;
+    gpu_bytes = backend.memory().max(gpu_bytes);
+
+    let info = engine.info();
+    Ok(Report {
+        adapter: backend.name(),
+        model: format!("{} {} {}", info.name, info.architecture, info.formats.join("+")),
+        copy_gb_s: bench.copy_gb_s,
+        fma_gflop_s: bench.fma_gflop_s,
+        decode,
+        prefill,
+        train,
+        train_matmuls_ms,
+        gpu_bytes,
+    })
+}
+
+struct Bench<'a> {
+    clock: &'a dyn Fn() -> f64,
+    copy_gb_s: f64,
+    fma_gflop_s: f64,
+}
+
+impl Bench<'_> {
+    async fn phase(&self, prepared: &Prepared, tokens: usize, runs: usize) -> Result<Phase> {
+        let ms = self.time(prepared, runs).await?;
+        let (bytes, operations) = (prepared.plan().bytes(), prepared.plan().operations());
+        Ok(Phase {
+            tokens,
+            ms,
+            tokens_per_second: 1e3 * tokens as f64 / ms,
+            dispatches: prepared.plan().steps().len(),
+            bytes,
+            operations,
+            share_of_copy: bytes as f64 / ms / 1e6 / self.copy_gb_s,
+            share_of_fma: operations as f64 / ms / 1e6 / self.fma_gflop_s,
+        })
+    }
+
+    async fn time(&self, prepared: &Prepared, runs: usize) -> Result<f64> {
+        best_ms(prepared, runs, self.clock).await
+    }
+}
+
+/// Milliseconds of the best run; `runs` of them are submitted before one is waited for.
+async fn best_ms(prepared: &Prepared, runs: usize, clock: &dyn Fn() -> f64) -> Result<f64> {
+    let last = prepared.plan().steps().last().expect("there are steps");
+    let last = *last.args.last().expect("it writes something");
+    let mut best = f64::MAX;
+    for round in 0..=ROUNDS {
+        let start = clock();
+        for _ in 0..runs {
+            prepared.run()?;
+        }
+        prepared.tensor(last).sync().await?;
+        if round > 0 {
+            best = best.min((clock() - start) / runs as f64); // the first run compiles
+        }
+    }
+    Ok(best)
+}
+
+async fn copy_ceiling(backend: &Backend, clock: &dyn Fn() -> f64) -> Result<f64> {
+    let shape = [4096, 4096];
+    let mut plan = Plan::new("copy", backend.target());
+    let x = plan.kept("x", &shape);
+    kernel::copy(&mut plan, "y", x);
+    let ms = best_ms(&backend.prepare(plan)?, 1, clock).await?;
+    Ok((2 * 4 * shape[0] * shape[1]) as f64 / ms / 1e6)
+}
+
+async fn fma_ceiling(backend: &Backend, clock: &dyn Fn() -> f64) -> Result<f64> {
+    let (n, rounds) = (1 << 20, 256);
+    let mut plan = Plan::new("multiply-add", backend.target());
+    let y: Buf = plan.kept("y", &[n]);
+    kernel::bench_fma(&mut plan, y, rounds);
+    let ms = best_ms(&backend.prepare(plan)?, 1, clock).await?;
+    Ok((2 * n * rounds * FMAS_A_ROUND) as f64 / ms / 1e6)
+}

@@ -1,0 +1,114 @@
+//! `webreft generate`: answers to prompts.
+
+use super::{ModelOptions, print_line, read, read_lines};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::rc::Rc;
+use webreft::engine::{Engine, Input};
+use webreft::generate::GenerateOptions;
+use webreft::reft::Reft;
+use webreft::{Error, Result};
+
+#[derive(Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    model: ModelOptions,
+    /// A prompt.
+    #[arg(long, conflicts_with = "prompts")]
+    prompt: Option<String>,
+    /// JSON lines with "prompt".
+    #[arg(long)]
+    prompts: Option<PathBuf>,
+    /// Interventions to apply: a file that `train` saved.
+    #[arg(long)]
+    reft: Option<PathBuf>,
+    /// Prompts answered at once.
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Tokens of an answer at most.
+    #[arg(long, default_value_t = 128)]
+    max_tokens: usize,
+    /// 0 always takes the likeliest token.
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f32,
+    /// Only the k likeliest tokens; 0 keeps all.
+    #[arg(long, default_value_t = 0)]
+    top_k: u32,
+    /// Only the likeliest tokens with this probability together.
+    #[arg(long, default_value_t = 1.0)]
+    top_p: f32,
+    /// Only tokens with this share of the likeliest one's probability.
+    #[arg(long, default_value_t = 0.0)]
+    min_p: f32,
+    /// The same seed gives the same answers.
+    #[arg(long, default_value_t = 0)]
+    seed: u32,
+    /// Text that ends an answer; may be given several times.
+    #[arg(long)]
+    stop: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    prompt: String,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    prompt: &'a str,
+    text: String,
+}
+
+impl Options {
+    fn prompts(&self) -> Result<Vec<String>> {
+        match (&self.prompt, &self.prompts) {
+            (Some(prompt), _) => Ok(vec![prompt.clone()]),
+            (None, Some(path)) => Ok(read_lines::<Line>(path)?.into_iter().map(|line| line.prompt).collect()),
+            (None, None) => Err(Error::input("give --prompt or --prompts")),
+        }
+    }
+
+    fn generation(&self) -> GenerateOptions {
+        GenerateOptions {
+            max_tokens: self.max_tokens,
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            seed: self.seed,
+            stop: self.stop.clone(),
+        }
+    }
+}
+
+pub(super) fn run(options: &Options) -> Result<()> {
+    let prompts = options.prompts()?;
+    let engine = options.model.load()?;
+    let reft = match &options.reft {
+        Some(path) => Some(Rc::new(engine.load_reft(&read(path)?)?)),
+        None => None,
+    };
+    for prompts in prompts.chunks(options.batch.max(1)) {
+        let texts = pollster::block_on(answer(&engine, prompts, reft.as_ref(), &options.generation()))?;
+        for (prompt, text) in prompts.iter().zip(texts) {
+            print_line(&Answer { prompt, text });
+        }
+    }
+    Ok(())
+}
+
+async fn answer(
+    engine: &Engine,
+    prompts: &[String],
+    reft: Option<&Rc<Reft>>,
+    options: &GenerateOptions,
+) -> Result<Vec<String>> {
+    let prompts = prompts.iter().map(|prompt| engine.prompt(&Input::Text(prompt.clone()), reft.cloned()));
+    let mut generation = engine.generate(&prompts.collect::<Result<Vec<_>>>()?, options)?;
+    let mut texts = vec![String::new(); generation.n_answers()];
+    while let Some(pieces) = generation.next(engine.tokenizer()).await? {
+        pieces.iter().for_each(|piece| texts[piece.sequence] += &piece.text);
+    }
+    Ok(texts)
+}

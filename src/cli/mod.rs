@@ -1,0 +1,109 @@
+//! Commands and their options.
+
+mod bench;
+mod generate;
+mod inspect;
+mod train;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use webreft::backend::Backend;
+use webreft::bytes::FileSource;
+use webreft::engine::Engine;
+use webreft::{Error, Result};
+
+/// Trains and runs ReFT interventions on GGUF models.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Answers prompts, as the model is or with interventions.
+    Generate(generate::Options),
+    /// Trains interventions on examples and saves them.
+    Train(train::Options),
+    /// Tells what a file holds, from its header alone.
+    Inspect(inspect::Options),
+    /// Measures decoding, reading a prompt, and a training step, as one line of JSON.
+    Bench(bench::Options),
+}
+
+/// The model, and the machine to run it on.
+#[derive(Args)]
+struct ModelOptions {
+    /// A GGUF file.
+    #[arg(long)]
+    model: PathBuf,
+    /// The longest context, in tokens; the model's own up to 4096 if not given.
+    #[arg(long)]
+    context: Option<usize>,
+    /// Who computes.
+    #[arg(long, value_enum, default_value_t = Machine::Gpu)]
+    backend: Machine,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Machine {
+    /// The best adapter there is.
+    Gpu,
+    /// The kernels' twins in plain Rust: slow.
+    Cpu,
+}
+
+impl ModelOptions {
+    fn load(&self) -> Result<Engine> {
+        pollster::block_on(async {
+            let backend = match self.backend {
+                Machine::Gpu => Backend::gpu().await?,
+                Machine::Cpu => Backend::Cpu,
+            };
+            Engine::load(&backend, &FileSource::open(&self.model)?, self.context, &mut |_| ()).await
+        })
+    }
+}
+
+/// Runs the command that the arguments say.
+pub(crate) fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Generate(options) => generate::run(&options),
+        Command::Train(options) => train::run(&options),
+        Command::Inspect(options) => inspect::run(&options),
+        Command::Bench(options) => bench::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("webreft: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a value as one line of JSON.
+fn print_line(value: &impl Serialize) {
+    println!("{}", serde_json::to_string(value).expect("plain data"));
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|error| Error::file(format!("{}: {error}", path.display())))
+}
+
+/// The values of a file of JSON lines; empty lines are passed over.
+fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let text = String::from_utf8(read(path)?)
+        .map_err(|error| Error::file(format!("{}: {error}", path.display())))?;
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    let values = lines.map(|(number, line)| {
+        serde_json::from_str(line)
+            .map_err(|error| Error::input(format!("{}:{number}: {error}", path.display())))
+    });
+    values.collect()
+}

@@ -1,0 +1,266 @@
+//! The Rust API: a model on a device with its tokenizer, and everything that can be done with them.
+//!
+//! ```no_run
+//! use webreft::backend::Backend;
+//! use webreft::bytes::FileSource;
+//! use webreft::engine::{Engine, Example, Input};
+//! use webreft::generate::GenerateOptions;
+//! use webreft::reft::ReftConfig;
+//! use webreft::train::{TrainOptions, Trainer};
+//! use std::rc::Rc;
+//!
+//! # async fn run() -> webreft::Result<()> {
+//! let backend = Backend::gpu().await?;
+//! let engine = Engine::load(&backend, &FileSource::open("model.gguf")?, None, &mut |_| ()).await?;
+//! let reft = Rc::new(engine.reft(&ReftConfig::default())?);
+//! let examples = [Example { prompt: "Hello?".into(), completion: "Ahoy!".into() }];
+//! let mut trainer = Trainer::new(&backend, &reft)?;
+//! let mut training = engine.training(&reft, &examples, &TrainOptions::default())?;
+//! while let Some(step) = training.next(engine.model(), &reft, &mut trainer).await? {
+//!     println!("{} {}", step.step, step.loss);
+//! }
+//! let prompts = [engine.prompt(&Input::Text("Hello?".into()), Some(reft))?];
+//! let mut generation = engine.generate(&prompts, &GenerateOptions::default())?;
+//! while let Some(pieces) = generation.next(engine.tokenizer()).await? {
+//!     pieces.iter().for_each(|piece| print!("{}", piece.text));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+use crate::backend::Backend;
+use crate::bytes::ByteSource;
+use crate::error::{Error, Result};
+use crate::generate::{GenerateOptions, Generation, Prompt};
+use crate::gguf::{self, Header};
+use crate::model::{LoadProgress, Model};
+use crate::reft::{Reft, ReftConfig};
+use crate::token::{ChatTemplate, Message, Tokenizer};
+use crate::train::{Sequence, TrainOptions, Training};
+use serde::{Deserialize, Serialize};
+use std::rc::Rc;
+
+/// A model, its tokenizer and its chat template.
+pub struct Engine {
+    model: Model,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    info: ModelInfo,
+}
+
+/// What a loaded model is.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelInfo {
+    /// `general.name` of the file.
+    pub name: String,
+    /// `general.architecture` of the file.
+    pub architecture: String,
+    /// Weights in all.
+    pub n_params: u64,
+    /// Bytes of all weights in the file.
+    pub bytes: u64,
+    /// The formats of its matrices.
+    pub formats: Vec<String>,
+    /// Transformer layers.
+    pub n_layer: usize,
+    /// Width of the hidden state.
+    pub n_embd: usize,
+    /// Tokens in the vocabulary.
+    pub n_vocab: usize,
+    /// Tokens that prompt and answer may have together.
+    pub n_ctx: usize,
+    /// Whether the file has a chat template.
+    pub chat: bool,
+    /// Tells the model from others, whatever its quantization.
+    pub fingerprint: String,
+    /// The machine's name.
+    pub device: String,
+}
+
+/// What a generation begins with.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Input {
+    /// One thing said by the user; where the model has no chat template, the text itself.
+    Text(String),
+    /// A conversation, to be put through the model's chat template.
+    Messages(Vec<Message>),
+}
+
+/// A prompt and the answer to be learned.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Example {
+    /// What the user says.
+    pub prompt: String,
+    /// What the model is to answer.
+    pub completion: String,
+}
+
+impl Engine {
+    /// Loads a GGUF model onto a machine.
+    ///
+    /// # Errors
+    /// `File` or `Unsupported` for what is wrong with the file, `Input` for a context longer than the model's, `Device` for a
+    /// device that is lost or full.
+    pub async fn load(
+        backend: &Backend,
+        source: &impl ByteSource,
+        n_ctx: Option<usize>,
+        on_progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Engine> {
+        let header = gguf::read(source).await?;
+        let tokenizer = Tokenizer::from_gguf(&header.metadata)?;
+        let template = ChatTemplate::from_gguf(&header.metadata, &tokenizer)?;
+        let model = Model::load(backend, &header, source, n_ctx, on_progress).await?;
+        let info = info(&header, &model, template.is_some());
+        Ok(Engine { model, tokenizer, template, info })
+    }
+
+    /// The model itself.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// How text becomes tokens.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// What was loaded.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// New interventions with random parameters.
+    ///
+    /// # Errors
+    /// `Input` if the configuration asks for what the model does not have.
+    pub fn reft(&self, config: &ReftConfig) -> Result<Reft> {
+        Reft::new(&self.model, config)
+    }
+
+    /// Interventions from a file.
+    ///
+    /// # Errors
+    /// As [`Reft::load`].
+    pub fn load_reft(&self, bytes: &[u8]) -> Result<Reft> {
+        Reft::load(&self.model, bytes)
+    }
+
+    /// An input as tokens, with the interventions on it.
+    ///
+    /// # Errors
+    /// `Unsupported` for messages where the model has no chat template, `Input` if the template refuses them.
+    pub fn prompt(&self, input: &Input, reft: Option<Rc<Reft>>) -> Result<Prompt> {
+        Ok(Prompt { tokens: self.encode(&self.render(input)?), reft })
+    }
+
+    /// Starts a generation; each prompt gets an answer, all in one batch.
+    ///
+    /// # Errors
+    /// As [`Generation::start`].
+    pub fn generate(&self, prompts: &[Prompt], options: &GenerateOptions) -> Result<Generation> {
+        Generation::start(&self.model, &self.tokenizer, prompts, options)
+    }
+
+    /// An example as the model sees it: the prompt as [`Engine::prompt`] makes it, the answer, and the token that ends it.
+    ///
+    /// # Errors
+    /// `Input` if prompt or answer is empty or both are too long for the context.
+    pub fn sequence(&self, reft: &Reft, example: &Example) -> Result<Sequence> {
+        if example.completion.is_empty() {
+            return Err(Error::input("the completion is empty"));
+        }
+        let prompt = self.render(&Input::Text(example.prompt.clone()))?;
+        let mut tokens = self.encode(&format!("{prompt}{}", example.completion));
+        let same = tokens.iter().zip(self.encode(&prompt)).take_while(|(a, b)| **a == *b).count();
+        tokens.extend(self.tokenizer.eos());
+        Sequence::new(reft, tokens, same, self.model.n_ctx)
+    }
+
+    /// A training on examples; nothing is run yet.
+    ///
+    /// # Errors
+    /// `Input` if there are no examples, one is empty or too long (all of them are named), or an option makes no sense.
+    pub fn training(&self, reft: &Reft, examples: &[Example], options: &TrainOptions) -> Result<Training> {
+        Training::new(self.sequences(reft, examples)?, options)
+    }
+
+    /// Examples as the model sees them.
+    ///
+    /// # Errors
+    /// As [`Engine::sequence`], for all examples in one message.
+    pub fn sequences(&self, reft: &Reft, examples: &[Example]) -> Result<Vec<Sequence>> {
+        let made = (1..).zip(examples).map(|(number, example)| {
+            self.sequence(reft, example).map_err(|error| format!("example {number}: {error}"))
+        });
+        let (made, wrong): (Vec<_>, Vec<_>) =
+            made.partition(|made: &std::result::Result<_, String>| made.is_ok());
+        match wrong.is_empty() {
+            true => Ok(made.into_iter().flatten().collect()),
+            false => Err(Error::input(
+                wrong.into_iter().filter_map(|made| made.err()).collect::<Vec<_>>().join("; "),
+            )),
+        }
+    }
+
+    fn render(&self, input: &Input) -> Result<String> {
+        match (&self.template, input) {
+            (None, Input::Text(text)) => Ok(text.clone()),
+            (None, Input::Messages(_)) => {
+                Err(Error::unsupported("the model has no chat template; give the prompt as text"))
+            }
+            (Some(template), Input::Messages(messages)) => template.render(messages, true, None),
+            (Some(template), Input::Text(text)) => {
+                let message = Message { role: "user".to_owned(), content: text.clone() };
+                template.render(&[message], true, None)
+            }
+        }
+    }
+
+    /// Tokens with the model's own begin token, once, whether the template writes it or not.
+    fn encode(&self, text: &str) -> Vec<u32> {
+        let mut tokens = self.tokenizer.encode(text, true, true);
+        if tokens.len() > 1 && tokens[0] == tokens[1] && self.tokenizer.bos() == Some(tokens[0]) {
+            tokens.remove(0);
+        }
+        if self.tokenizer.eos().is_some()
+            && tokens.last() == self.tokenizer.eos().as_ref()
+            && !self.ends_itself(text)
+        {
+            tokens.pop(); // the file asks for an end token after every text; a prompt goes on
+        }
+        tokens
+    }
+
+    /// Whether a text ends with the end token of its own.
+    fn ends_itself(&self, text: &str) -> bool {
+        self.tokenizer.encode(text, true, false).last().copied() == self.tokenizer.eos()
+    }
+}
+
+fn info(header: &Header, model: &Model, chat: bool) -> ModelInfo {
+    let mut formats: Vec<String> = Vec::new();
+    for format in model.matrices().flat_map(|matrix| matrix.slabs.iter().map(|slab| slab.format.name)) {
+        if !formats.iter().any(|known| known == format) {
+            formats.push(format.to_owned());
+        }
+    }
+    let counts = header.tensors.iter().map(|tensor| tensor.dims.iter().map(|n| *n as u64).product::<u64>());
+    ModelInfo {
+        name: model.name.clone(),
+        architecture: model.arch.name.to_owned(),
+        n_params: counts.sum(),
+        bytes: header.tensors.iter().map(|tensor| tensor.bytes).sum(),
+        formats,
+        n_layer: model.dims.n_layer,
+        n_embd: model.dims.n_embd,
+        n_vocab: model.dims.n_vocab,
+        n_ctx: model.n_ctx,
+        chat,
+        fingerprint: model.fingerprint.clone(),
+        device: model.backend.name(),
+    }
+}

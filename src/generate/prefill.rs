@@ -1,0 +1,131 @@
+//! Reading prompts: some passes of bounded length, the last of which ends with the last token of every prompt.
+
+use super::generation::{GenerateOptions, Prompt};
+use super::sampler::Sampler;
+use crate::backend::Prepared;
+use crate::error::Result;
+use crate::model::{self, Cache, Model, Pass};
+use crate::plan::Plan;
+use crate::reft::{EditRows, Edits, Reft};
+use std::ops::Range;
+use std::rc::Rc;
+
+/// Tokens in one pass: enough to fill a GPU, few enough that no submit takes long.
+const TOKENS_AT_ONCE: usize = 256;
+
+/// A run of one prompt's tokens.
+#[derive(Clone)]
+struct Stretch {
+    sequence: usize,
+    range: Range<usize>,
+}
+
+/// Reads all prompts into the cache and chooses the first token of each.
+pub(super) fn prefill(model: &Model, prompts: &[Prompt], cache: &Cache, sampler: &mut Sampler) -> Result<()> {
+    let tail = (TOKENS_AT_ONCE / prompts.len()).max(1);
+    let mut tails = Vec::with_capacity(prompts.len());
+    for (sequence, prompt) in prompts.iter().enumerate() {
+        let n_tokens = prompt.tokens.len();
+        let head = n_tokens.saturating_sub(tail);
+        for start in (0..head).step_by(TOKENS_AT_ONCE) {
+            let range = start..(start + TOKENS_AT_ONCE).min(head);
+            pass(model, prompts, &[Stretch { sequence, range }], cache, None)?.run()?;
+        }
+        tails.push(Stretch { sequence, range: head..n_tokens });
+    }
+    sampler.advance();
+    pass(model, prompts, &tails, cache, Some(sampler))?.run()
+}
+
+/// One pass over a whole prompt, however long, for measuring: nothing else is run.
+///
+/// # Errors
+/// `Device` if the cache finds no room.
+pub fn prefill_plan(model: &Model, prompt: &Prompt) -> Result<Prepared> {
+    let n_tokens = prompt.tokens.len();
+    let cache = Cache::new(model, 1, n_tokens)?;
+    let sampler = Sampler::new(&model.backend, 1, &GenerateOptions::default())?;
+    let whole = Stretch { sequence: 0, range: 0..n_tokens };
+    pass(model, std::slice::from_ref(prompt), &[whole], &cache, Some(&sampler))
+}
+
+/// A pass over stretches of prompts; with a sampler, they are the prompts' ends and the next tokens are chosen.
+fn pass(
+    model: &Model,
+    prompts: &[Prompt],
+    stretches: &[Stretch],
+    cache: &Cache,
+    sampler: Option<&Sampler>,
+) -> Result<Prepared> {
+    let edits = edits_by_reft(prompts, stretches);
+    let n_tokens = stretches.iter().map(|stretch| stretch.range.len()).sum();
+    let mut plan = Plan::new("prefill", model.backend.target());
+    let pass = Pass::new(&mut plan, n_tokens);
+    let counts = edits.iter().map(|(reft, rows)| (&**reft, rows.iter().map(Vec::len).collect()));
+    let mut hooks = Edits::new(&mut plan, &counts.collect::<Vec<_>>());
+    let h = model::forward(&mut plan, model, &pass, Some(cache), &mut hooks);
+    let ends = sampler.map(|sampler| {
+        let ends = plan.kept("ends", &[stretches.len()]);
+        let logits = model.logits(&mut plan, h, ends);
+        sampler.plan(&mut plan, logits);
+        ends
+    });
+
+    let edit_bufs = hooks.rows();
+    let prepared = model.backend.prepare(plan)?;
+    write_inputs(&prepared, &pass, prompts, stretches, cache);
+    for (buf, rows) in edit_bufs.into_iter().zip(edits.iter().flat_map(|(_, rows)| rows)) {
+        prepared.tensor(buf).write(0, rows.as_flattened());
+    }
+    if let Some(ends) = ends {
+        prepared.tensor(ends).write(0, &last_rows(stretches));
+    }
+    Ok(prepared)
+}
+
+fn write_inputs(prepared: &Prepared, pass: &Pass, prompts: &[Prompt], stretches: &[Stretch], cache: &Cache) {
+    let (mut tokens, mut place, mut span) = (Vec::new(), Vec::new(), Vec::new());
+    for Stretch { sequence, range } in stretches {
+        let first = (sequence * cache.n_rows) as u32;
+        tokens.extend(&prompts[*sequence].tokens[range.clone()]);
+        for position in range.clone().map(|position| position as u32) {
+            place.push([position, first + position]);
+            span.push([first, first + position + 1]);
+        }
+    }
+    prepared.tensor(pass.tokens).write(0, &tokens);
+    prepared.tensor(pass.place).write(0, place.as_flattened());
+    prepared.tensor(pass.span).write(0, span.as_flattened());
+}
+
+/// The row of each stretch's last token in the pass.
+fn last_rows(stretches: &[Stretch]) -> Vec<u32> {
+    let ends = stretches.iter().scan(0, |end, stretch| {
+        *end += stretch.range.len() as u32;
+        Some(*end - 1)
+    });
+    ends.collect()
+}
+
+/// For each Reft among the prompts the rows of this pass that its interventions edit.
+fn edits_by_reft(prompts: &[Prompt], stretches: &[Stretch]) -> Vec<(Rc<Reft>, EditRows)> {
+    let mut all: Vec<(Rc<Reft>, EditRows)> = Vec::new();
+    let mut first = 0;
+    for Stretch { sequence, range } in stretches {
+        let prompt = &prompts[*sequence];
+        if let Some(reft) = &prompt.reft {
+            let at = all.iter().position(|(known, _)| Rc::ptr_eq(known, reft)).unwrap_or_else(|| {
+                all.push((reft.clone(), vec![Vec::new(); reft.interventions.len()]));
+                all.len() - 1
+            });
+            for (intervention, edits) in reft.interventions.iter().zip(&mut all[at].1) {
+                let n_prompt = prompt.tokens.len();
+                let rows = reft.positions.rows(intervention.part, n_prompt, n_prompt).into_iter();
+                let rows = rows.filter(|row| range.contains(row));
+                edits.extend(rows.map(|row| [(first + row - range.start) as u32, 1]));
+            }
+        }
+        first += range.len();
+    }
+    all
+}

@@ -1,0 +1,44 @@
+//! The state of sampling on the device: the tokens chosen last, which are the next step's input, and the settings.
+
+use super::GenerateOptions;
+use crate::backend::{Backend, Tensor};
+use crate::error::Result;
+use crate::kernel::{self, Choice, SETTINGS};
+use crate::plan::{Buf, Plan};
+
+pub(super) struct Sampler {
+    /// The token of each sequence [B].
+    pub(super) tokens: Tensor,
+    settings: Tensor,
+    history: Tensor,
+    choice: Choice,
+    n_drawn: u32,
+}
+
+impl Sampler {
+    pub(super) fn new(backend: &Backend, n_sequences: usize, options: &GenerateOptions) -> Result<Sampler> {
+        let GenerateOptions { temperature, top_k, top_p, min_p, seed, .. } = *options;
+        Ok(Sampler {
+            tokens: backend.tensor("tokens", &[n_sequences])?,
+            settings: backend.tensor("settings", &[n_sequences, SETTINGS])?,
+            history: backend.tensor("history", &[n_sequences, 1])?,
+            choice: Choice { temperature, top_k, top_p, min_p, seed },
+            n_drawn: 0,
+        })
+    }
+
+    /// Appends the choice of a token of each sequence by its logits [B, V].
+    pub(super) fn plan(&self, plan: &mut Plan, logits: Buf) {
+        let [settings, tokens, history] =
+            [&self.settings, &self.tokens, &self.history].map(|t| plan.tensor(t));
+        kernel::sample(plan, logits, settings, [tokens, history]);
+    }
+
+    /// Makes the settings ready for the next draw; the same in every sequence, so that answers differ by their edits alone.
+    pub(super) fn advance(&mut self) {
+        let words = self.choice.words(self.n_drawn, 0);
+        let n_sequences = self.tokens.shape()[0];
+        self.settings.write(0, &words.repeat(n_sequences));
+        self.n_drawn += 1;
+    }
+}

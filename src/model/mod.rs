@@ -1,0 +1,77 @@
+//! A decoder-only transformer as plans: forward, backward, and hooks at which others may edit hidden states.
+//!
+//! It does not know that ReFT exists.
+
+mod arch;
+mod cache;
+mod head;
+mod hooks;
+mod layer;
+mod pass;
+mod rope;
+mod weights;
+
+use crate::backend::{Backend, Tensor};
+use crate::bytes::ByteSource;
+use crate::dims::Dims;
+use crate::error::Result;
+use crate::gguf::Header;
+
+pub use arch::{ARCHITECTURES, Architecture};
+pub use cache::Cache;
+pub use head::Labels;
+pub use hooks::{Component, Hooks, NoHooks, Place};
+pub use layer::LayerTrace;
+pub use pass::{Pass, backward, forward, forward_kept};
+pub use weights::LoadProgress;
+
+use weights::Weights;
+
+/// A model's frozen weights on a machine.
+pub struct Model {
+    /// Who holds the weights and runs the plans.
+    pub backend: Backend,
+    /// `general.name` of the file.
+    pub name: String,
+    /// What tells this model from others, whatever its quantization: a hash of its dims and of its norms.
+    pub fingerprint: String,
+    /// What the architecture does its own way.
+    pub arch: &'static Architecture,
+    /// Its shape.
+    pub dims: Dims,
+    /// Positions there are angles for: the longest context that can be run.
+    pub n_ctx: usize,
+    weights: Weights,
+    rope_table: Tensor,
+}
+
+impl Model {
+    /// Reads, repacks and uploads a model's weights, a piece of a tensor at a time.
+    ///
+    /// `n_ctx` is the longest context wanted; none takes what the file says, up to 4096.
+    ///
+    /// # Errors
+    /// `Unsupported` for an architecture or format webreft does not have, `File` for weights that are missing, misshapen or
+    /// cut off, all of them in one message; `Input` for a context that is longer than the model's own.
+    pub async fn load(
+        backend: &Backend,
+        header: &Header,
+        source: &impl ByteSource,
+        n_ctx: Option<usize>,
+        on_progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Model> {
+        let (arch, dims) = arch::read(header)?;
+        let n_ctx = arch::context(&dims, n_ctx)?;
+        let weights = weights::load(backend, header, &dims, arch, source, on_progress).await?;
+        let rope_table = rope::table(backend, &dims, n_ctx)?;
+        let name = header.metadata.get("general.name")?.unwrap_or("unnamed").to_owned();
+        let fingerprint = weights.fingerprint.clone();
+        Ok(Model { backend: backend.clone(), name, fingerprint, arch, dims, n_ctx, weights, rope_table })
+    }
+
+    /// Every weight there is, for measuring: embedding, layers' matrices in order, and the output matrix.
+    pub fn matrices(&self) -> impl Iterator<Item = &crate::plan::Matrix> {
+        let layers = self.weights.layers.iter().flat_map(|l| [&l.qkv, &l.attn_out, &l.gate_up, &l.down]);
+        std::iter::once(&self.weights.embed).chain(layers).chain(std::iter::once(&self.weights.head))
+    }
+}

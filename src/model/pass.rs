@@ -1,0 +1,126 @@
+//! A pass of tokens through all layers, and the gradient's way back.
+
+use super::layer::{LayerTrace, layer, layer_backward};
+use super::{Cache, Component, Hooks, Model, Place};
+use crate::kernel;
+use crate::plan::{Buf, Plan};
+
+/// The inputs of a pass of T tokens: some sequences, one after the other, without padding.
+#[derive(Clone, Copy)]
+pub struct Pass {
+    /// Ids [T].
+    pub tokens: Buf,
+    /// Position, and row of keys and values [T, 2].
+    pub place: Buf,
+    /// The rows of keys that each token sees [T, 2].
+    pub span: Buf,
+}
+
+impl Pass {
+    /// Buffers for the inputs of a pass of `n_tokens`.
+    pub fn new(plan: &mut Plan, n_tokens: usize) -> Pass {
+        Pass {
+            tokens: plan.kept("tokens", &[n_tokens]),
+            place: plan.kept("place", &[n_tokens, 2]),
+            span: plan.kept("span", &[n_tokens, 2]),
+        }
+    }
+}
+
+/// Appends all layers; returns the hidden states after the last one, [T, D]. Keys and values go to the cache, if there is
+/// one, and are only those of this pass otherwise.
+pub fn forward(
+    plan: &mut Plan,
+    model: &Model,
+    pass: &Pass,
+    cache: Option<&Cache>,
+    hooks: &mut dyn Hooks,
+) -> Buf {
+    forward_kept(plan, model, pass, cache, hooks).0
+}
+
+/// As [`forward`]; also returns what [`backward`] wants.
+pub fn forward_kept(
+    plan: &mut Plan,
+    model: &Model,
+    pass: &Pass,
+    cache: Option<&Cache>,
+    hooks: &mut dyn Hooks,
+) -> (Buf, Vec<LayerTrace>) {
+    plan.at("embed");
+    let mut stream = Stream { h: kernel::embed(plan, pass.tokens, &model.weights.embed), pending: None };
+    let mut traces = Vec::with_capacity(model.dims.n_layer);
+    for number in 0..model.dims.n_layer {
+        plan.at(format!("layer {number}"));
+        let cached = cache.map(|cache| &cache.layers[number]);
+        traces.push(layer(plan, model, number, pass, cached, &mut stream, hooks));
+    }
+    plan.at("end");
+    (stream.settle(plan), traces)
+}
+
+/// Appends the way back of `dh`, the gradient of what [`forward_kept`] returned, down to the lowest hook and no further.
+pub fn backward(
+    plan: &mut Plan,
+    model: &Model,
+    [place, span, reach]: [Buf; 3],
+    traces: &[LayerTrace],
+    dh: Buf,
+    hooks: &mut dyn Hooks,
+) {
+    let Some(lowest) = hooks.lowest() else { return };
+    for (number, trace) in traces.iter().enumerate().skip(lowest.layer).rev() {
+        plan.at(format!("layer {number}"));
+        layer_backward(plan, model, number, [place, span, reach], trace, dh, hooks);
+    }
+}
+
+/// The residual stream between sublayers: what is settled, and what the last sublayer adds to it, which the next norm
+/// takes in on its way.
+pub(super) struct Stream {
+    pub(super) h: Buf,
+    pub(super) pending: Option<Buf>,
+}
+
+impl Stream {
+    /// The stream with everything added, after the hook at `place` if one stands there.
+    pub(super) fn settle_at(&mut self, plan: &mut Plan, place: Place, hooks: &mut dyn Hooks) {
+        if hooks.stands_at(place) {
+            let h = self.settle(plan);
+            hooks.edit(plan, place, h);
+        }
+    }
+
+    /// Adds what is pending.
+    pub(super) fn settle(&mut self, plan: &mut Plan) -> Buf {
+        if let Some(delta) = self.pending.take() {
+            self.h = kernel::add(plan, "h", self.h, delta);
+        }
+        self.h
+    }
+
+    /// Adds what is pending and returns the norm of the stream.
+    pub(super) fn norm(&mut self, plan: &mut Plan, w: Buf, eps: f32) -> Buf {
+        match self.pending.take() {
+            Some(delta) => {
+                let [h, normed] = kernel::add_rms_norm(plan, [self.h, delta], w, eps);
+                self.h = h;
+                normed
+            }
+            None => kernel::rms_norm(plan, self.h, w, eps),
+        }
+    }
+
+    /// What a sublayer adds, after the hook at its output if one stands there.
+    pub(super) fn push(&mut self, plan: &mut Plan, delta: Buf, place: Place, hooks: &mut dyn Hooks) {
+        if hooks.stands_at(place) {
+            hooks.edit(plan, place, delta);
+        }
+        self.pending = Some(delta);
+    }
+}
+
+/// A place in layer `layer`.
+pub(super) fn place(layer: usize, component: Component) -> Place {
+    Place { layer, component }
+}

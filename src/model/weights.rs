@@ -1,0 +1,330 @@
+//! A model's weights: what the file must hold, and its way onto the device, a piece of a tensor at a time.
+
+use super::Architecture;
+use crate::backend::{Backend, Tensor};
+use crate::bytes::ByteSource;
+use crate::dims::Dims;
+use crate::error::{Error, ErrorKind, Result};
+use crate::gguf::{Header, TensorInfo};
+use crate::plan::{Matrix, Slab};
+use crate::quant::{self, Format};
+use sha2::{Digest, Sha256};
+
+/// Bytes of the file held at once while loading.
+const PIECE_BYTES: u64 = 2 << 20;
+
+/// How far loading has come, in bytes of the file's tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadProgress {
+    /// Bytes on the device.
+    pub loaded: u64,
+    /// Bytes in all.
+    pub total: u64,
+}
+
+pub(super) struct Layer {
+    pub(super) attn_norm: Tensor,
+    /// q, k and v, one above the other.
+    pub(super) qkv: Matrix,
+    pub(super) qkv_bias: Option<Tensor>,
+    pub(super) attn_out: Matrix,
+    pub(super) ffn_norm: Tensor,
+    /// gate and up, one above the other.
+    pub(super) gate_up: Matrix,
+    pub(super) down: Matrix,
+}
+
+pub(super) struct Weights {
+    pub(super) embed: Matrix,
+    pub(super) layers: Vec<Layer>,
+    pub(super) out_norm: Tensor,
+    /// The embedding again where the file has no output matrix.
+    pub(super) head: Matrix,
+    /// Half of the SHA-256 of the dims and of all vectors, in hexadecimal: F32 in every quantization of a model.
+    pub(super) fingerprint: String,
+}
+
+/// A weight the architecture has: a row of numbers, or some matrices that are one on the device.
+enum Wanted {
+    Vector { names: Vec<String>, lens: Vec<usize> },
+    Matrix { names: Vec<String>, rows: Vec<usize>, cols: usize },
+}
+
+impl Wanted {
+    fn vector(name: impl Into<String>, len: usize) -> Wanted {
+        Wanted::Vector { names: vec![name.into()], lens: vec![len] }
+    }
+
+    fn matrix(name: impl Into<String>, rows: usize, cols: usize) -> Wanted {
+        Wanted::Matrix { names: vec![name.into()], rows: vec![rows], cols }
+    }
+}
+
+/// Everything a layer of this architecture has.
+struct WantedLayer {
+    attn_norm: Wanted,
+    qkv: Wanted,
+    qkv_bias: Option<Wanted>,
+    attn_out: Wanted,
+    ffn_norm: Wanted,
+    gate_up: Wanted,
+    down: Wanted,
+}
+
+fn wanted_layer(number: usize, dims: &Dims, arch: &Architecture) -> WantedLayer {
+    let name = |stem: &str, kind: &str| format!("blk.{number}.{stem}.{kind}");
+    let names = |stems: &[&str], kind: &str| stems.iter().map(|stem| name(stem, kind)).collect();
+    let qkv = ["attn_q", "attn_k", "attn_v"];
+    let qkv_rows = vec![dims.q_width(), dims.kv_width(), dims.kv_width()];
+    let (gate_up, gate_up_rows) = (["ffn_gate", "ffn_up"], vec![dims.n_ff; 2]);
+    WantedLayer {
+        attn_norm: Wanted::vector(name("attn_norm", "weight"), dims.n_embd),
+        qkv_bias: arch
+            .qkv_bias
+            .then(|| Wanted::Vector { names: names(&qkv, "bias"), lens: qkv_rows.clone() }),
+        qkv: Wanted::Matrix { names: names(&qkv, "weight"), rows: qkv_rows, cols: dims.n_embd },
+        attn_out: Wanted::matrix(name("attn_output", "weight"), dims.n_embd, dims.q_width()),
+        ffn_norm: Wanted::vector(name("ffn_norm", "weight"), dims.n_embd),
+        gate_up: Wanted::Matrix { names: names(&gate_up, "weight"), rows: gate_up_rows, cols: dims.n_embd },
+        down: Wanted::matrix(name("ffn_down", "weight"), dims.n_embd, dims.n_ff),
+    }
+}
+
+impl WantedLayer {
+    fn all(&self) -> impl Iterator<Item = &Wanted> {
+        let always = [&self.attn_norm, &self.qkv, &self.attn_out, &self.ffn_norm, &self.gate_up, &self.down];
+        always.into_iter().chain(&self.qkv_bias)
+    }
+}
+
+/// Loads everything, or says in one error all that is wrong with the file.
+pub(super) async fn load(
+    backend: &Backend,
+    header: &Header,
+    dims: &Dims,
+    arch: &Architecture,
+    source: &impl ByteSource,
+    on_progress: &mut dyn FnMut(LoadProgress),
+) -> Result<Weights> {
+    let embed = Wanted::matrix("token_embd.weight", dims.n_vocab, dims.n_embd);
+    let out_norm = Wanted::vector("output_norm.weight", dims.n_embd);
+    let own_head = header.tensor("output.weight").is_some();
+    let head = own_head.then(|| Wanted::matrix("output.weight", dims.n_vocab, dims.n_embd));
+    let layers: Vec<WantedLayer> = (0..dims.n_layer).map(|number| wanted_layer(number, dims, arch)).collect();
+    let all = [&embed, &out_norm].into_iter().chain(&head).chain(layers.iter().flat_map(WantedLayer::all));
+    let total = check_all(header, all)?;
+
+    let digest = Sha256::new_with_prefix(format!("{} {dims:?}", arch.name));
+    let progress = LoadProgress { loaded: 0, total };
+    let mut loader = Loader { backend, header, source, progress, on_progress, digest };
+    let embed = loader.matrix(&embed).await?;
+    let mut loaded = Vec::with_capacity(layers.len());
+    for layer in &layers {
+        loaded.push(loader.layer(layer).await?);
+    }
+    let out_norm = loader.vector(&out_norm).await?;
+    let head = match &head {
+        Some(head) => loader.matrix(head).await?,
+        None => embed.clone(),
+    };
+    let fingerprint = loader.digest.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Weights { embed, layers: loaded, out_norm, head, fingerprint })
+}
+
+/// The bytes of all wanted tensors, or one error with everything that is missing, misshapen or in an unknown format.
+fn check_all<'a>(header: &Header, wanted: impl Iterator<Item = &'a Wanted>) -> Result<u64> {
+    let (mut bytes, mut wrong, mut kind) = (0, Vec::new(), ErrorKind::Unsupported);
+    for wanted in wanted {
+        let parts: Vec<(&String, Vec<usize>)> = match wanted {
+            Wanted::Vector { names, lens } => names.iter().zip(lens.iter().map(|len| vec![*len])).collect(),
+            Wanted::Matrix { names, rows, cols } => {
+                names.iter().zip(rows.iter().map(|rows| vec![*rows, *cols])).collect()
+            }
+        };
+        for (name, shape) in parts {
+            match check(header, name, &shape) {
+                Ok(info) => bytes += info.bytes,
+                Err(error) => {
+                    if error.kind() == ErrorKind::File {
+                        kind = ErrorKind::File;
+                    }
+                    wrong.push(error.to_string());
+                }
+            }
+        }
+    }
+    match (wrong.is_empty(), kind) {
+        (true, _) => Ok(bytes),
+        (false, ErrorKind::File) => Err(Error::file(wrong.join("; "))),
+        (false, _) => Err(Error::unsupported(wrong.join("; "))),
+    }
+}
+
+fn check<'a>(header: &'a Header, name: &str, shape: &[usize]) -> Result<&'a TensorInfo> {
+    let info = header.tensor(name).ok_or_else(|| Error::file(format!("tensor {name:?} is missing")))?;
+    if info.dims != shape {
+        let got = &info.dims;
+        return Err(Error::file(format!("tensor {name:?}: expected shape {shape:?}, got {got:?}")));
+    }
+    let format = quant::format_of(info)?;
+    if shape.len() == 2 {
+        format.check_cols(info.cols()).map_err(|error| error.at(format!("tensor {name:?}")))?;
+    }
+    Ok(info)
+}
+
+struct Loader<'a, S: ByteSource> {
+    backend: &'a Backend,
+    header: &'a Header,
+    source: &'a S,
+    progress: LoadProgress,
+    on_progress: &'a mut dyn FnMut(LoadProgress),
+    digest: Sha256,
+}
+
+/// Rows of one tensor of the file that become part of a slab.
+struct Part<'a> {
+    info: &'a TensorInfo,
+    format: &'static Format,
+    first_row: usize,
+    rows: usize,
+}
+
+impl<S: ByteSource> Loader<'_, S> {
+    async fn layer(&mut self, wanted: &WantedLayer) -> Result<Layer> {
+        Ok(Layer {
+            attn_norm: self.vector(&wanted.attn_norm).await?,
+            qkv: self.matrix(&wanted.qkv).await?,
+            qkv_bias: match &wanted.qkv_bias {
+                Some(bias) => Some(self.vector(bias).await?),
+                None => None,
+            },
+            attn_out: self.matrix(&wanted.attn_out).await?,
+            ffn_norm: self.vector(&wanted.ffn_norm).await?,
+            gate_up: self.matrix(&wanted.gate_up).await?,
+            down: self.matrix(&wanted.down).await?,
+        })
+    }
+
+    /// Vectors, one after the other, decoded to f32.
+    async fn vector(&mut self, wanted: &Wanted) -> Result<Tensor> {
+        let Wanted::Vector { names, .. } = wanted else { unreachable!("a vector is wanted") };
+        let mut values = Vec::new();
+        for name in names {
+            let (info, format) = self.find(name)?;
+            let bytes = self.read(info.offset, info.bytes).await?;
+            let start = values.len();
+            values.resize(start + info.cols(), 0.0f32);
+            format.decode(&bytes, &mut values[start..]);
+        }
+        self.digest.update(bytemuck::cast_slice::<f32, u8>(&values));
+        self.backend.tensor_of(&names[0], &[values.len()], bytemuck::cast_slice(&values))
+    }
+
+    /// Matrices of the same width, one above the other, in as few slabs as formats and the device allow.
+    async fn matrix(&mut self, wanted: &Wanted) -> Result<Matrix> {
+        let Wanted::Matrix { names, rows, cols } = wanted else { unreachable!("a matrix is wanted") };
+        let mut matrix = Matrix { rows: rows.iter().sum(), cols: *cols, slabs: Vec::new() };
+        let header = self.header;
+        let parts = names.iter().map(|name| {
+            let info = header.tensor(name).expect("checked before");
+            Ok(Part { info, format: quant::format_of(info)?, first_row: 0, rows: info.rows() })
+        });
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        let mut first_row = 0;
+        for group in into_slabs(parts, self.backend.max_tensor_bytes()) {
+            let slab = self.slab(&group, first_row, *cols).await?;
+            first_row += slab.rows;
+            matrix.slabs.push(slab);
+        }
+        Ok(matrix)
+    }
+
+    async fn slab(&mut self, parts: &[Part<'_>], first_row: usize, cols: usize) -> Result<Slab> {
+        let (format, label) = (parts[0].format, &parts[0].info.name);
+        let rows = parts.iter().map(|part| part.rows).sum();
+        let words = format.words(rows, cols);
+        let qs = self.backend.tensor(label, &[words.qs])?;
+        let scales = match words.scales {
+            0 => None,
+            n => Some(self.backend.tensor(format!("{label} scales"), &[n])?),
+        };
+        let mut at = 0;
+        for part in parts {
+            self.upload(part, cols, at, [Some(&qs), scales.as_ref()]).await?;
+            at += part.rows;
+        }
+        Ok(Slab { label: label.clone(), format, first_row, rows, cols, qs, scales })
+    }
+
+    /// Reads, repacks and uploads a part, some rows at a time, to row `at` of its slab.
+    async fn upload(
+        &mut self,
+        part: &Part<'_>,
+        cols: usize,
+        at: usize,
+        to: [Option<&Tensor>; 2],
+    ) -> Result<()> {
+        let (format, row_bytes) = (part.format, part.info.row_bytes());
+        let rows_at_once = (PIECE_BYTES / row_bytes).max(1) as usize;
+        let rows_at_once = rows_at_once.next_multiple_of(format.rows_step(cols));
+        let mut done = 0;
+        while done < part.rows {
+            let rows = rows_at_once.min(part.rows - done);
+            let offset = part.info.offset + (part.first_row + done) as u64 * row_bytes;
+            let bytes = self.read(offset, rows as u64 * row_bytes).await?;
+            let packed = format.repack(&bytes);
+            let before = format.words(at + done, cols);
+            for (tensor, (at, words)) in
+                to.iter().zip([(before.qs, &packed.qs), (before.scales, &packed.scales)])
+            {
+                if let Some(tensor) = tensor {
+                    tensor.write(at, words);
+                }
+            }
+            done += rows;
+        }
+        Ok(())
+    }
+
+    fn find(&self, name: &str) -> Result<(TensorInfo, &'static Format)> {
+        let info = self.header.tensor(name).expect("checked before").clone();
+        let format = quant::format_of(&info)?;
+        Ok((info, format))
+    }
+
+    async fn read(&mut self, offset: u64, len: u64) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; len as usize];
+        self.source.read(offset, &mut bytes).await?;
+        self.progress.loaded += len;
+        (self.on_progress)(self.progress);
+        Ok(bytes)
+    }
+}
+
+/// Cuts parts where a slab would pass `limit` bytes, and puts neighbours of one format into one slab.
+fn into_slabs(parts: Vec<Part<'_>>, limit: u64) -> Vec<Vec<Part<'_>>> {
+    let mut slabs: Vec<Vec<Part<'_>>> = Vec::new();
+    for part in parts {
+        let cols = part.info.cols();
+        let step = part.format.rows_step(cols);
+        let row_bytes = 4 * part.format.words(step, cols).qs.div_ceil(step) as u64;
+        let most = (limit / row_bytes) as usize / step * step;
+        let mut first_row = 0;
+        while first_row < part.rows {
+            let taken: usize = slabs.last().map_or(0, |slab| slab.iter().map(|part| part.rows).sum());
+            let joins = slabs.last().is_some_and(|slab| std::ptr::eq(slab[0].format, part.format))
+                && taken.is_multiple_of(step)
+                && taken < most;
+            let taken = if joins { taken } else { 0 };
+            let rows = (part.rows - first_row).min(most - taken);
+            let piece = Part { first_row, rows, ..part };
+            match slabs.last_mut() {
+                Some(slab) if joins => slab.push(piece),
+                _ => slabs.push(vec![piece]),
+            }
+            first_row += rows;
+        }
+    }
+    slabs
+}

@@ -1,0 +1,107 @@
+//! Orthonormal frames and the reflections they are made of (Householder 1958), in f64, once per intervention.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::RngCore;
+
+/// A fixed orthogonal matrix B = G₀ … G_{M−1}·diag(signs), G_k = I − 2·u_k·u_kᵀ.
+///
+/// pyreft keeps B whole, D × D. Only its first columns matter at the start, so M = R reflections and 2·R·D numbers do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Base {
+    /// The unit vectors u_k [M, D].
+    pub units: Vec<f32>,
+    /// The signs [D].
+    pub signs: Vec<f32>,
+}
+
+impl Base {
+    /// The base whose first columns are the given orthonormal rows [M, D].
+    ///
+    /// # Panics
+    /// If there are no rows, or more than D.
+    pub fn of_rows(rows: &[f64], n_embd: usize) -> Base {
+        let mut columns: Vec<Vec<f64>> = rows.chunks_exact(n_embd).map(<[f64]>::to_vec).collect();
+        assert!((1..=n_embd).contains(&columns.len()), "{} rows of {n_embd}", columns.len());
+        let mut units = Vec::with_capacity(rows.len());
+        let mut signs = vec![1.0; n_embd];
+        for k in 0..columns.len() {
+            let unit = reflector(&columns[k], k);
+            columns[k..].iter_mut().for_each(|column| reflect(column, &unit));
+            signs[k] = columns[k][k].signum() as f32;
+            units.extend(unit.iter().map(|u| *u as f32));
+        }
+        Base { units, signs }
+    }
+}
+
+/// The unit vector whose reflection turns `column` from element k on into ± its norm at element k.
+fn reflector(column: &[f64], k: usize) -> Vec<f64> {
+    let mut v = column.to_vec();
+    v[..k].fill(0.0);
+    let norm = dot(&v, &v).sqrt();
+    v[k] += if v[k] < 0.0 { -norm } else { norm };
+    let length = dot(&v, &v).sqrt();
+    v.iter_mut().for_each(|v| *v /= length);
+    v
+}
+
+fn reflect(y: &mut [f64], unit: &[f64]) {
+    let pull = 2.0 * dot(unit, y);
+    y.iter_mut().zip(unit).for_each(|(y, u)| *y -= pull * u);
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Orthonormal rows [rank, n_embd], uniform over all frames: Gram–Schmidt, twice, of normal draws.
+pub(super) fn random_rows(rank: usize, n_embd: usize, random: &mut ChaCha8Rng) -> Vec<f64> {
+    let mut rows: Vec<f64> = Vec::with_capacity(rank * n_embd);
+    for _ in 0..rank {
+        let mut row: Vec<f64> = (0..n_embd).map(|_| normal(random)).collect();
+        for _ in 0..2 {
+            for before in rows.chunks_exact(n_embd) {
+                let along = dot(before, &row);
+                row.iter_mut().zip(before).for_each(|(x, b)| *x -= along * b);
+            }
+        }
+        let norm = dot(&row, &row).sqrt();
+        rows.extend(row.iter().map(|x| x / norm));
+    }
+    rows
+}
+
+/// A real in (0, 1).
+pub(super) fn uniform(random: &mut ChaCha8Rng) -> f64 {
+    ((random.next_u64() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+}
+
+/// A normal draw (Box and Muller 1958).
+fn normal(random: &mut ChaCha8Rng) -> f64 {
+    let radius = (-2.0 * uniform(random).ln()).sqrt();
+    radius * (std::f64::consts::TAU * uniform(random)).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand_chacha::rand_core::SeedableRng;
+
+    #[test]
+    fn the_first_columns_of_a_base_are_the_rows_it_was_made_of() {
+        for (rank, n_embd) in [(1, 1), (1, 4), (3, 8), (8, 8), (4, 65)] {
+            let rows = random_rows(rank, n_embd, &mut ChaCha8Rng::seed_from_u64(7));
+            let base = Base::of_rows(&rows, n_embd);
+            for (j, row) in rows.chunks_exact(n_embd).enumerate() {
+                let mut column = vec![0.0; n_embd];
+                column[j] = f64::from(base.signs[j]);
+                for unit in base.units.chunks_exact(n_embd).rev() {
+                    let unit: Vec<f64> = unit.iter().map(|u| f64::from(*u)).collect();
+                    reflect(&mut column, &unit);
+                }
+                let worst = column.iter().zip(row).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+                assert!(worst < 1e-6, "rank {rank}, width {n_embd}, column {j}: off by {worst}");
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! Chat templates: messages into the text a model was trained on.
+//!
+//! A template is a program in Jinja that came with the file: it is run by minijinja with the settings of transformers'
+//! `apply_chat_template`, and stopped when it runs or writes too long.
+
+use std::io;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, Value, context};
+use minijinja_contrib::pycompat::unknown_method_callback;
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+
+use super::Tokenizer;
+use super::python::{Refusal, clock, raise_exception, tojson};
+use crate::error::{Error, Result};
+use crate::gguf::Metadata;
+
+/// Instructions of a template that are run at most; a message takes some hundred.
+const FUEL: u64 = 5_000_000;
+/// Levels that a template nests at most, a macro counting for several: the stack in a browser is small.
+const MAX_DEPTH: usize = 200;
+/// Bytes that a template writes at most.
+const MAX_OUTPUT: usize = 16 << 20;
+
+/// One message of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks: `system`, `user` or `assistant`, as far as the template knows them.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+/// The chat template of a model.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    bos: String,
+    eos: String,
+}
+
+impl ChatTemplate {
+    /// The template that a GGUF file carries, or none: a model that is not made for chat has none.
+    ///
+    /// # Errors
+    ///
+    /// An unsupported error that names the line if the template cannot be read.
+    pub fn from_gguf(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> {
+        let Some(source) = metadata.get("tokenizer.chat_template")? else { return Ok(None) };
+        let [bos, eos] = [tokenizer.bos(), tokenizer.eos()].map(|id| {
+            let text = id.map_or(&[][..], |id| tokenizer.piece(id, true));
+            String::from_utf8_lossy(text).into_owned()
+        });
+        ChatTemplate::new(source, bos, eos).map(Some)
+    }
+
+    /// A template with the texts of the tokens that begin and end a text.
+    ///
+    /// # Errors
+    ///
+    /// An unsupported error that names the line if the template cannot be read.
+    pub fn new(source: &str, bos: String, eos: String) -> Result<ChatTemplate> {
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.expect("the usual delimiters are valid"));
+        environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(MAX_DEPTH);
+        environment.set_unknown_method_callback(unknown_method_callback);
+        environment.add_function("raise_exception", raise_exception);
+        environment.add_filter("tojson", tojson);
+        environment.add_template_owned(NAME, without_generation_tags(source)).map_err(error)?;
+        Ok(ChatTemplate { environment, bos, eos })
+    }
+
+    /// The text of a conversation; with `add_generation_prompt` it ends where the assistant is to speak.
+    ///
+    /// Special tokens are spelled out in it, the one that begins a text among them: transformers encodes it with
+    /// `parse_special` and without `add_special`.
+    ///
+    /// `now` is what the clock of the reader shows, in seconds since 1970, for templates that write the date; without it
+    /// they are told that there is no clock.
+    ///
+    /// # Errors
+    ///
+    /// An input error if the template refuses the messages; an unsupported error if it fails. Both name the line.
+    pub fn render(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        now: Option<i64>,
+    ) -> Result<String> {
+        self.run(context! {
+            messages => Serde(messages),
+            add_generation_prompt,
+            tools => (),
+            documents => (),
+            ..clock(now)
+        })
+    }
+
+    fn run(&self, values: Value) -> Result<String> {
+        let template = self.environment.get_template(NAME).map_err(error)?;
+        let mut output = Limited(Vec::new());
+        let values = context! { bos_token => &self.bos, eos_token => &self.eos, ..values };
+        template.render_captured_to(values, &mut output).map_err(error)?;
+        Ok(String::from_utf8_lossy(&output.0).into_owned())
+    }
+}
+
+/// What the template is called in the environment.
+const NAME: &str = "chat template";
+
+/// `{% generation %}` marks for training what the assistant says; it prints as if it were not there.
+fn without_generation_tags(source: &str) -> String {
+    let open = Regex::new(r"\{%([-+]?)\s*generation\s*([-+]?)%\}").expect("the pattern compiles");
+    let close = Regex::new(r"\{%([-+]?)\s*endgeneration\s*([-+]?)%\}").expect("the pattern compiles");
+    let opened = open.replace_all(source, "{%$1 if true $2%}");
+    close.replace_all(&opened, "{%$1 endif $2%}").into_owned()
+}
+
+/// Output that refuses to grow beyond [`MAX_OUTPUT`].
+struct Limited(Vec<u8>);
+
+impl io::Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_OUTPUT {
+            return Err(io::Error::other(format!("more than {MAX_OUTPUT} bytes of text")));
+        }
+        self.0.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An input error where the template speaks for itself, else an unsupported error.
+fn error(e: minijinja::Error) -> Error {
+    let chain = || std::iter::successors(Some(&e as &dyn std::error::Error), |e| e.source());
+    let inner = chain().filter_map(|e| e.downcast_ref::<minijinja::Error>()).last().unwrap_or(&e);
+    let line = inner.line().or(e.line()).map_or_else(String::new, |line| format!(" line {line}"));
+    let refusal = inner.detail().filter(|_| chain().any(|e| e.is::<Refusal>()));
+    match (refusal, inner.detail()) {
+        (Some(message), _) => Error::input(format!("chat template{line}: {message}")),
+        (None, Some(detail)) => {
+            Error::unsupported(format!("chat template{line}: {}: {detail}", inner.kind()))
+        }
+        (None, None) => Error::unsupported(format!("chat template{line}: {}", inner.kind())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ChatTemplate, MAX_OUTPUT, Message};
+    use crate::error::{Error, ErrorKind};
+
+    fn message(role: &str, content: &str) -> Message {
+        Message { role: role.into(), content: content.into() }
+    }
+
+    fn render(source: &str) -> Result<String, Error> {
+        let template = ChatTemplate::new(source, "<s>".into(), "</s>".into())?;
+        template.render(&[message("user", "hi"), message("assistant", " ho ")], true, Some(0))
+    }
+
+    fn failure(source: &str) -> (ErrorKind, String) {
+        let error = render(source).unwrap_err();
+        (error.kind(), error.to_string())
+    }
+
+    #[test]
+    fn a_template_sees_messages_tokens_and_the_prompt() {
+        let text = render(
+            "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m['content'].strip() }}{{ eos_token }}{% endfor %}
+{%- if add_generation_prompt %}
+[assistant]{% endif %}
+",
+        );
+        assert_eq!(text.unwrap(), "<s>[user] hi</s>[assistant] ho</s>[assistant]");
+    }
+
+    #[test]
+    fn python_methods_and_json_work_as_in_transformers() {
+        let cases = [
+            ("{{ 'a,b'.split(',') | tojson }}", r#"["a", "b"]"#),
+            ("{{ {'b': 1, 'a': [true, none, 'é<\n']} | tojson }}", r#"{"b": 1, "a": [true, null, "é<\n"]}"#),
+            ("{{ {'a': [1]} | tojson(indent=2) }}", "{\n  \"a\": [\n    1\n  ]\n}"),
+            ("{% for k, v in {'b': 1, 'a': 2}.items() %}{{ k }}{{ v }}{% endfor %}", "b1a2"),
+            ("{{ 'abc'.startswith('ab') and 'abc'.endswith('bc') }}", "True"),
+            ("{{ '  x '.lstrip() }}|{{ ' x '.rstrip() }}|{{ 'x'.replace('x', 'y').upper() }}", "x | x|Y"),
+            (
+                "{% for i in range(9) %}{% if i == 2 %}{% continue %}{% elif i == 4 %}{% break %}{% endif %}{{ i }}{% endfor %}",
+                "013",
+            ),
+            ("{{ strftime_now('%d %b %Y') }}", "01 Jan 1970"),
+            ("a{% generation %}b{%- endgeneration -%} c", "abc"),
+            ("{{ messages[0].missing }}{{ tools is none }}", "True"),
+        ];
+        for (source, want) in cases {
+            assert_eq!(render(source).as_deref(), Ok(want), "{source}");
+        }
+    }
+
+    #[test]
+    fn without_a_clock_there_is_no_date() {
+        let template =
+            ChatTemplate::new("{{ strftime_now is defined }}", String::new(), String::new()).unwrap();
+        assert_eq!(template.render(&[], false, None).unwrap(), "False");
+    }
+
+    #[test]
+    fn a_template_that_refuses_says_so_in_its_own_words() {
+        let source =
+            "{% macro no(x) %}\n{{ raise_exception('no ' + x) }}{% endmacro %}\n\n{{ no('system') }}";
+        assert_eq!(failure(source), (ErrorKind::Input, "chat template line 2: no system".into()));
+    }
+
+    #[test]
+    fn a_broken_template_is_told_by_its_line() {
+        for (source, start) in [
+            ("a\n{% if %}", "chat template line 2: syntax error: "),
+            ("a\n\n{{ x | nothing }}", "chat template line 3: unknown filter: "),
+            ("a\n{{ messages.nothing() }}", "chat template line 2: unknown method: "),
+            ("{{ x.y.z }}", "chat template line 1: undefined value"),
+            (
+                "{{ strftime_now('%Q') }}",
+                "chat template line 1: invalid operation: strftime_now: \"%Q\" is not",
+            ),
+            ("{{ {} | tojson(sort_keys=true) }}", "chat template line 1: "),
+        ] {
+            let (kind, text) = failure(source);
+            assert_eq!(kind, ErrorKind::Unsupported, "{text}");
+            assert!(text.starts_with(start), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_template_that_runs_or_writes_too_long_is_stopped() {
+        let (_, text) =
+            failure("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}");
+        assert!(text.contains("fuel"), "{text}");
+        let (_, text) = failure("{% for i in range(99999) %}{{ 'x' * 999 }}{% endfor %}");
+        assert!(text.contains(&format!("more than {MAX_OUTPUT} bytes")) || text.contains("write"), "{text}");
+        let (_, text) = failure("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}");
+        assert!(text.contains("recursion"), "{text}");
+        let nested = "{% if true %}".repeat(100_000);
+        assert_eq!(failure(&nested).0, ErrorKind::Unsupported);
+        assert_eq!(failure(&format!("{{{{ {} }}}}", "(".repeat(100_000))).0, ErrorKind::Unsupported);
+    }
+}

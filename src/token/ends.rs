@@ -1,0 +1,100 @@
+//! Which tokens end a generation: those the file names, and those whose text says so.
+//!
+//! Source: `special_eog_ids` in `llama-vocab.cpp`. Files often name one end and leave others, such as the end of a
+//! turn, to their text.
+
+use std::collections::BTreeSet;
+
+use super::vocab::{Kind, Tokens};
+use crate::error::{Error, Result};
+use crate::gguf::Metadata;
+
+/// Keys of tokens that end a generation, besides the end of a text.
+const KEYS: [&str; 5] = ["eot", "eom", "fim_pad", "fim_rep", "fim_sep"];
+
+/// Texts that end a generation whatever the file says of them.
+const TEXTS: [&str; 30] = [
+    "<|eot_id|>",
+    "<|im_end|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|flush|>",
+    "<|calls|>",
+    "<end_of_turn>",
+    "<|endoftext|>",
+    "</s>",
+    "<|eom_id|>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<|end_of_text|>",
+    "<end_of_utterance>",
+    "<eos>",
+    "<｜end▁of▁sentence｜>",
+    "<|fim_pad|>",
+    "<fim-pad>",
+    "<fim_pad>",
+    "<PAD>",
+    "[PAD]",
+    "<|fim_repo|>",
+    "<|repo_name|>",
+    "<fim-repo>",
+    "<REPO>",
+    "<reponame>",
+    "<|file_sep|>",
+];
+
+/// Texts of tokens around a gap to fill in: control tokens whatever the file says of them.
+const GAPS: [&str; 24] = [
+    "<|fim_prefix|>",
+    "<fim-prefix>",
+    "<fim_prefix>",
+    "<｜fim▁begin｜>",
+    "<PRE>",
+    "▁<PRE>",
+    "<|code_prefix|>",
+    "<|prefix|>",
+    "<|fim_suffix|>",
+    "<fim-suffix>",
+    "<fim_suffix>",
+    "<｜fim▁hole｜>",
+    "<SUF>",
+    "▁<SUF>",
+    "<|code_suffix|>",
+    "<|suffix|>",
+    "<|fim_middle|>",
+    "<fim-middle>",
+    "<fim_middle>",
+    "<｜fim▁end｜>",
+    "<MID>",
+    "▁<MID>",
+    "<|code_middle|>",
+    "<|middle|>",
+];
+
+/// The ids of tokens that end a generation; tokens known by their text become control tokens.
+pub(super) fn find(metadata: &Metadata, tokens: &mut Tokens, eos: Option<u32>) -> Result<BTreeSet<u32>> {
+    let mut ends: BTreeSet<u32> = eos.into_iter().collect();
+    for key in KEYS {
+        ends.extend(special(metadata, &format!("tokenizer.ggml.{key}_token_id"), tokens)?);
+    }
+    for text in TEXTS.into_iter().chain(GAPS) {
+        let Some(id) = tokens.id(text) else { continue };
+        tokens.kinds[id as usize] = Kind::Control;
+    }
+    ends.extend(TEXTS.into_iter().filter_map(|text| tokens.id(text)));
+    Ok(ends)
+}
+
+/// The token that a key names, if the file has the key.
+pub(super) fn special(metadata: &Metadata, key: &str, tokens: &Tokens) -> Result<Option<u32>> {
+    let n = tokens.texts.len();
+    match metadata.get::<u32>(key)? {
+        Some(id) if id as usize >= n => {
+            Err(Error::file(format!("metadata {key:?}: expected a token below {n}, got {id}")))
+        }
+        id => Ok(id),
+    }
+}

@@ -1,0 +1,213 @@
+//! Text and token ids, as the GGUF file says; chat templates.
+//!
+//! Two kinds of vocabulary: `gpt2`, byte-level BPE over the `tokenizers` crate, and `llama`, SentencePiece with scores.
+//! Ids are those of llama.cpp (`llama_vocab::impl::tokenize`), whose files these are.
+
+mod bpe;
+mod chat;
+mod date;
+mod ends;
+mod pre;
+mod python;
+mod special;
+mod spm;
+mod stream;
+mod vocab;
+
+use std::collections::BTreeSet;
+
+pub use self::chat::{ChatTemplate, Message};
+pub use self::stream::TextStream;
+
+use self::bpe::Bpe;
+use self::pre::Pre;
+use self::special::{Part, Specials};
+use self::spm::Spm;
+use self::vocab::{Spelling, Tokens, Vocab};
+use crate::error::{Error, Result};
+use crate::gguf::Metadata;
+
+/// A vocabulary and how text becomes tokens of it.
+#[derive(Debug)]
+pub struct Tokenizer {
+    vocab: Vocab,
+    specials: Specials,
+    model: Model,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    ends: BTreeSet<u32>,
+    add_bos: bool,
+    add_eos: bool,
+    /// Whether text begins with a space that it does not have.
+    add_space: bool,
+}
+
+#[derive(Debug)]
+enum Model {
+    Spm(Spm),
+    Bpe(Box<Bpe>),
+}
+
+impl Tokenizer {
+    /// The tokenizer that a GGUF file describes.
+    ///
+    /// # Errors
+    ///
+    /// An unsupported error for a kind of vocabulary or a pre-tokenizer that is not here; a file error if keys are missing
+    /// or contradict each other.
+    pub fn from_gguf(metadata: &Metadata) -> Result<Tokenizer> {
+        match metadata.str("tokenizer.ggml.model")? {
+            "llama" => Tokenizer::spm(metadata),
+            "gpt2" => Tokenizer::bpe(metadata),
+            other => Err(Error::unsupported(format!(
+                "metadata \"tokenizer.ggml.model\": tokenizer {other:?} is not supported (supported: llama, gpt2)"
+            ))),
+        }
+    }
+
+    /// Where the file names no special tokens, they are 0 `<unk>`, 1 `<s>` and 2 `</s>`.
+    fn spm(metadata: &Metadata) -> Result<Tokenizer> {
+        let mut tokens = Tokens::from_gguf(metadata)?;
+        let known = |default: u32| Some(default).filter(|&id| (id as usize) < tokens.texts.len());
+        let [unknown, bos, eos] = [("unknown", 0), ("bos", 1), ("eos", 2)].map(|(name, default)| {
+            let id = ends::special(metadata, &format!("tokenizer.ggml.{name}_token_id"), &tokens)?;
+            Ok(id.or(known(default)))
+        });
+        let model = Model::Spm(Spm::from_gguf(metadata, &tokens, unknown?)?);
+        Tokenizer {
+            add_bos: true,
+            add_space: metadata.get("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
+            ..Tokenizer::new(metadata, &mut tokens, Spelling::Spaces, model, [bos?, eos?])?
+        }
+        .with_flags(metadata)
+    }
+
+    fn bpe(metadata: &Metadata) -> Result<Tokenizer> {
+        let pre = Pre::named(metadata.get("tokenizer.ggml.pre")?.unwrap_or("default"))?;
+        let mut tokens = Tokens::from_gguf(metadata)?;
+        let [bos, eos] = ["bos", "eos"]
+            .map(|name| ends::special(metadata, &format!("tokenizer.ggml.{name}_token_id"), &tokens));
+        let bpe = Bpe::from_gguf(metadata, &tokens, pre)?;
+        Tokenizer {
+            add_bos: bpe.add_bos(),
+            ..Tokenizer::new(
+                metadata,
+                &mut tokens,
+                Spelling::Letters,
+                Model::Bpe(Box::new(bpe)),
+                [bos?, eos?],
+            )?
+        }
+        .with_flags(metadata)
+    }
+
+    /// Without flags: nothing is added to a text.
+    fn new(
+        metadata: &Metadata,
+        tokens: &mut Tokens,
+        spelling: Spelling,
+        model: Model,
+        [bos, eos]: [Option<u32>; 2],
+    ) -> Result<Tokenizer> {
+        let ends = ends::find(metadata, tokens, eos)?;
+        let name = metadata.get("general.name")?.unwrap_or_default();
+        Ok(Tokenizer {
+            vocab: Vocab::new(tokens, spelling),
+            specials: Specials::new(tokens, name)?,
+            model,
+            bos,
+            eos,
+            ends,
+            add_bos: false,
+            add_eos: false,
+            add_space: false,
+        })
+    }
+
+    /// What the file says about adding tokens to a text.
+    fn with_flags(mut self, metadata: &Metadata) -> Result<Tokenizer> {
+        self.add_bos = metadata.get("tokenizer.ggml.add_bos_token")?.unwrap_or(self.add_bos);
+        self.add_eos = metadata.get("tokenizer.ggml.add_eos_token")?.unwrap_or(self.add_eos);
+        for (name, add, id) in [("bos", self.add_bos, self.bos), ("eos", self.add_eos, self.eos)] {
+            if add && id.is_none() {
+                let key = format!("tokenizer.ggml.{name}_token_id");
+                return Err(Error::file(format!("metadata {key:?}: expected u32, missing")));
+            }
+        }
+        Ok(self)
+    }
+
+    /// The tokens of a text.
+    ///
+    /// `parse_special`: `<s>` in the text is the token of that name, not three characters. User-defined tokens are found
+    /// either way. `add_special`: the begin and end tokens are put around it if the file says so.
+    pub fn encode(&self, text: &str, parse_special: bool, add_special: bool) -> Vec<u32> {
+        let mut ids = Vec::new();
+        if add_special && self.add_bos {
+            ids.extend(self.bos);
+        }
+        let mut after_special = true;
+        for part in self.specials.cut(text, parse_special) {
+            match part {
+                Part::Token(id) => ids.push(id),
+                Part::Text(text) => self.encode_text(text, after_special, &mut ids),
+            }
+            after_special = matches!(part, Part::Token(_));
+        }
+        if add_special && self.add_eos {
+            ids.extend(self.eos);
+        }
+        ids
+    }
+
+    fn encode_text(&self, text: &str, after_special: bool, ids: &mut Vec<u32>) {
+        match &self.model {
+            Model::Bpe(bpe) => bpe.encode(text, ids),
+            Model::Spm(spm) if self.add_space && after_special => spm.encode(&format!(" {text}"), ids),
+            Model::Spm(spm) => spm.encode(text, ids),
+        }
+    }
+
+    /// The text of tokens; what is not UTF-8 becomes `U+FFFD`. The space that [`encode`](Tokenizer::encode) puts in front
+    /// is taken off the first token.
+    pub fn decode(&self, ids: &[u32], show_special: bool) -> String {
+        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.piece(id, show_special)).copied().collect();
+        let starts_with_space = ids.first().is_some_and(|&id| self.piece(id, show_special).starts_with(b" "));
+        let skip = usize::from(self.add_space && starts_with_space);
+        String::from_utf8_lossy(&bytes[skip..]).into_owned()
+    }
+
+    /// The bytes that a token prints: nothing for special tokens unless they are to be shown, and nothing for ids beyond the
+    /// vocabulary, which a padded output matrix may have.
+    pub fn piece(&self, id: u32, show_special: bool) -> &[u8] {
+        self.vocab.piece(id, show_special)
+    }
+
+    /// The token that begins a text.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// The token that ends a text.
+    pub fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+
+    /// Whether a token ends a generation: the end of a text, of a turn or of a message.
+    pub fn is_end(&self, id: u32) -> bool {
+        self.ends.contains(&id)
+    }
+
+    /// The tokens for which [`is_end`](Tokenizer::is_end) holds.
+    pub fn ends(&self) -> impl Iterator<Item = u32> {
+        self.ends.iter().copied()
+    }
+
+    /// How many tokens there are.
+    pub fn n_vocab(&self) -> usize {
+        self.vocab.len()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! Sequences of different lengths packed into one row of tokens, without padding.
+
+use crate::error::{Error, Result};
+use crate::kernel::NONE;
+use crate::reft::{EditRows, Reft};
+
+/// One example as the model sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sequence {
+    /// Prompt and completion.
+    pub tokens: Vec<u32>,
+    /// What is to be foretold: the row whose logits foretell it, and the id.
+    pub labels: Vec<(usize, u32)>,
+    /// For each intervention the rows it edits, and how often each counts.
+    pub edits: EditRows,
+}
+
+impl Sequence {
+    /// A prompt of `n_prompt` tokens with its completion, every token of which is a label.
+    ///
+    /// # Errors
+    /// `Input` if prompt or completion is empty, or both together are longer than `n_ctx`.
+    pub fn new(reft: &Reft, tokens: Vec<u32>, n_prompt: usize, n_ctx: usize) -> Result<Sequence> {
+        let n_tokens = tokens.len();
+        if n_prompt == 0 || n_prompt >= n_tokens {
+            let which = if n_prompt == 0 { "prompt" } else { "completion" };
+            return Err(Error::input(format!("the {which} is empty")));
+        }
+        if n_tokens > n_ctx {
+            return Err(Error::input(format!("{n_tokens} tokens: the context holds {n_ctx}")));
+        }
+        let labels = (n_prompt..n_tokens).map(|at| (at - 1, tokens[at])).collect();
+        let rows =
+            |part| reft.positions.rows(part, n_prompt, n_tokens).into_iter().map(|row| [row as u32, 1]);
+        let edits = reft.interventions.iter().map(|it| rows(it.part).collect()).collect();
+        Ok(Sequence { tokens, labels, edits })
+    }
+}
+
+/// The sizes of a batch: batches of one shape share a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// Tokens in all.
+    pub n_tokens: usize,
+    /// Labels in all.
+    pub n_labels: usize,
+    /// Edited rows of each intervention.
+    pub n_edits: Vec<usize>,
+}
+
+/// Packed sequences, as words of the plan's inputs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch {
+    /// Ids.
+    pub tokens: Vec<u32>,
+    /// Position within its sequence, and row of keys and values, of each token.
+    pub place: Vec<[u32; 2]>,
+    /// The rows that each token sees: first, end.
+    pub span: Vec<[u32; 2]>,
+    /// The rows that see each token: first, end.
+    pub reach: Vec<[u32; 2]>,
+    /// For each label, its row and id.
+    pub labels: Vec<[u32; 2]>,
+    /// For each intervention the rows it edits, and how often each counts.
+    pub edits: EditRows,
+}
+
+impl Batch {
+    /// Packs sequences, one after the other.
+    ///
+    /// # Errors
+    /// `Input` if there is nothing to learn: no label in any of them.
+    pub fn pack(sequences: &[&Sequence]) -> Result<Batch> {
+        let n_interventions = sequences.first().map_or(0, |sequence| sequence.edits.len());
+        let mut batch = Batch {
+            tokens: Vec::new(),
+            place: Vec::new(),
+            span: Vec::new(),
+            reach: Vec::new(),
+            labels: Vec::new(),
+            edits: vec![Vec::new(); n_interventions],
+        };
+        sequences.iter().for_each(|sequence| batch.push(sequence));
+        if batch.labels.is_empty() {
+            return Err(Error::input("the batch has no labelled token"));
+        }
+        Ok(batch)
+    }
+
+    fn push(&mut self, sequence: &Sequence) {
+        let start = self.tokens.len() as u32;
+        let end = start + sequence.tokens.len() as u32;
+        self.tokens.extend(&sequence.tokens);
+        for row in start..end {
+            self.place.push([row - start, row]);
+            self.span.push([start, row + 1]);
+            self.reach.push([row, end]);
+        }
+        self.labels.extend(sequence.labels.iter().map(|(row, id)| [start + *row as u32, *id]));
+        for (all, edits) in self.edits.iter_mut().zip(&sequence.edits) {
+            all.extend(edits.iter().map(|[row, count]| [start + row, *count]));
+        }
+    }
+
+    /// Its sizes.
+    pub fn shape(&self) -> Shape {
+        Shape {
+            n_tokens: self.tokens.len(),
+            n_labels: self.labels.len(),
+            n_edits: self.edits.iter().map(Vec::len).collect(),
+        }
+    }
+
+    /// For each row its place among labels `first .. end`, or [`NONE`]. A row foretells one label at most.
+    pub(super) fn label_places(&self, first: usize, end: usize) -> Vec<u32> {
+        let mut places = vec![NONE; self.tokens.len()];
+        for (at, [row, _]) in self.labels[first..end].iter().enumerate() {
+            places[*row as usize] = at as u32;
+        }
+        places
+    }
+}

@@ -1,0 +1,183 @@
+//! Model, interventions and trainer together, on the smallest golden model: what must hold whatever the numbers are.
+
+#![allow(missing_docs, reason = "a test")]
+
+#[allow(dead_code, reason = "each test uses a part of it")]
+mod support;
+
+use pollster::block_on;
+use support::{logits, plain_sequence, states};
+use webreft::ErrorKind;
+use webreft::backend::Backend;
+use webreft::engine::Engine;
+use webreft::kernel::Hyper;
+use webreft::reft::{Layers, Reft, ReftConfig};
+use webreft::train::{Sequence, Trainer};
+
+const PROMPT: [u32; 12] = [1, 79, 148, 180, 134, 228, 243, 139, 257, 5, 233, 198];
+
+/// Runs a check on the twins and on a GPU.
+fn on_each_backend(check: impl Fn(&Engine)) {
+    let gpu = block_on(Backend::gpu()).expect("this test needs a GPU, or a driver that plays one");
+    for backend in [Backend::Cpu, gpu] {
+        check(&toy(&backend));
+    }
+}
+
+fn toy(backend: &Backend) -> Engine {
+    support::load(
+        backend,
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/llama/model-q8_0.gguf").as_ref(),
+    )
+}
+
+fn reft(engine: &Engine, layers: &[usize]) -> Reft {
+    let layers = Layers::List(layers.to_vec());
+    let config = ReftConfig { layers, positions: "f2+l1".to_owned(), ..ReftConfig::default() };
+    Reft::new(engine.model(), &config).expect("the toy has these layers")
+}
+
+/// The first `n_tokens` of the prompt, the last three of which are labels.
+fn example(engine: &Engine, reft: &Reft, n_tokens: usize) -> Sequence {
+    let tokens = PROMPT[..n_tokens].to_vec();
+    Sequence::new(reft, tokens, n_tokens - 3, engine.model().n_ctx).expect("an example")
+}
+
+/// A trainer after some steps on two examples.
+fn trained(engine: &Engine, reft: &Reft, n_steps: usize) -> Trainer {
+    let (a, b) = (example(engine, reft, 12), example(engine, reft, 7));
+    let mut trainer = Trainer::new(&engine.model().backend, reft).expect("the optimizer's state fits");
+    for _ in 0..n_steps {
+        trainer.step(engine.model(), reft, &[&a, &b], &Hyper::with_rate(4e-3)).expect("a step runs");
+    }
+    trainer
+}
+
+fn close(a: &[f32], b: &[f32], tolerance: f32) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= tolerance)
+}
+
+fn bits(values: &[f32]) -> &[u32] {
+    bytemuck::cast_slice(values)
+}
+
+#[test]
+fn packed_sequences_give_what_each_gives_alone() {
+    on_each_backend(|engine| {
+        let reft = reft(engine, &[1, 2]);
+        let sequences = [12, 5, 9].map(|n| example(engine, &reft, n));
+        let packed = logits(engine.model(), Some(&reft), &sequences.each_ref());
+        let alone = sequences.iter().flat_map(|it| logits(engine.model(), Some(&reft), &[it]));
+        assert!(close(&packed, &alone.collect::<Vec<_>>(), 1e-5), "{}", engine.model().backend.name());
+    });
+}
+
+#[test]
+fn no_hidden_state_below_the_lowest_edit_changes() {
+    on_each_backend(|engine| {
+        let reft = reft(engine, &[2, 3]);
+        let sequence = example(engine, &reft, 12);
+        let base = states(engine.model(), None, &[&plain_sequence(&PROMPT)]);
+        let edited = states(engine.model(), Some(&reft), &[&sequence]);
+        for (layer, (base, edited)) in base.hidden.iter().zip(&edited.hidden).enumerate() {
+            let same = bits(base) == bits(edited);
+            assert_eq!(same, layer < 2, "layer {layer}, {}", engine.model().backend.name());
+        }
+    });
+}
+
+#[test]
+fn an_edit_of_no_rows_leaves_every_bit() {
+    on_each_backend(|engine| {
+        let reft = reft(engine, &[0, 2]);
+        let mut sequence = plain_sequence(&PROMPT);
+        let base = logits(engine.model(), None, &[&sequence]);
+        sequence.edits = vec![Vec::new(); reft.interventions.len()];
+        let edited = logits(engine.model(), Some(&reft), &[&sequence]);
+        assert_eq!(bits(&base), bits(&edited), "{}", engine.model().backend.name());
+    });
+}
+
+#[test]
+fn an_intervention_without_rows_gets_a_gradient_of_zero() {
+    on_each_backend(|engine| {
+        let reft = reft(engine, &[1, 2]);
+        let mut sequence = example(engine, &reft, 12);
+        sequence.edits[0].clear();
+        let mut trainer = Trainer::new(&engine.model().backend, &reft).expect("the optimizer's state fits");
+        trainer.step(engine.model(), &reft, &[&sequence], &Hyper::with_rate(4e-3)).expect("a step runs");
+        let gradient = block_on(trainer.gradients().theta.read().f32()).expect("the gradient is read");
+        let each = gradient.chunks_exact(gradient.len() / reft.interventions.len());
+        let is_zero: Vec<bool> = each.map(|part| part.iter().all(|d| *d == 0.0)).collect();
+        assert_eq!(is_zero, [true, false, false, false], "{}", engine.model().backend.name());
+    });
+}
+
+#[test]
+fn gradients_go_no_further_than_the_lowest_edited_layer() {
+    let engine = toy(&Backend::Cpu);
+    let reft = reft(&engine, &[2]);
+    let trainer = trained(&engine, &reft, 1);
+    let steps = trainer.last_plan().expect("a step was planned").plan().steps();
+    let backward = steps.iter().filter(|step| step.kernel.name.ends_with("_backward"));
+    let mut places: Vec<&str> = backward.map(|step| step.place.as_str()).collect();
+    places.dedup();
+    assert_eq!(places, ["loss", "layer 3", "layer 2", "update"]);
+}
+
+#[test]
+fn the_plan_of_a_training_step_reads_as_it_did() {
+    let engine = toy(&Backend::Cpu);
+    let reft = reft(&engine, &[2]);
+    let trainer = trained(&engine, &reft, 1);
+    insta::assert_snapshot!(trainer.last_plan().expect("a step was planned").plan().to_string());
+}
+
+#[test]
+fn rotations_stay_orthonormal_in_training() {
+    on_each_backend(|engine| {
+        let reft = reft(engine, &[1, 3]);
+        trained(engine, &reft, 100);
+        let n_embd = engine.model().dims.n_embd;
+        for [r, _, _] in block_on(reft.values()).expect("the parameters are read") {
+            let rows: Vec<&[f32]> = r.chunks_exact(n_embd).collect();
+            for (i, a) in rows.iter().enumerate() {
+                for (j, b) in rows.iter().enumerate() {
+                    let product: f32 = a.iter().zip(*b).map(|(a, b)| a * b).sum();
+                    let off = (product - f32::from(u8::from(i == j))).abs();
+                    assert!(off < 1e-5, "rows {i} and {j}: off by {off}, {}", engine.model().backend.name());
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn what_is_saved_loads_with_the_same_bits() {
+    on_each_backend(|engine| {
+        let reft = reft(engine, &[1, 3]);
+        trained(engine, &reft, 10);
+        let file = block_on(reft.save(engine.model())).expect("the parameters are read");
+        let again = Reft::load(engine.model(), &file).expect("the file is whole");
+        assert_eq!(again.config, reft.config);
+        let [saved, loaded] = [&reft, &again].map(|reft| block_on(reft.values()).expect("values"));
+        for (saved, loaded) in saved.iter().flatten().zip(loaded.iter().flatten()) {
+            assert_eq!(bits(saved), bits(loaded), "{}", engine.model().backend.name());
+        }
+        let sequence = example(engine, &reft, 12);
+        let [a, b] = [&reft, &again].map(|reft| logits(engine.model(), Some(reft), &[&sequence]));
+        assert_eq!(bits(&a), bits(&b), "{}", engine.model().backend.name());
+    });
+}
+
+#[test]
+fn a_file_for_another_model_is_refused() {
+    let engine = toy(&Backend::Cpu);
+    let file = block_on(reft(&engine, &[1]).save(engine.model())).expect("the parameters are read");
+    let other = file.windows(32).position(|part| part == engine.model().fingerprint.as_bytes());
+    let mut other_file = file.clone();
+    other_file[other.expect("the file tells its model")] ^= 1;
+    let error = Reft::load(engine.model(), &other_file).err().expect("another model's");
+    assert_eq!(error.kind(), ErrorKind::Input);
+    assert!(error.to_string().contains("another model"), "{error}");
+}

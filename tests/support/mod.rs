@@ -1,0 +1,188 @@
+//! What several tests want: the traces' directory, models, files of tensors, and passes with their states.
+
+use std::path::{Path, PathBuf};
+
+use pollster::block_on;
+use safetensors::{Dtype, SafeTensors};
+use webreft::backend::{Backend, Prepared};
+use webreft::bytes::FileSource;
+use webreft::engine::Engine;
+use webreft::kernel;
+use webreft::model::{self, Component, Hooks, Model, NoHooks, Pass, Place};
+use webreft::plan::{Buf, Plan};
+use webreft::reft::{Edits, Reft};
+use webreft::train::{Batch, Sequence};
+
+/// Where the traces are: `WEBREFT_GOLDEN`, or those of this repository.
+pub(crate) fn golden_dir() -> PathBuf {
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+    std::env::var_os("WEBREFT_GOLDEN").map_or_else(|| own.into(), PathBuf::from)
+}
+
+/// A model and its tokenizer from a file.
+pub(crate) fn load(backend: &Backend, path: &Path) -> Engine {
+    let load = async { Engine::load(backend, &FileSource::open(path)?, None, &mut |_| ()).await };
+    block_on(load).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A safetensors file.
+pub(crate) struct Tensors {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl Tensors {
+    pub(crate) fn open(path: PathBuf) -> Tensors {
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Tensors { path, bytes }
+    }
+
+    fn file(&self) -> SafeTensors<'_> {
+        SafeTensors::deserialize(&self.bytes)
+            .unwrap_or_else(|error| panic!("{}: {error}", self.path.display()))
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.file().names().into_iter().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.file().tensor(name).is_ok()
+    }
+
+    pub(crate) fn shape(&self, name: &str) -> Vec<usize> {
+        self.read(name, None).0
+    }
+
+    pub(crate) fn f32(&self, name: &str) -> Vec<f32> {
+        bytemuck::pod_collect_to_vec(&self.read(name, Some(Dtype::F32)).1)
+    }
+
+    pub(crate) fn i32(&self, name: &str) -> Vec<i32> {
+        bytemuck::pod_collect_to_vec(&self.read(name, Some(Dtype::I32)).1)
+    }
+
+    fn read(&self, name: &str, dtype: Option<Dtype>) -> (Vec<usize>, Vec<u8>) {
+        let file = self.file();
+        let view = file.tensor(name);
+        let view = view.unwrap_or_else(|error| panic!("{}: {name}: {error}", self.path.display()));
+        if let Some(dtype) = dtype {
+            assert_eq!(view.dtype(), dtype, "{}: {name}", self.path.display());
+        }
+        (view.shape().to_vec(), view.data().to_vec())
+    }
+}
+
+/// A sequence in which every token foretells the next, and nothing is edited.
+pub(crate) fn plain_sequence(tokens: &[u32]) -> Sequence {
+    let labels = tokens.iter().skip(1).copied().enumerate().collect();
+    Sequence { tokens: tokens.to_vec(), labels, edits: Vec::new() }
+}
+
+/// Hidden states of a pass, [T, D] or [T, V] each, T the tokens of all sequences.
+pub(crate) struct States {
+    pub(crate) embed: Vec<f32>,
+    /// After each layer.
+    pub(crate) hidden: Vec<Vec<f32>>,
+    pub(crate) final_norm: Vec<f32>,
+    pub(crate) logits: Vec<f32>,
+}
+
+/// All states of a pass over packed sequences, edited as they say.
+pub(crate) fn states(model: &Model, reft: Option<&Reft>, sequences: &[&Sequence]) -> States {
+    let (batch, mut plan, pass) = packed(model, sequences);
+    let table = model.matrices().next().expect("a model has an embedding");
+    let embed = kernel::embed(&mut plan, pass.tokens, table);
+    let edits = reft.map(|reft| Edits::new(&mut plan, &[(reft, batch.shape().n_edits)]));
+    let edit_rows = edits.as_ref().map_or_else(Vec::new, Edits::rows);
+    let mut watch = Watch { edits, hidden: Vec::new() };
+    let h = model::forward(&mut plan, model, &pass, None, &mut watch);
+    let (rows, logits) = all_logits(&mut plan, model, h, batch.tokens.len());
+    let normed = plan.steps().iter().find(|step| step.place == "head" && step.kernel.name == "rms_norm");
+    let final_norm = normed.expect("the head has a norm").args[2];
+    let kept = [&[embed, final_norm, logits], watch.hidden.as_slice()].concat();
+    let mut read = run(model, plan, &batch, &pass, &edit_rows, rows, &kept).into_iter();
+    let mut next = || read.next().expect("as many as kept");
+    States { embed: next(), final_norm: next(), logits: next(), hidden: read.collect() }
+}
+
+/// The logits [T, V] of a pass over packed sequences, by the plan that generating and training use.
+pub(crate) fn logits(model: &Model, reft: Option<&Reft>, sequences: &[&Sequence]) -> Vec<f32> {
+    let (batch, mut plan, pass) = packed(model, sequences);
+    let mut edits = reft.map(|reft| Edits::new(&mut plan, &[(reft, batch.shape().n_edits)]));
+    let edit_rows = edits.as_ref().map_or_else(Vec::new, Edits::rows);
+    let h = match &mut edits {
+        Some(edits) => model::forward(&mut plan, model, &pass, None, edits),
+        None => model::forward(&mut plan, model, &pass, None, &mut NoHooks),
+    };
+    let (rows, logits) = all_logits(&mut plan, model, h, batch.tokens.len());
+    run(model, plan, &batch, &pass, &edit_rows, rows, &[logits]).remove(0)
+}
+
+fn packed(model: &Model, sequences: &[&Sequence]) -> (Batch, Plan, Pass) {
+    let batch = Batch::pack(sequences).expect("the sequences have labels");
+    let mut plan = Plan::new("forward", model.backend.target());
+    let pass = Pass::new(&mut plan, batch.tokens.len());
+    (batch, plan, pass)
+}
+
+fn all_logits(plan: &mut Plan, model: &Model, h: Buf, n_tokens: usize) -> (Buf, Buf) {
+    let rows = plan.kept("rows", &[n_tokens]);
+    (rows, model.logits(plan, h, rows))
+}
+
+/// Runs a plan on a batch and reads the buffers `kept`.
+fn run(
+    model: &Model,
+    mut plan: Plan,
+    batch: &Batch,
+    pass: &Pass,
+    edit_rows: &[Buf],
+    rows: Buf,
+    kept: &[Buf],
+) -> Vec<Vec<f32>> {
+    kept.iter().for_each(|buf| plan.keep(*buf));
+    let prepared = model.backend.prepare(plan).expect("the plan fits the device");
+    let write = |buf: Buf, words: &[u32]| prepared.tensor(buf).write(0, words);
+    write(pass.tokens, &batch.tokens);
+    write(pass.place, batch.place.as_flattened());
+    write(pass.span, batch.span.as_flattened());
+    write(rows, &(0..batch.tokens.len() as u32).collect::<Vec<_>>());
+    for (buf, edits) in edit_rows.iter().zip(&batch.edits) {
+        write(*buf, edits.as_flattened());
+    }
+    prepared.run().expect("the plan runs");
+    kept.iter().map(|buf| read(&prepared, *buf)).collect()
+}
+
+fn read(prepared: &Prepared, buf: Buf) -> Vec<f32> {
+    block_on(prepared.tensor(buf).read().f32()).expect("the device answers")
+}
+
+/// Keeps a copy of the residual stream after every layer, and lets the edits be done.
+struct Watch<'a> {
+    edits: Option<Edits<'a>>,
+    hidden: Vec<Buf>,
+}
+
+impl Hooks for Watch<'_> {
+    fn stands_at(&self, place: Place) -> bool {
+        place.component == Component::BlockOutput
+            || self.edits.as_ref().is_some_and(|edits| edits.stands_at(place))
+    }
+
+    fn lowest(&self) -> Option<Place> {
+        None
+    }
+
+    fn edit(&mut self, plan: &mut Plan, place: Place, h: Buf) {
+        if let Some(edits) = &mut self.edits {
+            edits.edit(plan, place, h);
+        }
+        if place.component == Component::BlockOutput {
+            self.hidden.push(kernel::copy(plan, "hidden", h));
+        }
+    }
+
+    fn edit_backward(&mut self, _: &mut Plan, _: Place, _: Buf) {}
+}
