@@ -14,7 +14,14 @@ test("the adapter can be asked for before anything is loaded", async () => {
 
 test("a model tells what it is", async () => {
   const { info } = await load();
-  expect(info).toMatchObject({ architecture: "llama", nLayer: 4, nEmbd: 64, nVocab: 320, formats: ["Q8_0"], chat: false });
+  expect(info).toMatchObject({
+    architecture: "llama",
+    nLayer: 4,
+    nEmbd: 64,
+    nVocab: 320,
+    formats: ["Q8_0"],
+    chat: false,
+  });
 });
 
 test("address, file and bytes give the same answer", async () => {

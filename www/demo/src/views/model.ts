@@ -112,7 +112,11 @@ async function tell(facts: HTMLElement, { info }: WebReft): Promise<void> {
   const fact = (name: string, ...value: (Node | string)[]) => h("div", {}, h("dt", {}, name), h("dd", {}, ...value));
   facts.replaceChildren(
     fact("Model", h("span", { "data-testid": "model-name" }, info.name)),
-    fact("Weights", data(info.nParams, count(info.nParams), { "data-testid": "model-params" }), ` in ${info.formats.join(", ")}`),
+    fact(
+      "Weights",
+      data(info.nParams, count(info.nParams), { "data-testid": "model-params" }),
+      ` in ${info.formats.join(", ")}`,
+    ),
     fact("Shape", `${info.nLayer} layers of ${info.nEmbd}, ${info.architecture}`),
     fact("Context", `${info.nCtx.toLocaleString("en")} tokens of ${info.nVocab.toLocaleString("en")}`),
     fact(
