@@ -11,7 +11,7 @@ use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::kernel::{
     Activation, Edit, Heads, Hyper, KERNELS, NONE, Rope, Rotation, adamw, add, add_rms_norm, attention,
-    attention_backward, broadcast_row, copy, cross_entropy, embed, gather_rows, lowrank_edit,
+    attention_backward, bench_fma, broadcast_row, copy, cross_entropy, embed, gather_rows, lowrank_edit,
     lowrank_edit_backward, matmul, matmul_backward, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward,
     rotation, rotation_backward, silu_mul, silu_mul_backward,
 };
@@ -320,6 +320,10 @@ fn losses_and_steps() -> Vec<Case> {
             cross_entropy(&mut make.plan, logits, first, [labels, weight, loss]);
         }));
     }
+    cases.push(Case::new("multiply-adds", 256, |make| {
+        let y = make.plan.scratch("y", &[516]);
+        bench_fma(&mut make.plan, y, 16);
+    }));
     for n in [1, 63, 64, 1000] {
         for (step, decay) in [(1, 0.0), (7, 0.1)] {
             cases.push(Case::new(format!("step {step} of {n} parameters"), 32, move |make| {
