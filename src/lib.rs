@@ -17,3 +17,6 @@ pub mod token;
 pub mod train;
 
 pub use error::{Error, ErrorKind, Result};
+
+#[cfg(target_arch = "wasm32")]
+pub mod web;

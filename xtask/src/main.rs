@@ -1,2 +1,51 @@
-//! Builds, tests, serves and measures webreft.
-fn main() {}
+//! `cargo xtask`: builds, tests, serves and measures webreft.
+//!
+//! Each command does its own set-up: it installs what is missing, or says in one line what to install.
+
+mod demo;
+mod serve;
+mod shell;
+mod test;
+mod tools;
+mod wasm;
+mod www;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, tests, serves and measures webreft")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the page, serve it on localhost and open a browser
+    Demo(demo::Options),
+    /// Run every check there is: formatting, lints, Rust, wasm, TypeScript, page
+    Test,
+    /// Build the wasm file and its JavaScript glue into www/webreft/wasm
+    Wasm,
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Command::Demo(options) => demo::demo(&options).map(|()| ExitCode::SUCCESS),
+        Command::Test => Ok(test::test()),
+        Command::Wasm => wasm::build().map(|()| ExitCode::SUCCESS),
+    }
+}

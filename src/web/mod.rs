@@ -1,0 +1,279 @@
+//! The engine as JavaScript sees it. It runs in a worker; nothing here is called from a page's main thread.
+//!
+//! Interventions are numbers on this side of the border. The loops are the worker's: it calls `next` as long as the page
+//! wants more, and lets go of what it made with `free`.
+
+mod source;
+pub mod types;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tsify::{Ts, Tsify};
+use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::{JsCast, JsValue};
+
+use crate::backend::Backend;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::generate::Generation;
+use crate::model::LoadProgress;
+use crate::reft::Reft;
+use crate::train::{Trainer, Training};
+use source::JsSource;
+use types::{EngineInfo, EngineStep, Example, ReftConfig, Sampling, Sequence, SequencePiece};
+
+pub use source::Reader;
+
+#[wasm_bindgen(typescript_custom_section)]
+const TYPES: &str = "type OnProgress = (loaded: number, total: number) => void;";
+
+#[wasm_bindgen]
+extern "C" {
+    /// Hears of bytes on the GPU, and of those in all.
+    #[wasm_bindgen(typescript_type = "OnProgress")]
+    pub type OnProgress;
+
+    #[wasm_bindgen(method, js_name = call)]
+    fn call(this: &OnProgress, nothing: &JsValue, loaded: f64, total: f64);
+}
+
+#[wasm_bindgen(start)]
+fn start() {
+    console_error_panic_hook::set_once();
+}
+
+/// A model on the GPU, and the interventions on it.
+#[wasm_bindgen]
+pub struct WebEngine {
+    engine: Rc<Engine>,
+    refts: RefCell<Vec<Option<Held>>>,
+}
+
+/// Interventions, and the optimizer of the single steps made on them.
+struct Held {
+    reft: Rc<Reft>,
+    trainer: Option<Trainer>,
+}
+
+#[wasm_bindgen]
+impl WebEngine {
+    /// Loads a model onto the GPU.
+    ///
+    /// # Errors
+    /// As [`Engine::load`] and [`Backend::gpu`].
+    pub async fn load(
+        file: Reader,
+        context_length: Option<usize>,
+        on_progress: OnProgress,
+    ) -> Result<WebEngine> {
+        let backend = Backend::gpu().await?;
+        let mut report = |LoadProgress { loaded, total }: LoadProgress| {
+            on_progress.call(&JsValue::NULL, loaded as f64, total as f64);
+        };
+        let engine = Engine::load(&backend, &JsSource(file), context_length, &mut report).await?;
+        Ok(WebEngine { engine: Rc::new(engine), refts: RefCell::default() })
+    }
+
+    /// What was loaded.
+    ///
+    /// # Errors
+    /// None that the world can cause.
+    pub fn info(&self) -> Result<Ts<EngineInfo>> {
+        to_js(EngineInfo::from(self.engine.info()))
+    }
+
+    /// Bytes of all buffers on the GPU.
+    #[wasm_bindgen(js_name = gpuBytes)]
+    pub fn gpu_bytes(&self) -> f64 {
+        self.engine.model().backend.memory() as f64
+    }
+
+    /// Makes new interventions; returns their number.
+    ///
+    /// # Errors
+    /// As [`Engine::reft`].
+    #[wasm_bindgen(js_name = newReft)]
+    pub fn new_reft(&self, config: Ts<ReftConfig>) -> Result<usize> {
+        let config = from_js("reft", &config)?;
+        Ok(self.hold(self.engine.reft(&config.into())?))
+    }
+
+    /// Loads interventions from a file's bytes; returns their number.
+    ///
+    /// # Errors
+    /// As [`Engine::load_reft`].
+    #[wasm_bindgen(js_name = loadReft)]
+    pub fn load_reft(&self, bytes: &[u8]) -> Result<usize> {
+        Ok(self.hold(self.engine.load_reft(bytes)?))
+    }
+
+    /// How interventions were asked for.
+    ///
+    /// # Errors
+    /// `Input` if there are none of this number.
+    #[wasm_bindgen(js_name = reftConfig)]
+    pub fn reft_config(&self, reft: usize) -> Result<Ts<ReftConfig>> {
+        to_js(ReftConfig::from(self.reft(reft)?.config.clone()))
+    }
+
+    /// Interventions as a file's bytes.
+    ///
+    /// # Errors
+    /// As [`Reft::save`], and `Input` if there are none of this number.
+    #[wasm_bindgen(js_name = saveReft)]
+    pub async fn save_reft(&self, reft: usize) -> Result<Vec<u8>> {
+        self.reft(reft)?.save(self.engine.model()).await
+    }
+
+    /// Gives back the memory of interventions.
+    #[wasm_bindgen(js_name = removeReft)]
+    pub fn remove_reft(&self, reft: usize) {
+        if let Some(held) = self.refts.borrow_mut().get_mut(reft) {
+            *held = None;
+        }
+    }
+
+    /// Begins an answer to each of the sequences, all in one batch.
+    ///
+    /// # Errors
+    /// As [`Engine::prompt`] and [`Engine::generate`].
+    pub fn generate(&self, sequences: Vec<Ts<Sequence>>, sampling: Ts<Sampling>) -> Result<WebGeneration> {
+        let options = from_js("options", &sampling)?.into();
+        let prompt = |sequence: &Ts<Sequence>| {
+            let Sequence { prompt, reft } = from_js("prompt", sequence)?;
+            let reft = reft.map(|number| self.reft(number)).transpose()?;
+            self.engine.prompt(&prompt.into(), reft)
+        };
+        let prompts = sequences.iter().map(prompt).collect::<Result<Vec<_>>>()?;
+        let generation = self.engine.generate(&prompts, &options)?;
+        Ok(WebGeneration { engine: self.engine.clone(), generation })
+    }
+
+    /// Begins a training, with an optimizer of its own.
+    ///
+    /// # Errors
+    /// As [`Engine::training`] and [`Trainer::new`].
+    pub fn train(
+        &self,
+        reft: usize,
+        examples: Vec<Ts<Example>>,
+        training: Ts<types::Training>,
+    ) -> Result<WebTraining> {
+        let reft = self.reft(reft)?;
+        let options = from_js("options", &training)?.into();
+        let training = self.engine.training(&reft, &read_examples(&examples)?, &options)?;
+        let trainer = Trainer::new(&self.engine.model().backend, &reft)?;
+        Ok(WebTraining { engine: self.engine.clone(), reft, trainer, training })
+    }
+
+    /// Makes one step on all of the examples. The optimizer goes on from step to step.
+    ///
+    /// # Errors
+    /// As [`WebEngine::train`], and `Device` if the device was lost.
+    #[wasm_bindgen(js_name = trainStep)]
+    pub async fn train_step(
+        &self,
+        number: usize,
+        examples: Vec<Ts<Example>>,
+        training: Ts<types::Training>,
+    ) -> Result<Ts<EngineStep>> {
+        let reft = self.reft(number)?;
+        let options: types::Training = from_js("options", &training)?;
+        let options = types::Training { epochs: 1, batch_size: 0, ..options };
+        let mut training = self.engine.training(&reft, &read_examples(&examples)?, &options.into())?;
+        let kept = self.refts.borrow_mut()[number].as_mut().and_then(|held| held.trainer.take());
+        let mut trainer = match kept {
+            Some(trainer) => trainer,
+            None => Trainer::new(&self.engine.model().backend, &reft)?,
+        };
+        let step = training.next(self.engine.model(), &reft, &mut trainer).await?;
+        if let Some(Some(held)) = self.refts.borrow_mut().get_mut(number) {
+            held.trainer = Some(trainer);
+        }
+        to_js(EngineStep::from(step.expect("a training has a step")))
+    }
+
+    fn hold(&self, reft: Reft) -> usize {
+        let mut refts = self.refts.borrow_mut();
+        refts.push(Some(Held { reft: Rc::new(reft), trainer: None }));
+        refts.len() - 1
+    }
+
+    fn reft(&self, number: usize) -> Result<Rc<Reft>> {
+        match self.refts.borrow().get(number) {
+            Some(Some(held)) => Ok(held.reft.clone()),
+            _ => Err(Error::input("these interventions were disposed")),
+        }
+    }
+}
+
+/// Answers under way.
+#[wasm_bindgen]
+pub struct WebGeneration {
+    engine: Rc<Engine>,
+    generation: Generation,
+}
+
+#[wasm_bindgen]
+impl WebGeneration {
+    /// The next token of each answer that is not at its end; none when all are.
+    ///
+    /// # Errors
+    /// As [`Generation::next`].
+    pub async fn next(&mut self) -> Result<Option<Vec<Ts<SequencePiece>>>> {
+        let Some(pieces) = self.generation.next(self.engine.tokenizer()).await? else { return Ok(None) };
+        pieces.into_iter().map(|piece| to_js(SequencePiece::from(piece))).collect::<Result<_>>().map(Some)
+    }
+}
+
+/// A training under way.
+#[wasm_bindgen]
+pub struct WebTraining {
+    engine: Rc<Engine>,
+    reft: Rc<Reft>,
+    trainer: Trainer,
+    training: Training,
+}
+
+#[wasm_bindgen]
+impl WebTraining {
+    /// The next step's report; none at the end.
+    ///
+    /// # Errors
+    /// As [`Training::next`].
+    pub async fn next(&mut self) -> Result<Option<Ts<EngineStep>>> {
+        let step = self.training.next(self.engine.model(), &self.reft, &mut self.trainer).await?;
+        step.map(|step| to_js(EngineStep::from(step))).transpose()
+    }
+}
+
+fn read_examples(examples: &[Ts<Example>]) -> Result<Vec<crate::engine::Example>> {
+    let read = |(number, example)| from_js(&format!("example {number}"), example).map(Example::into);
+    (1..).zip(examples).map(read).collect()
+}
+
+/// What JavaScript gave, if it is what was asked for.
+fn from_js<T: Tsify + DeserializeOwned>(what: &str, value: &Ts<T>) -> Result<T>
+where
+    T::JsType: JsCast,
+{
+    serde_wasm_bindgen::from_value(value.js_value()).map_err(|error| Error::input(error.to_string()).at(what))
+}
+
+fn to_js<T: Tsify + Serialize>(value: T) -> Result<Ts<T>> {
+    value.into_ts().map_err(|error| Error::input(error.to_string()))
+}
+
+/// An error crosses as `{ kind, message }`.
+impl From<Error> for JsValue {
+    fn from(error: Error) -> JsValue {
+        let object = js_sys::Object::new();
+        for (name, value) in [("kind", error.kind().name()), ("message", &error.to_string())] {
+            js_sys::Reflect::set(&object, &name.into(), &value.into()).expect("a new object takes fields");
+        }
+        object.into()
+    }
+}

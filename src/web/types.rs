@@ -1,0 +1,293 @@
+//! What crosses between Rust and JavaScript: written once, here; wasm-bindgen writes the TypeScript.
+//!
+//! Options become the engine's own by struct literals that name every field: a new one does not compile until it is here.
+
+use serde::{Deserialize, Serialize};
+use tsify::Tsify;
+
+use crate::engine;
+use crate::generate;
+use crate::reft;
+use crate::token;
+use crate::train;
+
+/// A model that is loaded.
+#[derive(Serialize, Tsify)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineInfo {
+    /// Its own name, as the file says.
+    pub name: String,
+    /// The architecture, in GGUF's words: `llama`.
+    pub architecture: String,
+    /// The formats of its matrices: `Q8_0`.
+    pub formats: Vec<String>,
+    /// Bytes of all weights in the file.
+    pub bytes: u64,
+    /// Weights in all.
+    pub n_params: u64,
+    /// Transformer layers.
+    pub n_layer: usize,
+    /// Numbers in a hidden state.
+    pub n_embd: usize,
+    /// Tokens it knows.
+    pub n_vocab: usize,
+    /// Tokens that prompt and answer may have together.
+    pub n_ctx: usize,
+    /// Whether the file brings a chat template.
+    pub chat: bool,
+    /// Tells one model from another, whatever its quantization; saved interventions name it.
+    pub fingerprint: String,
+}
+
+impl From<&engine::ModelInfo> for EngineInfo {
+    fn from(info: &engine::ModelInfo) -> EngineInfo {
+        let info = info.clone();
+        EngineInfo {
+            name: info.name,
+            architecture: info.architecture,
+            formats: info.formats,
+            bytes: info.bytes,
+            n_params: info.n_params,
+            n_layer: info.n_layer,
+            n_embd: info.n_embd,
+            n_vocab: info.n_vocab,
+            n_ctx: info.n_ctx,
+            chat: info.chat,
+            fingerprint: info.fingerprint,
+        }
+    }
+}
+
+/// A set of interventions, as it is asked for.
+#[derive(Serialize, Deserialize, Tsify)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ReftConfig {
+    /// What is done to a hidden state h. `loreft`, the default: h + Rᵀ(act(W·h + b) − R·h), the rows of R orthonormal.
+    #[tsify(type = "\"loreft\"")]
+    pub kind: String,
+    /// The layers, counted from 0; all of them if left out.
+    #[tsify(type = "number[] | \"all\"")]
+    pub layers: reft::Layers,
+    /// The part of a layer whose output is edited; `block_output`, the whole, if left out.
+    #[tsify(type = "\"block_output\" | \"mlp_output\" | \"attention_output\"")]
+    pub component: String,
+    /// Dimensions of the subspace that is edited; 4 if left out.
+    pub rank: usize,
+    /// The tokens of the prompt that are edited: `fN` the first N, `lM` the last M, `fN+lM`, or `all`; `f1+l1` if left out.
+    pub positions: String,
+    /// Whether first and last tokens share one intervention; false if left out.
+    pub tied: bool,
+    /// The function around W·h + b; `linear`, which is none, if left out.
+    #[tsify(type = "\"linear\" | \"gelu\" | \"relu\" | \"silu\" | \"tanh\"")]
+    pub act: String,
+    /// Where the random start comes from; 0 if left out.
+    pub seed: u64,
+}
+
+impl Default for ReftConfig {
+    fn default() -> ReftConfig {
+        ReftConfig::from(reft::ReftConfig::default())
+    }
+}
+
+impl From<reft::ReftConfig> for ReftConfig {
+    fn from(config: reft::ReftConfig) -> ReftConfig {
+        let reft::ReftConfig { kind, layers, component, rank, positions, tied, act, seed } = config;
+        ReftConfig { kind, layers, component, rank, positions, tied, act, seed }
+    }
+}
+
+impl From<ReftConfig> for reft::ReftConfig {
+    fn from(config: ReftConfig) -> reft::ReftConfig {
+        let ReftConfig { kind, layers, component, rank, positions, tied, act, seed } = config;
+        reft::ReftConfig { kind, layers, component, rank, positions, tied, act, seed }
+    }
+}
+
+/// One thing to learn: the answer to a prompt.
+#[derive(Deserialize, Tsify)]
+#[serde(deny_unknown_fields)]
+pub struct Example {
+    /// What is asked. The model's chat template is put around it, if it has one.
+    pub prompt: String,
+    /// What should be answered.
+    pub completion: String,
+}
+
+impl From<Example> for engine::Example {
+    fn from(Example { prompt, completion }: Example) -> engine::Example {
+        engine::Example { prompt, completion }
+    }
+}
+
+/// One turn of a conversation.
+#[derive(Deserialize, Tsify)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// Who speaks: `system`, `user` or `assistant`, as far as the model's template knows them.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+/// A text, or a conversation. The model's chat template is put around it, if it has one.
+#[derive(Deserialize, Tsify)]
+#[serde(untagged)]
+pub enum Prompt {
+    /// One thing said by the user.
+    Text(String),
+    /// A conversation.
+    Messages(Vec<Message>),
+}
+
+impl From<Prompt> for engine::Input {
+    fn from(prompt: Prompt) -> engine::Input {
+        let message = |Message { role, content }| token::Message { role, content };
+        match prompt {
+            Prompt::Text(text) => engine::Input::Text(text),
+            Prompt::Messages(messages) => {
+                engine::Input::Messages(messages.into_iter().map(message).collect())
+            }
+        }
+    }
+}
+
+/// One of the texts that are continued together.
+#[derive(Deserialize, Tsify)]
+#[serde(deny_unknown_fields)]
+pub struct Sequence {
+    /// What it begins with.
+    pub prompt: Prompt,
+    /// The interventions it is read with, by number; the bare model if left out.
+    #[serde(default)]
+    pub reft: Option<usize>,
+}
+
+/// How an answer is chosen, and when it ends.
+#[derive(Deserialize, Tsify)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Sampling {
+    /// Tokens at most; 128 if left out.
+    pub max_tokens: usize,
+    /// 0, the default, takes the likeliest token each time; 1 samples as the model says.
+    pub temperature: f32,
+    /// Only the k likeliest tokens; 0, the default, keeps all.
+    pub top_k: u32,
+    /// Only the fewest tokens that have this probability together; 1, the default, keeps all.
+    pub top_p: f32,
+    /// Only tokens with at least this share of the likeliest one's probability; 0, the default, keeps all.
+    pub min_p: f32,
+    /// The same seed gives the same answer on the same device; 0 if left out.
+    pub seed: u32,
+    /// Texts that end the answer; they are not part of it.
+    pub stop: Vec<String>,
+}
+
+impl Default for Sampling {
+    fn default() -> Sampling {
+        let generate::GenerateOptions { max_tokens, temperature, top_k, top_p, min_p, seed, stop } =
+            generate::GenerateOptions::default();
+        Sampling { max_tokens, temperature, top_k, top_p, min_p, seed, stop }
+    }
+}
+
+impl From<Sampling> for generate::GenerateOptions {
+    fn from(sampling: Sampling) -> generate::GenerateOptions {
+        let Sampling { max_tokens, temperature, top_k, top_p, min_p, seed, stop } = sampling;
+        generate::GenerateOptions { max_tokens, temperature, top_k, top_p, min_p, seed, stop }
+    }
+}
+
+/// Why an answer ended.
+#[derive(Serialize, Tsify)]
+#[serde(rename_all = "lowercase")]
+pub enum Finish {
+    /// The model ended it, or a stop text did.
+    Stop,
+    /// It has as many tokens as were asked for, or the context is full.
+    Length,
+}
+
+/// The next bit of one sequence's answer.
+#[derive(Serialize, Tsify)]
+pub struct SequencePiece {
+    /// Which sequence, in the order given.
+    pub sequence: usize,
+    /// The token.
+    pub id: u32,
+    /// The text that has become certain with it; may be empty.
+    pub text: String,
+    /// Set on the last piece.
+    #[tsify(optional)]
+    pub finish: Option<Finish>,
+}
+
+impl From<generate::Piece> for SequencePiece {
+    fn from(piece: generate::Piece) -> SequencePiece {
+        let generate::Piece { sequence, id, text, finish } = piece;
+        let finish = finish.map(|finish| match finish {
+            generate::Finish::Stop => Finish::Stop,
+            generate::Finish::Length => Finish::Length,
+        });
+        SequencePiece { sequence, id, text, finish }
+    }
+}
+
+/// How interventions are trained.
+#[derive(Deserialize, Tsify)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Training {
+    /// Times through the examples; 20 if left out.
+    pub epochs: usize,
+    /// Examples in a step; 0, the default, takes all of them.
+    pub batch_size: usize,
+    /// AdamW's, at its highest; 4e-3 if left out.
+    pub learning_rate: f64,
+    /// How it goes on: `constant`, the default, or `linear`, which falls to 0.
+    #[tsify(type = "\"constant\" | \"linear\"")]
+    pub schedule: String,
+    /// Steps in which it first rises from 0; none if left out.
+    pub warmup_steps: usize,
+    /// Where the order of the examples comes from; 0 if left out.
+    pub seed: u64,
+}
+
+impl Default for Training {
+    fn default() -> Training {
+        let train::TrainOptions { epochs, batch_size, learning_rate, schedule, warmup_steps, seed } =
+            train::TrainOptions::default();
+        Training { epochs, batch_size, learning_rate, schedule, warmup_steps, seed }
+    }
+}
+
+impl From<Training> for train::TrainOptions {
+    fn from(training: Training) -> train::TrainOptions {
+        let Training { epochs, batch_size, learning_rate, schedule, warmup_steps, seed } = training;
+        train::TrainOptions { epochs, batch_size, learning_rate, schedule, warmup_steps, seed }
+    }
+}
+
+/// One step of training, after it.
+#[derive(Serialize, Tsify)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineStep {
+    /// Its number, from 1.
+    pub step: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// The time through the examples it belongs to, from 1.
+    pub epoch: usize,
+    /// Nats per token of the completions, before the step.
+    pub loss: f64,
+    /// The learning rate it was made with.
+    pub learning_rate: f64,
+    /// Tokens that went through the model.
+    pub tokens: usize,
+}
+
+impl From<train::TrainStep> for EngineStep {
+    fn from(step: train::TrainStep) -> EngineStep {
+        let train::TrainStep { step, steps, epoch, loss, learning_rate, tokens } = step;
+        EngineStep { step, steps, epoch, loss, learning_rate, tokens }
+    }
+}

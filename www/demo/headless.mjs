@@ -1,0 +1,113 @@
+/**
+ * Takes the page at the given address through its main job in headless Chromium, as a visitor would: load the built-in
+ * model, ask, train, ask again, save, open what was saved, ask once more. Prints each phase as a line of JSON; fails if
+ * the page shows a problem, the loss did not fall, or the reopened persona answers differently.
+ */
+import { readFile } from "node:fs/promises";
+import process from "node:process";
+import { chromium } from "playwright-core";
+import { BROWSER_ARGS, browserPath } from "../browser.mjs";
+
+const [address] = process.argv.slice(2);
+const PATIENCE = 600_000;
+const began = performance.now();
+const secondsSince = (start) => Number(((performance.now() - start) / 1000).toFixed(3));
+const tell = (phase, facts) => console.log(JSON.stringify({ phase, ...facts }));
+
+const browser = await chromium.launch({ executablePath: browserPath(), args: BROWSER_ARGS, headless: true });
+const page = await browser.newPage();
+page.setDefaultTimeout(PATIENCE);
+page.on("pageerror", (error) => console.error("page:", error.message));
+page.on("console", (message) => message.type() === "error" && console.error("console:", message.text()));
+await page.addInitScript(() => {
+  globalThis.longestTask = 0;
+  new PerformanceObserver((list) => {
+    for (const { duration } of list.getEntries()) globalThis.longestTask = Math.max(globalThis.longestTask, duration);
+  }).observe({ type: "longtask", buffered: true });
+});
+
+const part = (id) => page.getByTestId(id);
+const text = async (id) => (await part(id).textContent())?.trim() ?? "";
+const value = async (id) => Number(await part(id).getAttribute("value"));
+
+/** Waits until the page is idle again, with a model. A problem that it shows ends everything. */
+async function idle() {
+  await page.waitForFunction(() => {
+    const by = (id) => document.querySelector(`[data-testid=${id}]`);
+    return !by("problem").hidden || !by("ask").disabled;
+  });
+  if (await part("problem").isVisible()) throw new Error(`the page says: ${await text("problem")}`);
+}
+
+async function ask() {
+  const start = performance.now();
+  await part("ask").click();
+  await idle();
+  return { base: await text("answer-base"), reft: await text("answer-reft"), seconds: secondsSince(start) };
+}
+
+/** Trains, and tells each step as its row appears; returns the losses. */
+async function train() {
+  await part("train").click();
+  const losses = [];
+  for (let running = true; running; ) {
+    running = await part("stop").isVisible();
+    const rows = await part("steps").evaluate(
+      (body, seen) =>
+        [...body.rows].slice(seen).map((row) => [...row.querySelectorAll("data")].map((data) => Number(data.value))),
+      losses.length,
+    );
+    for (const [step, loss, seconds] of rows) {
+      losses.push(loss);
+      tell("step", { step, loss, seconds });
+    }
+    if (running) await page.waitForTimeout(50);
+  }
+  await idle();
+  return losses;
+}
+
+async function work() {
+  await page.goto(address);
+  const start = performance.now();
+  await part("load-builtin").click();
+  await idle();
+  tell("adapter", { name: await text("adapter") });
+  const weights = await value("model-params");
+  tell("model", { name: await text("model-name"), weights, seconds: secondsSince(start) });
+
+  const prompt = await part("prompt").inputValue();
+  const before = await ask();
+  tell("answer before", { prompt, text: before.base, seconds: before.seconds });
+
+  const losses = await train();
+  tell("trained", { steps: losses.length, seconds: await value("train-seconds") });
+  const after = { base: await text("answer-base"), reft: await text("answer-reft") };
+  tell("answer after", { prompt, text: after.reft, base: after.base });
+
+  const [download] = await Promise.all([page.waitForEvent("download"), part("save").click()]);
+  const file = await download.path();
+  await idle();
+  const [chooser] = await Promise.all([page.waitForEvent("filechooser"), part("load-persona").click()]);
+  await chooser.setFiles({ name: download.suggestedFilename(), mimeType: "", buffer: await readFile(file) });
+  await idle();
+  const again = await ask();
+  tell("answer of the saved persona", { prompt, text: again.reft, seconds: again.seconds });
+
+  const longestTask = await page.evaluate(() => Math.round(globalThis.longestTask));
+  const memory = { wasmBytes: await value("wasm-bytes"), gpuBytes: await value("gpu-bytes") };
+  tell("end", { seconds: secondsSince(began), ...memory, longestMainThreadTaskMs: longestTask });
+
+  const [first, last] = [losses[0], losses.at(-1)];
+  if (!(last < first)) throw new Error(`the loss did not fall: ${first} at first, ${last} at last`);
+  if (again.reft !== after.reft) throw new Error("the saved persona answers differently");
+}
+
+try {
+  await work();
+} catch (error) {
+  tell("failed", { message: String(error.message ?? error) });
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+}

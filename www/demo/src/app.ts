@@ -1,0 +1,65 @@
+/** What the page is doing: one model, one set of interventions, one thing at a time. */
+import { type Reft, type WebReft, WebReftError } from "webreft";
+
+export type Activity = "idle" | "loading" | "training" | "answering" | "filing";
+
+/** A trained or loaded set of interventions, as the page calls it. */
+export interface Persona {
+  reft: Reft;
+  /** Where it comes from: `trained on 10 examples`, `pirate.safetensors`. */
+  origin: string;
+}
+
+/** The state all views share. They listen to `change`; `trained` says that a new persona can be heard. */
+export class App extends EventTarget {
+  activity: Activity = "idle";
+  model: WebReft | undefined;
+  persona: Persona | undefined;
+  problem: WebReftError | undefined;
+
+  /** Says that something about the state is new. */
+  changed(type: "change" | "trained" = "change"): void {
+    this.dispatchEvent(new Event(type));
+  }
+
+  on(type: "change" | "trained", listener: () => void): void {
+    this.addEventListener(type, listener);
+  }
+
+  /** Runs one thing. What goes wrong is shown, once, in the same place; an abort is what the visitor wanted. */
+  async run(activity: Activity, work: () => Promise<void>): Promise<void> {
+    if (this.activity !== "idle") return;
+    this.activity = activity;
+    this.problem = undefined;
+    this.changed();
+    try {
+      await work();
+    } catch (error) {
+      const problem = error instanceof WebReftError ? error : new WebReftError("bug", String(error), { cause: error });
+      if (problem.kind !== "aborted") this.problem = problem;
+      if (problem.kind === "bug" || problem.kind === "device") await this.#letGo();
+    } finally {
+      this.activity = "idle";
+      this.changed();
+    }
+  }
+
+  /** Takes a new model in place of the old one, whose memory is given back. */
+  async useModel(model: WebReft | undefined): Promise<void> {
+    await this.#letGo();
+    this.model = model;
+  }
+
+  /** Takes new interventions in place of the old ones. */
+  async usePersona(persona: Persona | undefined): Promise<void> {
+    const old = this.persona;
+    this.persona = persona;
+    if (old && old.reft !== persona?.reft) await old.reft.dispose();
+  }
+
+  async #letGo(): Promise<void> {
+    await this.model?.dispose();
+    this.model = undefined;
+    this.persona = undefined;
+  }
+}

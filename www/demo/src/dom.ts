@@ -1,0 +1,46 @@
+/** Elements, made in one expression. */
+
+type Attributes = Record<string, string | number | boolean | undefined>;
+
+/** `h("p", { class: "note" }, "text")`. An attribute that is false or undefined is left out. */
+export function h<Tag extends keyof HTMLElementTagNameMap>(
+  tag: Tag,
+  attributes: Attributes = {},
+  ...children: (Node | string)[]
+): HTMLElementTagNameMap[Tag] {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : String(value));
+  }
+  element.append(...children);
+  return element;
+}
+
+/** A button, and what it does. */
+export function button(label: string, attributes: Attributes, onClick: () => void): HTMLButtonElement {
+  const element = h("button", { type: "button", ...attributes }, label);
+  element.addEventListener("click", onClick);
+  return element;
+}
+
+/** A field with its name above it. */
+export function field(label: string, input: HTMLElement, hint?: string): HTMLLabelElement {
+  const parts = [h("span", { class: "field-name" }, label), input];
+  if (hint) parts.push(h("span", { class: "hint" }, hint));
+  return h("label", { class: "field" }, ...parts);
+}
+
+/** A value as people read it, with the exact one in the markup. */
+export function data(value: number, text: string, attributes: Attributes = {}): HTMLDataElement {
+  return h("data", { value, ...attributes }, text);
+}
+
+/** Asks for a file. The input is made anew each time, so the same file can be chosen twice. */
+export function pickFile(accept: string, onFile: (file: File) => void): void {
+  const input = h("input", { type: "file", accept });
+  input.addEventListener("change", () => {
+    const file = input.files?.[0];
+    if (file) onFile(file);
+  });
+  input.click();
+}

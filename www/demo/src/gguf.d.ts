@@ -1,0 +1,4 @@
+declare module "*.gguf?url" {
+  const address: string;
+  export default address;
+}

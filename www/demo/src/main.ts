@@ -1,0 +1,71 @@
+import "@fontsource-variable/geist/wght.css";
+import "@fontsource-variable/geist-mono/wght.css";
+import "@fontsource-variable/newsreader/wght.css";
+import "uplot/dist/uPlot.min.css";
+import "./style.css";
+import { App } from "./app.js";
+import { h } from "./dom.js";
+import { mountAnswers } from "./views/answers.js";
+import { mountExamples } from "./views/examples.js";
+import { mountModel } from "./views/model.js";
+import { mountProblem } from "./views/problem.js";
+import { mountTheme } from "./views/theme.js";
+import { mountTraining } from "./views/training.js";
+
+const app = new App();
+const view = (mount: (root: HTMLElement, app: App) => void, attributes: Record<string, string> = {}) => {
+  const root = h("section", attributes);
+  mount(root, app);
+  return root;
+};
+
+const themeSlot = h("div");
+mountTheme(themeSlot);
+
+const examples = h("section", { class: "panel", "aria-labelledby": "examples-title" });
+const readExamples = mountExamples(examples, app);
+const training = h("section", { class: "panel", "aria-labelledby": "training-title" });
+mountTraining(training, app, readExamples);
+
+document.body.append(
+  h(
+    "header",
+    { class: "top" },
+    h("span", { class: "brand" }, h("img", { src: "./icon.svg", alt: "", width: 28, height: 28 }), "webreft"),
+    themeSlot,
+  ),
+  h(
+    "main",
+    {},
+    h(
+      "div",
+      { class: "opening" },
+      h(
+        "div",
+        {},
+        h("h1", {}, "Teach a language model your way of answering."),
+        h(
+          "p",
+          { class: "lead" },
+          "Ten examples, a few thousand numbers, one browser tab. The model’s own weights stay as they are; webreft " +
+            "learns a small edit to what it is thinking. Everything runs on your GPU, and nothing leaves this machine.",
+        ),
+      ),
+      view(mountModel, { class: "panel", "aria-labelledby": "model-title" }),
+    ),
+    view(mountProblem),
+    h(
+      "div",
+      { class: "bench" },
+      h("div", { class: "teach" }, examples, training),
+      view(mountAnswers, { class: "panel ask", "aria-labelledby": "answers-title" }),
+    ),
+  ),
+  h(
+    "footer",
+    {},
+    "webreft is free software (MIT or Apache-2.0). The method is ",
+    h("a", { href: "https://arxiv.org/abs/2404.03592" }, "representation finetuning"),
+    ", by Wu and others, 2024.",
+  ),
+);

@@ -1,0 +1,162 @@
+/** The model: chosen, loaded with progress, and then told about. */
+import { type LoadProgress, type ModelSource, WebReft } from "webreft";
+import builtin from "../../../../nano/webreft-nano-q8_0.gguf?url";
+import type { App } from "../app.js";
+import { button, data, h, pickFile } from "../dom.js";
+import { bytes, count } from "../format.js";
+
+const PHASES: Record<LoadProgress["phase"], string> = {
+  download: "Downloading",
+  header: "Reading the header",
+  weights: "Moving weights to the GPU",
+};
+
+export function mountModel(root: HTMLElement, app: App): void {
+  let controller = new AbortController();
+  const chooser = h("div", { class: "chooser" });
+  const progress = h("div", { class: "loading", hidden: true });
+  const facts = h("dl", { class: "facts", "data-testid": "model-facts", hidden: true });
+
+  const load = (source: ModelSource, name: string) =>
+    app.run("loading", async () => {
+      controller = new AbortController();
+      show(progress);
+      phase.textContent = `Opening ${name}`;
+      amount.textContent = "";
+      bar.removeAttribute("value");
+      try {
+        await app.useModel(undefined);
+        const model = await WebReft.load(source, { signal: controller.signal, onProgress });
+        await app.useModel(model);
+        await tell(facts, model);
+      } finally {
+        show(app.model ? facts : chooser);
+        change.hidden = !app.model;
+      }
+    });
+
+  const phase = h("span", { "data-testid": "load-phase" });
+  const amount = h("span", { class: "number" });
+  const bar = h("progress", { "aria-label": "Loading the model" });
+  const onProgress = ({ phase: name, loaded, total }: LoadProgress) => {
+    phase.textContent = PHASES[name];
+    amount.textContent = total ? `${bytes(loaded)} of ${bytes(total)}` : bytes(loaded);
+    if (total) bar.value = loaded / total;
+    else bar.removeAttribute("value");
+  };
+  const cancel = button("Cancel", { class: "quiet", "data-testid": "load-cancel" }, () =>
+    controller.abort("cancelled"),
+  );
+  progress.append(h("div", { class: "loading-line" }, phase, amount), bar, cancel);
+
+  const address = h("input", {
+    type: "url",
+    placeholder: "https://…/model.gguf",
+    "aria-label": "Address of a GGUF file",
+    required: true,
+    "data-testid": "load-url",
+  });
+  const byAddress = h("form", { class: "row" }, address, h("button", { type: "submit" }, "Load"));
+  byAddress.addEventListener("submit", (event) => {
+    event.preventDefault();
+    void load(address.value, address.value);
+  });
+  const pick = () => pickFile(".gguf", (file) => void load(file, file.name));
+  chooser.append(
+    button("Load webreft-nano", { class: "primary", "data-testid": "load-builtin" }, () => {
+      void load(new URL(builtin, document.baseURI), "webreft-nano");
+    }),
+    h(
+      "p",
+      { class: "hint" },
+      "Our own small model, which comes with this page. Or bring a Llama-shaped GGUF: drop it anywhere, ",
+      button("choose a file", { class: "link", "data-testid": "load-file" }, pick),
+      ", or give its address.",
+    ),
+    byAddress,
+  );
+
+  const change = button("Another model", { class: "quiet", hidden: true }, () => {
+    const back = chooser.hidden;
+    show(back ? chooser : facts);
+    change.textContent = back ? "Keep this one" : "Another model";
+  });
+  const show = (part: HTMLElement) => {
+    for (const each of [chooser, progress, facts]) each.hidden = each !== part;
+    change.textContent = "Another model";
+  };
+  root.append(
+    h("div", { class: "panel-head" }, h("h2", { id: "model-title" }, "Model"), change),
+    chooser,
+    progress,
+    facts,
+  );
+
+  dropAnywhere((file) => void load(file, file.name));
+  app.on("change", () => {
+    for (const control of chooser.querySelectorAll("button, input")) {
+      control.toggleAttribute("disabled", app.activity !== "idle");
+    }
+    change.disabled = app.activity !== "idle";
+    if (app.activity !== "idle") return;
+    if (app.model) {
+      void tellMemory(facts, app.model);
+    } else {
+      change.hidden = true;
+      show(chooser);
+    }
+  });
+}
+
+async function tell(facts: HTMLElement, { info }: WebReft): Promise<void> {
+  const fact = (name: string, ...value: (Node | string)[]) => h("div", {}, h("dt", {}, name), h("dd", {}, ...value));
+  facts.replaceChildren(
+    fact("Model", h("span", { "data-testid": "model-name" }, info.name)),
+    fact(
+      "Weights",
+      data(info.nParams, count(info.nParams), { "data-testid": "model-params" }),
+      ` in ${info.formats.join(", ")}`,
+    ),
+    fact("Shape", `${info.nLayer} layers of ${info.nEmbd}, ${info.architecture}`),
+    fact("Context", `${info.nCtx.toLocaleString("en")} tokens of ${info.nVocab.toLocaleString("en")}`),
+    fact(
+      "GPU",
+      h("span", { "data-testid": "adapter" }, info.adapter.name || "unnamed"),
+      info.adapter.software ? " (software)" : "",
+    ),
+    fact("Memory", h("span", { class: "memory" })),
+  );
+}
+
+async function tellMemory(facts: HTMLElement, model: WebReft): Promise<void> {
+  const memory = await model.memory().catch(() => undefined); // put away meanwhile
+  if (!memory) return;
+  const { gpu, wasm } = memory;
+  facts
+    .querySelector(".memory")
+    ?.replaceChildren(
+      data(gpu, bytes(gpu), { "data-testid": "gpu-bytes" }),
+      " on the GPU, ",
+      data(wasm, bytes(wasm), { "data-testid": "wasm-bytes" }),
+      " wasm heap",
+    );
+}
+
+function dropAnywhere(onFile: (file: File) => void): void {
+  const holdsFiles = (event: DragEvent) => event.dataTransfer?.types.includes("Files") ?? false;
+  addEventListener("dragover", (event) => {
+    if (!holdsFiles(event)) return;
+    event.preventDefault();
+    document.body.classList.add("dropping");
+  });
+  addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) document.body.classList.remove("dropping");
+  });
+  addEventListener("drop", (event) => {
+    document.body.classList.remove("dropping");
+    const file = event.dataTransfer?.files[0];
+    if (!file) return;
+    event.preventDefault();
+    if (!file.name.endsWith(".safetensors")) onFile(file);
+  });
+}

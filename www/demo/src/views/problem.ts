@@ -1,0 +1,59 @@
+/** What went wrong and what to do about it: the only place where the page says so. */
+import type { ErrorKind } from "webreft";
+import type { App } from "../app.js";
+import { button, h } from "../dom.js";
+
+const ADVICE: Record<ErrorKind, { title: string; advice: string }> = {
+  file: {
+    title: "This file could not be used",
+    advice: "Check that it is a complete GGUF file, or choose another one.",
+  },
+  unsupported: {
+    title: "This does not work here",
+    advice:
+      "webreft needs WebGPU: a current Chrome or Edge, Safari 26, or Firefox on Windows and macOS. If yours is one of " +
+      "them, look whether hardware acceleration is switched on. For a model, the message names what is supported.",
+  },
+  device: {
+    title: "The GPU did not answer",
+    advice:
+      "It may be missing, out of memory or reset. Close other tabs that use it, then load the model again; on Linux, " +
+      "look at chrome://gpu whether WebGPU is enabled.",
+  },
+  input: { title: "This cannot be done as asked", advice: "Change what the message names, and try again." },
+  aborted: { title: "Ended", advice: "" },
+  bug: {
+    title: "webreft made a mistake",
+    advice: "The model was put away. Load it again; if this happens again, please report the message.",
+  },
+};
+
+export function mountProblem(root: HTMLElement, app: App): void {
+  root.className = "problem";
+  root.setAttribute("role", "alert");
+  root.dataset.testid = "problem";
+  root.hidden = true;
+  let shown: App["problem"];
+  app.on("change", () => {
+    if (app.problem === shown) return;
+    shown = app.problem;
+    root.hidden = !shown;
+    root.replaceChildren();
+    if (!shown) return;
+    const { title, advice } = ADVICE[shown.kind];
+    root.append(
+      h(
+        "div",
+        {},
+        h("h2", {}, title),
+        h("p", { class: "reason", "data-kind": shown.kind }, shown.message),
+        h("p", {}, advice),
+      ),
+      button("Close", { class: "quiet" }, () => {
+        app.problem = undefined;
+        app.changed();
+      }),
+    );
+    root.scrollIntoView({ block: "nearest" });
+  });
+}

@@ -1,0 +1,37 @@
+import { playwright } from "@vitest/browser-playwright";
+import { defineConfig } from "vitest/config";
+import { BROWSER_ARGS, browserPath } from "./browser.mjs";
+
+/** Tests in a Chromium that is started with these arguments. */
+function chromium(name: string, include: string[], args: string[]) {
+  return {
+    assetsInclude: ["**/*.gguf"],
+    server: { fs: { allow: [".."] } },
+    test: {
+      name,
+      include,
+      testTimeout: 120_000,
+      browser: {
+        enabled: true,
+        headless: true,
+        screenshotFailures: false,
+        provider: playwright({ launchOptions: { executablePath: browserPath(), args } }),
+        instances: [{ browser: "chromium" as const }],
+      },
+    },
+  };
+}
+
+const withoutAdapter = BROWSER_ARGS.filter((arg) => !arg.includes("webgpu"));
+
+export default defineConfig({
+  test: {
+    // One file at a time: they share one software GPU, and two cores.
+    fileParallelism: false,
+    projects: [
+      { test: { name: "node", environment: "node", include: ["*/test/*.node.test.ts"] } },
+      chromium("chromium", ["webreft/test/{model,trouble}.browser.test.ts"], BROWSER_ARGS),
+      chromium("chromium without adapter", ["webreft/test/absent.browser.test.ts"], withoutAdapter),
+    ],
+  },
+});

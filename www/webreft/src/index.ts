@@ -1,0 +1,16 @@
+/** ReFT for quantized language models, in the browser. Importing this touches nothing: work starts with a call. */
+export type { Example, Finish, Message, Prompt, ReftConfig, Sampling, Training } from "../wasm/webreft.js";
+export type { Adapter } from "./adapter.js";
+export { type ErrorKind, WebReftError } from "./error.js";
+export {
+  type ComparedPiece,
+  type GenerateOptions,
+  type LoadOptions,
+  type ModelSource,
+  type Piece,
+  probe,
+  Reft,
+  type TrainOptions,
+  WebReft,
+} from "./model.js";
+export type { LoadProgress, Memory, ModelInfo, TrainStep, WasmSource } from "./protocol.js";

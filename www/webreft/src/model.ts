@@ -1,0 +1,224 @@
+/** The public face: a model, and the interventions on it. */
+import type { Example, Finish, Prompt, ReftConfig, Sampling, Sequence, Training } from "../wasm/webreft.js";
+import type { Adapter } from "./adapter.js";
+import { Client } from "./client.js";
+import { WebReftError } from "./error.js";
+import type { LoadProgress, Memory, ModelInfo, TrainStep, WasmSource } from "./protocol.js";
+
+/** A GGUF file: its address, a file from a picker or a drop, or its bytes. */
+export type ModelSource = string | URL | Blob | ArrayBuffer | Uint8Array<ArrayBuffer>;
+
+/** How a model is loaded. */
+export interface LoadOptions {
+  /** Tokens of context; as many as the file says if left out. */
+  contextLength?: number;
+  /** Hears of bytes read, often. */
+  onProgress?: (progress: LoadProgress) => void;
+  /** Ends the loading. */
+  signal?: AbortSignal;
+  /** The wasm file, where a bundler or a strict page cannot find it beside the worker. */
+  wasm?: URL | WasmSource;
+  /** The worker, where a page makes its own: `new Worker(new URL("webreft/worker", …), { type: "module" })`. */
+  worker?: Worker;
+}
+
+/** How an answer is made. */
+export interface GenerateOptions extends Sampling {
+  /** The interventions it is made with; the bare model if left out. */
+  reft?: Reft;
+  /** Ends the answer. Leaving the loop does, too. */
+  signal?: AbortSignal;
+}
+
+/** The next bit of an answer. */
+export interface Piece {
+  /** The token. */
+  id: number;
+  /** The text that has become certain with it; may be empty. */
+  text: string;
+  /** Set on the last piece: why the answer ended. */
+  finish?: Finish;
+}
+
+/** The next bit of one of two answers. */
+export interface ComparedPiece extends Piece {
+  /** Which: the bare model's, or the one with interventions. */
+  side: "base" | "reft";
+}
+
+/** How interventions are trained. */
+export interface TrainOptions extends Training {
+  /** Ends the training after the step it is in. Leaving the loop does, too. */
+  signal?: AbortSignal;
+}
+
+/** Asks the browser for its GPU without loading anything. */
+export async function probe(options: { worker?: Worker } = {}): Promise<Adapter> {
+  const client = new Client(options.worker);
+  try {
+    return await client.call("probe", null);
+  } finally {
+    const over = new WebReftError("aborted", "the probe is over");
+    client.end(over, over);
+  }
+}
+
+/** A model on the GPU, in a worker of its own. It answers one call at a time. */
+export class WebReft {
+  /** What was loaded, and on what it runs. */
+  readonly info: ModelInfo;
+  readonly #client: Client;
+
+  private constructor(client: Client, info: ModelInfo) {
+    this.#client = client;
+    this.info = info;
+  }
+
+  /**
+   * Loads a model.
+   *
+   * @throws {WebReftError} `unsupported` without WebGPU or for a model webreft does not know, `device` without a GPU or
+   * memory for it, `file` for a file that is damaged or cannot be read, `aborted`.
+   */
+  static async load(source: ModelSource, options: LoadOptions = {}): Promise<WebReft> {
+    const client = new Client(options.worker);
+    const { contextLength, signal, onProgress } = options;
+    const takes = { wasm: wasmOf(options), source: portable(source), contextLength };
+    try {
+      return new WebReft(client, await client.call("load", takes, signal, onProgress));
+    } catch (error) {
+      const over = new WebReftError("aborted", "the model was not loaded");
+      client.end(over, over);
+      throw error;
+    }
+  }
+
+  /** Makes new interventions. What is wrong with the configuration is told by the first call that uses them. */
+  reft(config: ReftConfig): Reft {
+    return new Reft(this.#client, config, this.#client.call("newReft", config));
+  }
+
+  /**
+   * Loads interventions that were saved.
+   *
+   * @throws {WebReftError} `file` for bytes that are not such a file, `input` for interventions on another model.
+   */
+  async loadReft(bytes: ArrayBuffer | Uint8Array<ArrayBuffer>): Promise<Reft> {
+    const { reft, config } = await this.#client.call("loadReft", new Uint8Array(bytes));
+    return new Reft(this.#client, config, Promise.resolve(reft));
+  }
+
+  /** Answers, piece by piece. Leaving the loop stops the work. */
+  async *generate(prompt: Prompt, options: GenerateOptions = {}): AsyncGenerator<Piece, void, undefined> {
+    const { reft, signal, ...sampling } = options;
+    const sequences = [await sequence(prompt, reft)];
+    for await (const piece of this.#client.stream("generate", { sequences, sampling }, signal)) {
+      const { id, text, finish } = piece;
+      yield finish ? { id, text, finish } : { id, text };
+    }
+  }
+
+  /** Answers, as one text. */
+  async complete(prompt: Prompt, options: GenerateOptions = {}): Promise<string> {
+    let text = "";
+    for await (const piece of this.generate(prompt, options)) text += piece.text;
+    return text;
+  }
+
+  /** Answers twice from one batched pass: as the bare model does, and with interventions. */
+  async *compare(
+    prompt: Prompt,
+    options: GenerateOptions & { reft: Reft },
+  ): AsyncGenerator<ComparedPiece, void, undefined> {
+    const { reft, signal, ...sampling } = options;
+    const sequences = [await sequence(prompt, undefined), await sequence(prompt, reft)];
+    for await (const piece of this.#client.stream("generate", { sequences, sampling }, signal)) {
+      const { sequence, id, text, finish } = piece;
+      const side = sequence === 0 ? "base" : "reft";
+      yield finish ? { side, id, text, finish } : { side, id, text };
+    }
+  }
+
+  /** Bytes in use, on the GPU and in the wasm heap. */
+  memory(): Promise<Memory> {
+    return this.#client.call("memory", null);
+  }
+
+  /** Ends everything at once: calls under way fail with `aborted`, memory and GPU are given back. Twice is no harm. */
+  async dispose(): Promise<void> {
+    const now = new WebReftError("aborted", "aborted: the model was disposed");
+    this.#client.end(now, new WebReftError("input", "the model was disposed"));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+}
+
+/** A set of interventions on a model. */
+export class Reft {
+  /** What was asked for. */
+  readonly config: ReftConfig;
+  readonly #client: Client;
+  readonly #number: Promise<number>;
+
+  /** @internal Made by {@link WebReft.reft} and {@link WebReft.loadReft}. */
+  constructor(client: Client, config: ReftConfig, number: Promise<number>) {
+    this.#client = client;
+    this.config = config;
+    this.#number = number;
+    // Told by the call that uses it; until then it is not an unhandled rejection.
+    number.catch(() => {});
+  }
+
+  /** Trains, step by step. A step is made when the loop asks for it; leaving the loop keeps what was learned. */
+  async *train(examples: Example[], options: TrainOptions = {}): AsyncGenerator<TrainStep, void, undefined> {
+    const { signal, ...training } = options;
+    const reft = await this.#number;
+    yield* this.#client.stream("train", { reft, examples, training }, signal);
+  }
+
+  /** Trains one step on all of the given examples. The optimizer goes on from step to step. */
+  async trainStep(examples: Example[], training: Training = {}): Promise<TrainStep> {
+    return this.#client.call("trainStep", { reft: await this.#number, examples, training });
+  }
+
+  /** The interventions as a file: safetensors, a few kilobytes. */
+  async save(): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#client.call("saveReft", await this.#number);
+  }
+
+  /** Gives their memory back. */
+  async dispose(): Promise<void> {
+    await this.#client.call("removeReft", await this.#number);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+
+  /** @internal What the engine calls them. */
+  static number(reft: Reft): Promise<number> {
+    return reft.#number;
+  }
+}
+
+async function sequence(prompt: Prompt, reft: Reft | undefined): Promise<Sequence> {
+  return reft ? { prompt, reft: await Reft.number(reft) } : { prompt };
+}
+
+/** An address as the page means it: a worker would read it from its own place. */
+function absolute(url: string | URL): string {
+  return new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href).href;
+}
+
+/** A source in a form that crosses to a worker without being copied twice. */
+function portable(source: ModelSource): string | Blob {
+  if (source instanceof Blob) return source;
+  if (typeof source === "string" || source instanceof URL) return absolute(source);
+  return new Blob([source]);
+}
+
+function wasmOf({ wasm }: LoadOptions): WasmSource | undefined {
+  return typeof wasm === "string" || wasm instanceof URL ? absolute(wasm) : wasm;
+}

@@ -1,0 +1,104 @@
+/**
+ * What is said between a page and the worker that holds its engine.
+ *
+ * The page sends `Request`s, the worker answers each with any number of items and then one `done` or `error`, all
+ * under the request's `id`. Where items are work (training steps, tokens), the worker makes the next one only when the
+ * page has asked for it by `more`: a loop that is left or held leaves nothing running.
+ */
+import type {
+  EngineInfo,
+  EngineStep,
+  Example,
+  ReftConfig,
+  Sampling,
+  Sequence,
+  SequencePiece,
+  Training,
+} from "../wasm/webreft.js";
+import type { Adapter } from "./adapter.js";
+import type { ErrorKind } from "./error.js";
+
+/** Every call the worker answers: what it takes, what it streams on the way, what it returns. */
+export interface Calls {
+  probe: { takes: null; streams: never; returns: Adapter };
+  load: {
+    takes: { wasm: WasmSource | undefined; source: string | Blob; contextLength: number | undefined };
+    streams: LoadProgress;
+    returns: ModelInfo;
+  };
+  memory: { takes: null; streams: never; returns: Memory };
+  newReft: { takes: ReftConfig; streams: never; returns: number };
+  loadReft: { takes: Uint8Array<ArrayBuffer>; streams: never; returns: { reft: number; config: ReftConfig } };
+  saveReft: { takes: number; streams: never; returns: Uint8Array<ArrayBuffer> };
+  removeReft: { takes: number; streams: never; returns: null };
+  generate: { takes: { sequences: Sequence[]; sampling: Sampling }; streams: SequencePiece; returns: null };
+  train: { takes: { reft: number; examples: Example[]; training: Training }; streams: TrainStep; returns: null };
+  trainStep: { takes: { reft: number; examples: Example[]; training: Training }; streams: never; returns: TrainStep };
+}
+
+export type Call = keyof Calls;
+
+/** A model that is loaded, and the GPU it runs on. */
+export interface ModelInfo extends EngineInfo {
+  adapter: Adapter;
+}
+
+/** Where loading stands. */
+export interface LoadProgress {
+  /** Fetching a file whose server knows no ranges, reading its header, or moving its weights to the GPU. */
+  phase: "download" | "header" | "weights";
+  /** Bytes of this phase that are done. */
+  loaded: number;
+  /** Bytes of this phase in all; 0 where the server does not say. */
+  total: number;
+}
+
+/** Bytes in use. */
+export interface Memory {
+  /** In buffers on the GPU. */
+  gpu: number;
+  /** In the wasm heap, which never shrinks: this is its peak. */
+  wasm: number;
+}
+
+/** One step of training, after it. */
+export interface TrainStep extends EngineStep {
+  /** How long it took. */
+  seconds: number;
+}
+
+/** Where the wasm file is, if not beside the worker: its address, its bytes, or the compiled module. */
+export type WasmSource = string | ArrayBuffer | Uint8Array<ArrayBuffer> | WebAssembly.Module;
+
+/** Page → worker. */
+export type Request =
+  | { [C in Call]: { id: number; call: C; takes: Calls[C]["takes"] } }[Call]
+  | { id: number; call: "more" }
+  | { id: number; call: "abort"; reason: string };
+
+/** An error as it crosses: what the engine throws, too. */
+export interface Thrown {
+  kind: ErrorKind;
+  message: string;
+  retryable?: boolean;
+}
+
+/** Worker → page. */
+export type Reply<C extends Call = Call> =
+  | { id: number; kind: "item"; item: Calls[C]["streams"] }
+  | { id: number; kind: "done"; value: Calls[C]["returns"] }
+  | { id: number; kind: "error"; error: Thrown };
+
+/** What a handler is given besides its arguments. */
+export interface Line<Item> {
+  /** Sends an item. */
+  tell(item: Item): void;
+  /** Sends an item; returns when the page wants the next one, and rejects when the call was aborted. */
+  emit(item: Item): Promise<void>;
+  signal: AbortSignal;
+}
+
+/** The worker's side. A call without a handler does not compile. */
+export type Handlers = {
+  [C in Call]: (takes: Calls[C]["takes"], line: Line<Calls[C]["streams"]>) => Promise<Calls[C]["returns"]>;
+};

@@ -1,0 +1,168 @@
+/** The worker's side of `protocol.ts`: it holds the engine, and all of its loops. */
+import init, { type EngineStep, type InitOutput, WebEngine } from "../wasm/webreft.js";
+import { findAdapter } from "./adapter.js";
+import { WebReftError } from "./error.js";
+import type { Call, Calls, Handlers, Reply, Request, Thrown } from "./protocol.js";
+import { open } from "./source.js";
+
+let wasm: InitOutput | undefined;
+let loaded: WebEngine | undefined;
+
+const handlers: Handlers = {
+  async probe() {
+    return findAdapter();
+  },
+
+  async load(takes, { tell, signal }) {
+    const adapter = await findAdapter();
+    wasm = await init({ module_or_path: takes.wasm });
+    const file = await open(takes.source, signal, (loaded, total) => tell({ phase: "download", loaded, total }));
+    tell({ phase: "header", loaded: 0, total: file.length });
+    const onWeights = (loaded: number, total: number) => tell({ phase: "weights", loaded, total });
+    loaded = await WebEngine.load(file, takes.contextLength, onWeights);
+    signal.throwIfAborted();
+    return { ...loaded.info(), adapter };
+  },
+
+  async memory() {
+    return { gpu: engine().gpuBytes(), wasm: wasm?.memory.buffer.byteLength ?? 0 };
+  },
+
+  async newReft(config) {
+    return engine().newReft(config);
+  },
+
+  async loadReft(bytes) {
+    const reft = engine().loadReft(bytes);
+    return { reft, config: engine().reftConfig(reft) };
+  },
+
+  async saveReft(reft) {
+    return new Uint8Array(await engine().saveReft(reft));
+  },
+
+  async removeReft(reft) {
+    engine().removeReft(reft);
+    return null;
+  },
+
+  async generate({ sequences, sampling }, { emit }) {
+    const generation = engine().generate(sequences, sampling);
+    try {
+      for (let pieces = await generation.next(); pieces; pieces = await generation.next()) {
+        for (const piece of pieces) await emit(piece);
+      }
+    } finally {
+      generation.free();
+    }
+    return null;
+  },
+
+  async train({ reft, examples, training }, { emit }) {
+    const run = engine().train(reft, examples, training);
+    try {
+      for (let step = await timed(() => run.next()); step; step = await timed(() => run.next())) await emit(step);
+    } finally {
+      run.free();
+    }
+    return null;
+  },
+
+  async trainStep({ reft, examples, training }) {
+    return timed(() => engine().trainStep(reft, examples, training));
+  },
+};
+
+/** A step, and how long it took. */
+async function timed<Step extends EngineStep | undefined>(work: () => Promise<Step>) {
+  const start = performance.now();
+  const step = await work();
+  return step && { ...step, seconds: (performance.now() - start) / 1000 };
+}
+
+/** Calls that are loops: they hold the engine until they end. All others take their turn. */
+const LOOPS: ReadonlySet<Call> = new Set(["load", "generate", "train"]);
+
+function engine(): WebEngine {
+  if (!loaded) throw new WebReftError("bug", "the worker was asked for a model before it had one");
+  return loaded;
+}
+
+/** A call under way: how to end it, and how many items the page has asked for. */
+interface Running {
+  controller: AbortController;
+  wanted: number;
+  wake(): void;
+}
+
+const running = new Map<number, Running>();
+let loop: Call | undefined;
+let turn: Promise<void> = Promise.resolve();
+
+self.onmessage = ({ data }: MessageEvent<Request>) => {
+  const state = running.get(data.id);
+  if (data.call === "more") {
+    if (state) state.wanted += 1;
+    state?.wake();
+  } else if (data.call === "abort") {
+    state?.controller.abort(new WebReftError("aborted", `aborted: ${data.reason}`));
+    state?.wake();
+  } else if (loop) {
+    const message = `busy: ${loop} is running; wait for its end, or end it`;
+    post({ id: data.id, kind: "error", error: { kind: "input", message } });
+  } else {
+    begin(data.id, data.call, data.takes);
+  }
+};
+
+function begin<C extends Call>(id: number, call: C, takes: Calls[C]["takes"]): void {
+  const state: Running = { controller: new AbortController(), wanted: 0, wake: () => {} };
+  running.set(id, state);
+  if (LOOPS.has(call)) loop = call;
+  turn = turn.then(async () => {
+    const reply = await answer(id, call, takes, state);
+    running.delete(id);
+    if (LOOPS.has(call)) loop = undefined;
+    post(reply);
+  });
+}
+
+async function answer<C extends Call>(
+  id: number,
+  call: C,
+  takes: Calls[C]["takes"],
+  state: Running,
+): Promise<Reply<C>> {
+  const { signal } = state.controller;
+  const tell = (item: Calls[C]["streams"]) => post({ id, kind: "item", item });
+  const emit = async (item: Calls[C]["streams"]) => {
+    tell(item);
+    while (state.wanted === 0 && !signal.aborted) {
+      await new Promise<void>((resolve) => {
+        state.wake = resolve;
+      });
+    }
+    signal.throwIfAborted();
+    state.wanted -= 1;
+  };
+  try {
+    signal.throwIfAborted();
+    return { id, kind: "done", value: await handlers[call](takes, { tell, emit, signal }) };
+  } catch (error) {
+    return { id, kind: "error", error: describe(error) };
+  }
+}
+
+function post<C extends Call>(reply: Reply<C>): void {
+  self.postMessage(reply);
+}
+
+/** What was thrown, as it crosses. The engine throws `{ kind, message }`; anything else is a bug. */
+function describe(error: unknown): Thrown {
+  if (error instanceof WebReftError) return { kind: error.kind, message: error.message, retryable: error.retryable };
+  return isThrown(error) ? error : { kind: "bug", message: String(error) };
+}
+
+function isThrown(error: unknown): error is Thrown {
+  return typeof error === "object" && error !== null && "kind" in error && "message" in error;
+}

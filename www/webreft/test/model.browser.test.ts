@@ -1,0 +1,153 @@
+/** The main job in a real browser, on WebGPU: load, generate, train, save, load again. */
+import { expect, test } from "vitest";
+import { type LoadProgress, probe, WebReft, WebReftError } from "webreft";
+import { all, EXAMPLES, fileBytes, LOREFT, load, Q8 } from "./fixtures.js";
+
+const PROMPT = "four and";
+const GREEDY = { maxTokens: 12 };
+
+test("the adapter can be asked for before anything is loaded", async () => {
+  const adapter = await probe();
+  expect(adapter.software).toBe(true);
+  expect(adapter.maxBufferSize).toBeGreaterThanOrEqual(1 << 28);
+});
+
+test("a model tells what it is", async () => {
+  const { info } = await load();
+  expect(info).toMatchObject({
+    architecture: "llama",
+    nLayer: 4,
+    nEmbd: 64,
+    nVocab: 320,
+    formats: ["Q8_0"],
+    chat: false,
+  });
+});
+
+test("address, file and bytes give the same answer", async () => {
+  const bytes = await fileBytes(Q8);
+  const answers = [];
+  for (const source of [Q8, Q8.href, new File([bytes], "model.gguf"), bytes, bytes.buffer]) {
+    const model = await load(source);
+    answers.push(await model.complete(PROMPT, GREEDY));
+    await model.dispose();
+  }
+  expect(new Set(answers).size).toBe(1);
+  expect(bytes.length).toBeGreaterThan(0);
+});
+
+test("progress counts bytes, and only forward", async () => {
+  const seen: LoadProgress[] = [];
+  await load(Q8, { onProgress: (progress) => seen.push(progress) });
+  const weights = seen.filter(({ phase }) => phase === "weights");
+  expect(weights.length).toBeGreaterThan(1);
+  expect(weights.at(-1)?.loaded).toBe(weights.at(-1)?.total);
+  for (const [i, { loaded }] of weights.entries()) expect(loaded).toBeGreaterThanOrEqual(weights[i - 1]?.loaded ?? 0);
+});
+
+test("an answer comes in pieces, and the last one says why it ended", async () => {
+  const model = await load();
+  const pieces = await all(model.generate(PROMPT, GREEDY));
+  expect(pieces.length).toBeLessThanOrEqual(12);
+  expect(pieces.at(-1)?.finish).toBeDefined();
+  expect(pieces.slice(0, -1).every(({ finish }) => finish === undefined)).toBe(true);
+  expect(pieces.map(({ text }) => text).join("")).toBe(await model.complete(PROMPT, GREEDY));
+});
+
+test("the same seed gives the same sampled answer, another seed another one", async () => {
+  const model = await load();
+  const sample = (seed: number) => model.complete(PROMPT, { maxTokens: 16, temperature: 1.2, topK: 40, seed });
+  const first = await sample(1);
+  expect(await sample(1)).toBe(first);
+  expect(await sample(2)).not.toBe(first);
+});
+
+test("training lowers the loss, and what was learned changes the answer", async () => {
+  const model = await load();
+  const reft = model.reft(LOREFT);
+  const steps = await all(reft.train(EXAMPLES, { epochs: 20, learningRate: 4e-3 }));
+  expect(steps.map(({ step }) => step)).toEqual(Array.from({ length: 20 }, (_, i) => i + 1));
+  expect(steps[19]?.loss).toBeLessThan((steps[0]?.loss ?? 0) * 0.9);
+  const base = await model.complete(PROMPT, GREEDY);
+  expect(await model.complete(PROMPT, { ...GREEDY, reft })).not.toBe(base);
+});
+
+test("the same training twice gives the same losses", async () => {
+  const model = await load();
+  const losses = async () =>
+    (await all(model.reft(LOREFT).train(EXAMPLES, { epochs: 4, batchSize: 2 }))).map(({ loss }) => loss);
+  expect(await losses()).toEqual(await losses());
+});
+
+test("single steps go on from each other", async () => {
+  const model = await load();
+  const reft = model.reft(LOREFT);
+  const losses: number[] = [];
+  for (let i = 0; i < 5; i++) losses.push((await reft.trainStep(EXAMPLES, { learningRate: 4e-3 })).loss);
+  expect(losses[4]).toBeLessThan(losses[0] ?? 0);
+});
+
+test("one batched pass gives the two answers that two passes give", async () => {
+  const model = await load();
+  const reft = model.reft(LOREFT);
+  await reft.trainStep(EXAMPLES, { learningRate: 1e-2 });
+  const pieces = await all(model.compare(PROMPT, { ...GREEDY, reft }));
+  const text = (side: string) => pieces.flatMap((piece) => (piece.side === side ? piece.text : [])).join("");
+  expect(text("base")).toBe(await model.complete(PROMPT, GREEDY));
+  expect(text("reft")).toBe(await model.complete(PROMPT, { ...GREEDY, reft }));
+});
+
+test("what was saved answers the same after loading it into the model again", async () => {
+  const first = await load();
+  const reft = first.reft(LOREFT);
+  for await (const _ of reft.train(EXAMPLES, { epochs: 5 }));
+  const answer = await first.complete(PROMPT, { ...GREEDY, reft });
+  const bytes = await reft.save();
+  expect(bytes.length).toBeLessThan(20_000);
+  await first.dispose();
+
+  const second = await load();
+  const again = await second.loadReft(bytes);
+  expect(again.config).toMatchObject({ kind: "loreft", layers: [1, 3], rank: 2, positions: "f1+l1" });
+  expect(await second.complete(PROMPT, { ...GREEDY, reft: again })).toBe(answer);
+  expect(await again.save()).toEqual(bytes);
+});
+
+test("leaving a training loop keeps the steps that were seen, and the model can be used at once", async () => {
+  const model = await load();
+  const reft = model.reft(LOREFT);
+  const seen: number[] = [];
+  for await (const { loss } of reft.train(EXAMPLES, { epochs: 50, schedule: "constant" })) {
+    seen.push(loss);
+    if (seen.length === 3) break;
+  }
+  const next = await reft.trainStep(EXAMPLES);
+  expect(next.loss).toBeLessThan(seen[2] ?? 0);
+  expect(await model.complete(PROMPT, { ...GREEDY, reft })).toBeTypeOf("string");
+});
+
+test("leaving an answer leaves the model usable", async () => {
+  const model = await load();
+  for await (const piece of model.generate(PROMPT, { maxTokens: 100 })) if (piece) break;
+  expect(await model.complete(PROMPT, GREEDY)).toBe(await model.complete(PROMPT, GREEDY));
+});
+
+test("the wasm heap stays under 64 MB", async () => {
+  const model = await load();
+  for await (const _ of model.reft(LOREFT).train(EXAMPLES, { epochs: 3 }));
+  const { wasm, gpu } = await model.memory();
+  expect(wasm).toBeLessThan(64_000_000);
+  expect(gpu).toBeGreaterThan(0);
+});
+
+test("two models live side by side", async () => {
+  const [one, two] = await Promise.all([load(), load()]);
+  const answers = await Promise.all([one.complete(PROMPT, GREEDY), two.complete(PROMPT, GREEDY)]);
+  expect(answers[0]).toBe(answers[1]);
+});
+
+test("errors are of one class, with a name", () => {
+  const error = new WebReftError("input", "no");
+  expect(`${error}`).toBe("WebReftError: no");
+  expect(WebReft.name).toBe("WebReft");
+});

@@ -1,0 +1,177 @@
+/** What bad input, bad timing and bad files get: one clear error, and nothing lost. */
+import { expect, test } from "vitest";
+import { type ErrorKind, probe, type ReftConfig, WebReft } from "webreft";
+import { all, EXAMPLES, failure, fileBytes, LOREFT, load, NANO, Q8 } from "./fixtures.js";
+
+const PROMPT = "four and";
+
+test("a browser without WebGPU is one clear error that says what to do", async () => {
+  const worker = () => new Worker(new URL("./workers/without-webgpu.ts", import.meta.url), { type: "module" });
+  const error = await failure(WebReft.load(Q8, { worker: worker() }));
+  expect(error).toMatchObject({ kind: "unsupported", retryable: false });
+  expect(error.message).toBe("this browser has no WebGPU: use a current Chrome, Edge, Safari or Firefox");
+  expect((await failure(probe({ worker: worker() }))).kind).toBe("unsupported");
+});
+
+test("an abort in the middle of loading ends it", async () => {
+  const controller = new AbortController();
+  const onProgress = () => controller.abort(new Error("enough"));
+  const error = await failure(WebReft.load(Q8, { signal: controller.signal, onProgress }));
+  expect(error.kind).toBe("aborted");
+  expect(error.cause).toBe(controller.signal.reason);
+});
+
+test("a signal that is aborted already starts nothing", async () => {
+  expect((await failure(WebReft.load(Q8, { signal: AbortSignal.abort() }))).kind).toBe("aborted");
+});
+
+test("an abort in the middle of an answer ends it, and the model goes on", async () => {
+  const model = await load();
+  const controller = new AbortController();
+  let pieces = 0;
+  const work = async () => {
+    for await (const _ of model.generate(PROMPT, { maxTokens: 100, signal: controller.signal })) {
+      pieces += 1;
+      controller.abort();
+    }
+  };
+  expect((await failure(work())).kind).toBe("aborted");
+  expect(pieces).toBeLessThan(4);
+  expect(await model.complete(PROMPT, { maxTokens: 4 })).toBeTypeOf("string");
+});
+
+test("an abort in the middle of training ends it, and keeps what was learned", async () => {
+  const model = await load();
+  const reft = model.reft(LOREFT);
+  const controller = new AbortController();
+  const work = async () => {
+    for await (const { step } of reft.train(EXAMPLES, { epochs: 100, signal: controller.signal })) {
+      if (step === 2) controller.abort();
+    }
+  };
+  expect((await failure(work())).kind).toBe("aborted");
+  expect((await reft.save()).length).toBeGreaterThan(0);
+});
+
+test("a second call while one is running is told so", async () => {
+  const model = await load();
+  const running = all(model.generate(PROMPT, { maxTokens: 30 }));
+  const error = await failure(model.complete(PROMPT));
+  expect(error).toMatchObject({ kind: "input", message: "busy: generate is running; wait for its end, or end it" });
+  expect((await running).length).toBeGreaterThan(0);
+});
+
+test("disposing in the middle of an answer ends it", async () => {
+  const model = await load();
+  const work = async () => {
+    for await (const _ of model.generate(PROMPT, { maxTokens: 100 })) void model.dispose();
+  };
+  expect((await failure(work())).kind).toBe("aborted");
+});
+
+test("disposing in the middle of training ends it", async () => {
+  const model = await load();
+  const work = async () => {
+    for await (const _ of model.reft(LOREFT).train(EXAMPLES, { epochs: 100 })) void model.dispose();
+  };
+  expect((await failure(work())).kind).toBe("aborted");
+});
+
+test("a disposed model says that it is, however often", async () => {
+  const model = await load();
+  await model.dispose();
+  await model.dispose();
+  expect(await failure(model.complete(PROMPT))).toMatchObject({ kind: "input", message: "the model was disposed" });
+});
+
+test("what is no GGUF file is a file error", async () => {
+  const error = await failure(WebReft.load(new Blob(["PK this is a zip file, or a page, but no model at all"])));
+  expect(error.kind).toBe("file");
+});
+
+test("an empty file is a file error", async () => {
+  expect((await failure(WebReft.load(new Blob([])))).kind).toBe("file");
+});
+
+test("a file cut off anywhere is a file error", async () => {
+  const bytes = await fileBytes(Q8);
+  for (const length of [3, 20, 300, 5_000, 40_000, bytes.length - 1]) {
+    const error = await failure(WebReft.load(bytes.slice(0, length)));
+    expect(error.kind, `cut at ${length}: ${error.message}`).toBe("file");
+  }
+});
+
+test("an address without a file is a file error", async () => {
+  expect((await failure(WebReft.load(new URL("/no/such/model.gguf", location.href)))).kind).toBe("file");
+});
+
+test.each<[string, Partial<ReftConfig>]>([
+  ["a layer the model does not have", { layers: [4] }],
+  ["no layers", { layers: [] }],
+  ["a layer twice", { layers: [1, 1] }],
+  ["rank 0", { rank: 0 }],
+  ["a rank above the width", { rank: 65 }],
+  ["a rank that is no whole number", { rank: 1.5 }],
+  ["positions that say nothing", { positions: "x9" }],
+  ["no positions", { positions: "" }],
+])("%s is an input error", async (_, part) => {
+  const model = await load();
+  const error = await failure(model.reft({ ...LOREFT, ...part }).trainStep(EXAMPLES));
+  expect(error.kind, error.message).toBe("input");
+  expect(await model.complete(PROMPT, { maxTokens: 2 })).toBeTypeOf("string");
+});
+
+test.each<[string, { prompt: string; completion: string }[]]>([
+  ["no examples", []],
+  ["an empty completion", [{ prompt: "one", completion: "" }]],
+  ["an example longer than the context", [{ prompt: "one ".repeat(5000), completion: "un" }]],
+])("%s is an input error", async (_, examples) => {
+  const model = await load();
+  const reft = model.reft(LOREFT);
+  const error = await failure(all(reft.train(examples)));
+  expect(error.kind, error.message).toBe("input");
+  expect((await reft.trainStep(EXAMPLES)).loss).toBeGreaterThan(0);
+});
+
+test("a prompt longer than the context is an input error", async () => {
+  const model = await load();
+  expect((await failure(model.complete("word ".repeat(10_000)))).kind).toBe("input");
+});
+
+test("an option that is no option is an input error that names it", async () => {
+  const model = await load();
+  const options = { maxToken: 3 };
+  const error = await failure(model.complete(PROMPT, options as object));
+  expect(error.kind).toBe("input");
+  expect(error.message).toContain("maxToken");
+});
+
+test("interventions for another model are refused", async () => {
+  const other = await load(NANO);
+  const bytes = await other.reft({ layers: [1], rank: 2 }).save();
+  const model = await load(Q8);
+  expect((await failure(model.loadReft(bytes))).kind).toBe("input");
+});
+
+test.each<[string, BlobPart, ErrorKind]>([
+  ["nothing", "", "file"],
+  ["text", "this is no safetensors file", "file"],
+])("%s in place of saved interventions is a %s error", async (_, content, kind) => {
+  const model = await load();
+  expect((await failure(model.loadReft(await new Blob([content]).arrayBuffer()))).kind).toBe(kind);
+});
+
+test("a saved file that is cut off is a file error", async () => {
+  const model = await load();
+  const bytes = await model.reft(LOREFT).save();
+  for (const length of [4, 100, bytes.length - 1]) {
+    expect((await failure(model.loadReft(bytes.slice(0, length)))).kind).toBe("file");
+  }
+});
+
+test("a worker that cannot start is one clear error", async () => {
+  const worker = new Worker(URL.createObjectURL(new Blob(["throw new Error('no')"])), { type: "module" });
+  const error = await failure(WebReft.load(Q8, { worker }));
+  expect(error.kind).toBe("bug");
+  expect(error.message).toContain("the webreft worker stopped");
+});

@@ -1,0 +1,2 @@
+import "./remove-webgpu.js";
+import "webreft/worker";

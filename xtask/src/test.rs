@@ -1,0 +1,79 @@
+//! Every check, in the order in which a mistake is cheapest to hear of.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::shell::{command, root, run};
+use crate::{demo, tools, wasm, www};
+
+struct Stage {
+    name: &'static str,
+    run: fn() -> Result<()>,
+}
+
+const STAGES: &[Stage] = &[
+    Stage { name: "Rust format", run: || cargo("fmt --all --check") },
+    Stage { name: "Rust lints", run: || cargo("clippy --workspace --all-targets -- -D warnings") },
+    Stage { name: "Rust lints for wasm", run: wasm_lints },
+    Stage { name: "Rust tests", run: rust_tests },
+    Stage { name: "Rust docs", run: rust_docs },
+    Stage { name: "wasm build", run: wasm::build },
+    Stage { name: "package and page build", run: || www::build().map(|_| ()) },
+    Stage { name: "TypeScript types", run: || script("types") },
+    Stage { name: "TypeScript format and lints", run: || script("lint") },
+    Stage { name: "package tests in Node and Chromium", run: browser_tests },
+    Stage { name: "page in headless Chromium", run: || demo::headless(0) },
+];
+
+/// Runs the stages until one fails. The last line counts them.
+pub(crate) fn test() -> ExitCode {
+    let start = Instant::now();
+    let mut summary = Vec::new();
+    let mut failed = 0;
+    for stage in STAGES {
+        eprintln!("\n── {} ──", stage.name);
+        let began = Instant::now();
+        let result = (stage.run)();
+        let seconds = began.elapsed().as_secs_f64();
+        let word = if result.is_ok() { "passed" } else { "FAILED" };
+        summary.push(format!("{word} {seconds:8.1} s  {}", stage.name));
+        if let Err(error) = result {
+            eprintln!("error: {error:#}");
+            failed += 1;
+            break;
+        }
+    }
+    println!("\n{}\n       {:8.1} s  in all", summary.join("\n"), start.elapsed().as_secs_f64());
+    println!("{} passed, {failed} failed", summary.len() - failed);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn cargo(line: &str) -> Result<()> {
+    run(&mut command(&root(), &format!("cargo {line}")))
+}
+
+fn script(name: &str) -> Result<()> {
+    run(&mut www::script(name))
+}
+
+fn wasm_lints() -> Result<()> {
+    tools::wasm_target()?;
+    cargo("clippy --package webreft --lib --target wasm32-unknown-unknown -- -D warnings")
+}
+
+/// A GPU test without an adapter fails here: it never skips silently.
+fn rust_tests() -> Result<()> {
+    tools::vulkan()?;
+    run(command(&root(), "cargo test --workspace").env("WEBREFT_GPU", "required"))
+}
+
+fn rust_docs() -> Result<()> {
+    run(command(&root(), "cargo doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+fn browser_tests() -> Result<()> {
+    let chromium = tools::chromium()?;
+    run(www::script("test").env("WEBREFT_CHROMIUM", chromium))
+}
