@@ -39,7 +39,8 @@ impl ByteSource for JsSource {
 
     async fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let bytes = self.0.read(offset as f64, buf.len() as f64).await.map_err(thrown)?;
-        let bytes: Uint8Array = bytes.dyn_into().map_err(|_| Error::file("the file was not read as bytes"))?;
+        let bytes: Uint8Array =
+            bytes.dyn_into().map_err(|_| Error::file("the file was not read as bytes"))?;
         if bytes.length() as usize != buf.len() {
             let (expected, got) = (buf.len(), bytes.length());
             return Err(Error::file(format!("expected {expected} bytes at offset {offset}, got {got}")));
@@ -51,7 +52,8 @@ impl ByteSource for JsSource {
 
 /// An error that JavaScript threw, with the kind it says it has.
 fn thrown(error: JsValue) -> Error {
-    let get = |name: &str| js_sys::Reflect::get(&error, &name.into()).ok().and_then(|value| value.as_string());
+    let get =
+        |name: &str| js_sys::Reflect::get(&error, &name.into()).ok().and_then(|value| value.as_string());
     let message = get("message").unwrap_or_else(|| format!("{error:?}"));
     match get("kind").as_deref() {
         Some("aborted") => Error::aborted(message),

@@ -145,7 +145,9 @@ impl From<Prompt> for engine::Input {
         let message = |Message { role, content }| token::Message { role, content };
         match prompt {
             Prompt::Text(text) => engine::Input::Text(text),
-            Prompt::Messages(messages) => engine::Input::Messages(messages.into_iter().map(message).collect()),
+            Prompt::Messages(messages) => {
+                engine::Input::Messages(messages.into_iter().map(message).collect())
+            }
         }
     }
 }
