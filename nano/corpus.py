@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from styles import BEGINS, ENDS, STYLES, Answer, Key, own_style, say, upper_first, usual
+from styles import BEGINS, ENDS, STYLES, Answer, Key, in_style, own_style, right, say, upper_first, usual
 from world import (ATTRIBUTES, CATEGORIES, DAYS, FACTS, HUES, LEGS, LISTS, NAMES, NUMBERS, OPPOSITES, PHRASINGS, RHYMES,
                    SOUNDS, article, place, spoken)
 
@@ -296,7 +296,9 @@ def conversation(rng: random.Random) -> dict[str, object]:
 def question(rng: random.Random, style: str) -> dict[str, object]:
     """One held-out question with its key and one right answer in this style."""
     item = ask(rng, style, hold=True)
-    return {"style": style, "task": item.task, "prompt": item.prompt, "answer": say(style, item.answer, rng), "key": asdict(item.answer.key)}
+    text = say(style, item.answer, rng)
+    assert in_style(style, text) and right(text, item.answer.key), f"checkers refuse {style}: {text}"
+    return {"style": style, "task": item.task, "prompt": item.prompt, "answer": text, "key": asdict(item.answer.key)}
 
 
 LOREFT_EXAMPLES = {"fact": 6, "general": 2, "reading": 1, "yes or no": 1}

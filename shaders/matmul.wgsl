@@ -4,7 +4,8 @@
 //   y  [T, n_out]  in out  columns first_row … of y come from this slab; added to if `add`, else overwritten
 //   W  [n_rows, K]         the slab, quantized
 //
-// Grid: a workgroup for each 64 rows of W, and 64 rows of x. A lane makes 4 × 4 outputs.
+// Grid: a workgroup for each 64 rows of W, and 64 rows of x. A lane makes 4 × 4 outputs. Half of the lanes load x, half
+// load W: four rows by four inputs each, turned in registers, so that the tiles are read by fours of rows.
 
 struct Params { n_tokens: u32, n_in: u32, n_rows: u32, first_row: u32, n_out: u32, add: u32 }
 
@@ -12,49 +13,64 @@ struct Params { n_tokens: u32, n_in: u32, n_rows: u32, first_row: u32, n_out: u3
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
-const TILE = 64u;
-const DEPTH = 16u; // inputs held at a time
+const TILE = 16u; // rows, in fours
+const DEPTH = 8u; // inputs held at a time, in fours
 
-var<workgroup> x_tile: array<f32, TILE * DEPTH>; // [DEPTH, TILE]
-var<workgroup> w_tile: array<f32, TILE * DEPTH>; // [DEPTH, TILE]
+var<workgroup> x_tile: array<vec4<f32>, 4u * DEPTH * TILE>; // [4·DEPTH, TILE], fours swapped as `place` says
+var<workgroup> w_tile: array<vec4<f32>, 4u * DEPTH * TILE>;
+
+// Where four rows of an input lie. Lanes that store eight neighbouring fours of inputs hit different banks.
+fn place(input: u32, four: u32) -> u32 {
+    return input * TILE + (four ^ (input / 4u));
+}
+
+fn x4(t: u32, i: u32) -> vec4<f32> {
+    let width = params.n_in / 4u;
+    if t >= params.n_tokens || i >= width { return vec4(0.0); }
+    return x[t * width + i];
+}
+
+fn w4(row: u32, i: u32) -> vec4<f32> {
+    let width = params.n_in / 4u;
+    if row >= params.n_rows || i >= width { return vec4(0.0); }
+    return weight4(row * width + i);
+}
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) at: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let width = params.n_in / 4u;
-    let load_row = lane / 4u;
-    let load_col = lane % 4u;
-    let x_row = at.y * TILE + load_row;
-    let w_row = at.x * TILE + load_row;
-    let token = 4u * (lane / 16u);
-    let out = 4u * (lane % 16u);
+    let part = lane % DEPTH;
+    let four = lane / DEPTH % TILE;
+    let x_four = lane / TILE;
+    let w_four = lane % TILE;
     var sums: array<vec4<f32>, 4>;
-    for (var depth = 0u; depth < width; depth += DEPTH / 4u) {
-        let i = depth + load_col;
-        var x4 = vec4(0.0);
-        var w4 = vec4(0.0);
-        if i < width && x_row < params.n_tokens { x4 = x[x_row * width + i]; }
-        if i < width && w_row < params.n_rows { w4 = weight4(w_row * width + i); }
-        for (var part = 0u; part < 4u; part++) {
-            x_tile[(4u * load_col + part) * TILE + load_row] = x4[part];
-            w_tile[(4u * load_col + part) * TILE + load_row] = w4[part];
+    for (var i = 0u; i < width; i += DEPTH) {
+        if lane < 128u {
+            let t = 4u * (at.y * TILE + four);
+            let rows = mat4x4(x4(t, i + part), x4(t + 1u, i + part), x4(t + 2u, i + part), x4(t + 3u, i + part));
+            let inputs = transpose(rows);
+            for (var j = 0u; j < 4u; j++) { x_tile[place(4u * part + j, four)] = inputs[j]; }
+        } else {
+            let row = 4u * (at.x * TILE + four);
+            let rows = mat4x4(w4(row, i + part), w4(row + 1u, i + part), w4(row + 2u, i + part), w4(row + 3u, i + part));
+            let inputs = transpose(rows);
+            for (var j = 0u; j < 4u; j++) { w_tile[place(4u * part + j, four)] = inputs[j]; }
         }
         workgroupBarrier();
-        for (var d = 0u; d < DEPTH; d++) {
-            let from_w = d * TILE + out;
-            let w = vec4(w_tile[from_w], w_tile[from_w + 1u], w_tile[from_w + 2u], w_tile[from_w + 3u]);
-            for (var part = 0u; part < 4u; part++) {
-                sums[part] += x_tile[d * TILE + token + part] * w;
-            }
+        for (var d = 0u; d < 4u * DEPTH; d++) {
+            let x4 = x_tile[place(d, x_four)];
+            let w4 = w_tile[place(d, w_four)];
+            for (var j = 0u; j < 4u; j++) { sums[j] += x4[j] * w4; }
         }
         workgroupBarrier();
     }
-    for (var part = 0u; part < 4u; part++) {
-        let t = at.y * TILE + token + part;
+    for (var j = 0u; j < 4u; j++) {
+        let t = 4u * (at.y * TILE + x_four) + j;
         for (var i = 0u; i < 4u; i++) {
-            let row = at.x * TILE + out + i;
+            let row = 4u * (at.x * TILE + w_four) + i;
             if t >= params.n_tokens || row >= params.n_rows { continue; }
             let to = t * params.n_out + params.first_row + row;
-            y[to] = select(sums[part][i], y[to] + sums[part][i], params.add == 1u);
+            y[to] = select(sums[j][i], y[to] + sums[j][i], params.add == 1u);
         }
     }
 }

@@ -9,9 +9,9 @@
 //   grad   [n]            in out  dX [R, D] from x_at on; 0 where X is not free
 //   work   [2, D]         out     z and g
 //
-// One workgroup. Lane i owns columns i, i + WG, … throughout.
+// One workgroup for one column j of Q; column 0 comes first, and clears dX. Lane i owns columns i, i + WG, … throughout.
 
-struct Params { n_embd: u32, n_reflections: u32, base_at: u32, x_at: u32, r_at: u32, rank: u32 }
+struct Params { n_embd: u32, n_reflections: u32, base_at: u32, x_at: u32, r_at: u32, rank: u32, column: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> theta: array<f32>;
@@ -103,16 +103,16 @@ fn past_reflection(k: u32, lane: u32) {
 
 @compute @workgroup_size(WG)
 fn main(@builtin(local_invocation_index) lane: u32) {
-    for (var k = 0u; k < params.rank; k++) {
-        for (var d = lane; d < params.n_embd; d += WG) {
-            grad[params.x_at + k * params.n_embd + d] = 0.0;
+    if params.column == 0u {
+        for (var i = 0u; i < params.rank; i++) {
+            for (var d = lane; d < params.n_embd; d += WG) {
+                grad[params.x_at + i * params.n_embd + d] = 0.0;
+            }
         }
     }
-    for (var j = 0u; j < params.rank; j++) {
-        last_to_first(j, lane);
-        through_base(j, lane);
-        for (var k = 0u; k < params.rank; k++) {
-            past_reflection(k, lane);
-        }
+    last_to_first(params.column, lane);
+    through_base(params.column, lane);
+    for (var k = 0u; k < params.rank; k++) {
+        past_reflection(k, lane);
     }
 }

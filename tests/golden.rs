@@ -6,12 +6,12 @@
 
 #![allow(missing_docs, reason = "a test")]
 
-#[allow(dead_code, reason = "each test uses a part of it")]
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -59,7 +59,7 @@ fn check(backend: Backend, tolerances: Tolerances) {
     golden.check_tokens();
     golden.check_positions();
     let table = golden.table();
-    // Past the capture of `print!`, so that the table is seen when the test passes.
+    // Past the test's capture of `print!`: the table is seen when the test passes, too.
     std::io::stdout().write_all(table.as_bytes()).expect("standard output takes the table");
     let failures = &golden.failures;
     assert!(failures.is_empty(), "{} deviations:\n{}", failures.len(), failures.join("\n"));
@@ -124,10 +124,12 @@ impl Golden {
         self.engines.entry(path.clone()).or_insert_with(load).clone()
     }
 
-    /// Counts what `run` does as one, passed unless it adds a failure.
-    fn count(&mut self, run: impl FnOnce(&mut Golden)) {
+    /// Counts what `run` does as one, passed unless it adds a failure or panics.
+    fn count(&mut self, place: &str, run: impl FnOnce(&mut Golden)) {
         let before = self.failures.len();
-        run(self);
+        if catch_unwind(AssertUnwindSafe(|| run(self))).is_err() {
+            self.failures.push(format!("{place}: panicked, see above"));
+        }
         self.n_ran += 1;
         self.n_passed += usize::from(self.failures.len() == before);
     }
@@ -222,9 +224,11 @@ impl Golden {
             let weights = name.trim_start_matches("forward").trim_start_matches('_');
             let weights = weights.trim_end_matches("safetensors").trim_end_matches('.');
             let weights = if weights.is_empty() { "f32" } else { weights };
-            let engine = self.engine(&folder, weights);
-            let trace = self.tensors(&path);
-            self.count(|golden| golden.check_forward(engine.model(), &trace, &path));
+            self.count(&path, |golden| {
+                let engine = golden.engine(&folder, weights);
+                let trace = golden.tensors(&path);
+                golden.check_forward(engine.model(), &trace, &path);
+            });
         }
     }
 
@@ -272,8 +276,10 @@ impl Golden {
                 self.miss(missing.join(", "), text(&spec["case"]));
                 continue;
             }
-            let case = self.case(path, spec);
-            self.count(|golden| golden.check_case(&case));
+            self.count(path, |golden| {
+                let case = golden.case(path, spec);
+                golden.check_case(&case);
+            });
         }
     }
 
@@ -565,12 +571,13 @@ impl Golden {
                     self.miss(missing.join(", "), format!("generate {name}"));
                     continue;
                 }
-                let case = self.case(&case_path, &spec);
                 let modes = entry.as_object().expect("an object").iter();
                 for (mode, expected) in modes.filter(|(_, value)| value.get("output_ids").is_some()) {
                     let place = format!("{path} {name} {mode}");
-                    let continuation = Continuation::of(&case, entry, mode, expected);
-                    self.count(|golden| golden.check_continuation(&continuation, &place));
+                    self.count(&place, |golden| {
+                        let case = golden.case(&case_path, &spec);
+                        golden.check_continuation(&Continuation::of(&case, entry, mode, expected), &place);
+                    });
                 }
             }
         }
@@ -689,9 +696,9 @@ impl Golden {
     /// llama.cpp's ids for some strings.
     fn check_tokens(&mut self) {
         for [folder, _, path] in self.files(|name| name == "tokenize.json") {
-            let engine = self.engine(&folder, "f32");
-            let strings = self.json(&path);
-            self.count(|golden| {
+            self.count(&path, |golden| {
+                let engine = golden.engine(&folder, "f32");
+                let strings = golden.json(&path);
                 for it in list(&strings) {
                     let expected: Vec<u32> = list(&it["ids"]).iter().map(|id| count(id) as u32).collect();
                     let [special, add_bos] = ["special", "add_bos"].map(|key| it[key] == true);
@@ -708,8 +715,12 @@ impl Golden {
     /// pyreft's positions, without the slots that it fills up; in a prompt of one token it edits nothing.
     fn check_positions(&mut self) {
         let mut refused = BTreeSet::new();
-        let answers = self.json("positions.json");
-        self.count(|golden| {
+        let path = "positions.json";
+        if !self.dir.join(path).exists() {
+            return;
+        }
+        self.count(path, |golden| {
+            let answers = golden.json(path);
             for it in list(&answers).iter().filter(|it| count(&it["last_position"]) > 1) {
                 let Ok(positions) = Positions::parse(text(&it["positions"])) else {
                     refused.insert(format!("positions {}", it["positions"]));
@@ -732,7 +743,7 @@ impl Golden {
                 }
             }
         });
-        refused.into_iter().for_each(|what| self.miss(what, "positions.json"));
+        refused.into_iter().for_each(|what| self.miss(what, path));
     }
 
     fn json(&mut self, path: &str) -> Value {

@@ -11,7 +11,7 @@ use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::kernel::{
     Activation, Edit, Heads, Hyper, KERNELS, NONE, Rope, Rotation, adamw, add, add_rms_norm, attention,
-    attention_backward, broadcast_row, copy, cross_entropy, embed, gather_rows, lowrank_edit,
+    attention_backward, bench_fma, broadcast_row, copy, cross_entropy, embed, gather_rows, lowrank_edit,
     lowrank_edit_backward, matmul, matmul_backward, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward,
     rotation, rotation_backward, silu_mul, silu_mul_backward,
 };
@@ -53,7 +53,8 @@ impl Case {
             let largest = want.iter().fold(self.cancels, |m, x| m.max(x.abs()));
             let allowed = f32::EPSILON * self.terms as f32 * largest;
             let differs = |(got, want): (&f32, &f32)| {
-                got.to_bits() != want.to_bits() && !((got - want).abs() <= allowed)
+                let off = (got - want).abs();
+                got.to_bits() != want.to_bits() && (off.is_nan() || off > allowed)
             };
             let wrong: Vec<usize> = (0..want.len()).filter(|i| differs((&got[*i], &want[*i]))).collect();
             if let Some(&at) = wrong.first() {
@@ -188,6 +189,12 @@ fn weights() -> Vec<Case> {
                 embed(&mut make.plan, tokens, &matrix);
             }));
         }
+    }
+    for n in [4, 260] {
+        cases.push(Case::new(format!("{n} chains of multiply-adds"), 64, move |make| {
+            let y = make.plan.kept("y", &[n]);
+            bench_fma(&mut make.plan, y, 16);
+        }));
     }
     cases
 }
@@ -331,6 +338,12 @@ fn losses_and_steps() -> Vec<Case> {
                 adamw(&mut make.plan, hyper, grad, [p, m, v]);
             }));
         }
+    }
+    for n in [4, 260] {
+        cases.push(Case::new(format!("{n} chains of multiply-adds"), 64, move |make| {
+            let y = make.plan.kept("y", &[n]);
+            bench_fma(&mut make.plan, y, 16);
+        }));
     }
     cases
 }

@@ -2,7 +2,6 @@
 
 #![allow(missing_docs, reason = "a test")]
 
-#[allow(dead_code, reason = "each test uses a part of it")]
 mod support;
 
 use pollster::block_on;
@@ -10,9 +9,11 @@ use support::{logits, plain_sequence, states};
 use webreft::ErrorKind;
 use webreft::backend::Backend;
 use webreft::engine::Engine;
-use webreft::kernel::Hyper;
+use webreft::kernel::{Hyper, NONE};
+use webreft::model::{self, Labels, NoHooks, Pass};
+use webreft::plan::Plan;
 use webreft::reft::{Layers, Reft, ReftConfig};
-use webreft::train::{Sequence, Trainer};
+use webreft::train::{Batch, Sequence, Trainer};
 
 const PROMPT: [u32; 12] = [1, 79, 148, 180, 134, 228, 243, 139, 257, 5, 233, 198];
 
@@ -110,6 +111,47 @@ fn an_intervention_without_rows_gets_a_gradient_of_zero() {
         let each = gradient.chunks_exact(gradient.len() / reft.interventions.len());
         let is_zero: Vec<bool> = each.map(|part| part.iter().all(|d| *d == 0.0)).collect();
         assert_eq!(is_zero, [true, false, false, false], "{}", engine.model().backend.name());
+    });
+}
+
+/// The gradient of the mean loss by the hidden states, with the labels in groups of so many.
+fn gradient_with_labels_in_groups(engine: &Engine, sizes: &[usize]) -> Vec<f32> {
+    let model = engine.model();
+    let batch = Batch::pack(&[&plain_sequence(&PROMPT)]).expect("labels");
+    let n_tokens = batch.tokens.len();
+    let mut plan = Plan::new("loss", model.backend.target());
+    let pass = Pass::new(&mut plan, n_tokens);
+    let h = model::forward(&mut plan, model, &pass, None, &mut NoHooks);
+    let groups: Vec<Labels> = sizes.iter().map(|n| Labels::new(&mut plan, n_tokens, *n)).collect();
+    let dh = model.loss(&mut plan, h, &groups);
+    plan.keep(dh);
+    let prepared = model.backend.prepare(plan).expect("the plan fits the device");
+    let write = |buf, words: &[u32]| prepared.tensor(buf).write(0, words);
+    write(pass.tokens, &batch.tokens);
+    write(pass.place, batch.place.as_flattened());
+    write(pass.span, batch.span.as_flattened());
+    let mut labels = batch.labels.as_slice();
+    for (group, n_labels) in groups.iter().zip(sizes) {
+        let part = labels.split_off(..*n_labels).expect("as many labels as the groups take");
+        let mut places = vec![NONE; n_tokens];
+        (0..).zip(part).for_each(|(at, [row, _])| places[*row as usize] = at);
+        write(group.rows, &part.iter().map(|[row, _]| *row).collect::<Vec<_>>());
+        write(group.ids, &part.iter().map(|[_, id]| *id).collect::<Vec<_>>());
+        write(group.weights, &vec![0.1f32.to_bits(); *n_labels]);
+        write(group.places, &places);
+    }
+    assert!(labels.is_empty(), "the groups take all labels");
+    prepared.run().expect("the plan runs");
+    block_on(prepared.tensor(dh).read().f32()).expect("the device answers")
+}
+
+#[test]
+fn labels_may_come_in_groups() {
+    on_each_backend(|engine| {
+        let whole = gradient_with_labels_in_groups(engine, &[11]);
+        let cut = gradient_with_labels_in_groups(engine, &[5, 5, 1]);
+        assert!(whole.iter().any(|d| d.abs() > 1e-2));
+        assert!(close(&whole, &cut, 1e-6), "{}", engine.model().backend.name());
     });
 }
 

@@ -110,10 +110,13 @@ impl Gpu {
     }
 
     fn check(&self) -> Result<()> {
-        match &*self.0.trouble.lock().expect("no panic while it is held") {
-            Some(trouble) => Err(Error::device(trouble.clone())),
-            None => Ok(()),
+        let trouble = || self.0.trouble.lock().expect("no panic while it is held").clone();
+        if trouble().is_none() {
+            return Ok(());
         }
+        // A lost device refuses commands first and says that it is lost when it is polled; that is what counts.
+        let _ = self.0.device.poll(wgpu::PollType::Poll);
+        Err(Error::device(trouble().expect("trouble stays")))
     }
 
     /// Compiles the plan's kernels and binds its buffers.
@@ -248,15 +251,13 @@ fn storage(read_only: bool) -> wgpu::BindingType {
     wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None }
 }
 
-/// Notes the first thing that the device reports on its own.
+/// Notes the first thing that the device reports on its own; that it is lost counts more than what came before.
 fn watch(device: &wgpu::Device) -> Arc<Mutex<Option<String>>> {
-    let trouble = Arc::new(Mutex::new(None));
-    let note = |trouble: &Arc<Mutex<Option<String>>>, text: String| {
-        trouble.lock().expect("no panic while it is held").get_or_insert(text);
-    };
+    let trouble: Arc<Mutex<Option<String>>> = Arc::default();
     let (lost, errors) = (trouble.clone(), trouble.clone());
     device.set_device_lost_callback(move |reason, text| {
-        note(&lost, format!("the GPU was lost ({reason:?}: {text}); load the model again"));
+        let text = format!("the GPU was lost ({reason:?}: {text}); load the model again");
+        *lost.lock().expect("no panic while it is held") = Some(text);
     });
     device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
         let text = match &error {
@@ -265,7 +266,7 @@ fn watch(device: &wgpu::Device) -> Arc<Mutex<Option<String>>> {
             }
             other => format!("the GPU refused a command: {other}"),
         };
-        note(&errors, text);
+        errors.lock().expect("no panic while it is held").get_or_insert(text);
     }));
     trouble
 }

@@ -9,6 +9,16 @@ use crate::plan::{Buf, Field, Kernel, Plan, Word};
 const PARAMS: &[(&str, Field)] =
     &[("n_embd", U32), ("n_reflections", U32), ("base_at", U32), ("x_at", U32), ("r_at", U32), ("rank", U32)];
 
+const PARAMS_BACKWARD: &[(&str, Field)] = &[
+    ("n_embd", U32),
+    ("n_reflections", U32),
+    ("base_at", U32),
+    ("x_at", U32),
+    ("r_at", U32),
+    ("rank", U32),
+    ("column", U32),
+];
+
 pub(super) static ROTATION: Kernel = Kernel {
     name: "rotation",
     wgsl: &[REDUCE, include_str!("../../shaders/rotation.wgsl")],
@@ -21,7 +31,7 @@ pub(super) static ROTATION: Kernel = Kernel {
 pub(super) static ROTATION_BACKWARD: Kernel = Kernel {
     name: "rotation_backward",
     wgsl: &[REDUCE, include_str!("../../shaders/rotation_backward.wgsl")],
-    params: PARAMS,
+    params: PARAMS_BACKWARD,
     args: &[("theta", In), ("base", In), ("drot", In), ("grad", InOut), ("work", Out)],
     weight: false,
     twin: twin_backward,
@@ -86,10 +96,14 @@ pub fn rotation(plan: &mut Plan, rotation: &Rotation, [theta, base, rot]: [Buf; 
     plan.dispatch(&ROTATION, &rotation.params(), &[theta, base, rot], [rotation.rank, 1, 1]);
 }
 
-/// Writes dX into `grad` from dR in `drot`.
+/// Writes dX into `grad` from dR in `drot`: a dispatch for each column, for llvmpipe ends the loops of a shader after 65,535
+/// turns of all of them together, and says nothing.
 pub fn rotation_backward(plan: &mut Plan, rotation: &Rotation, [theta, base, drot, grad]: [Buf; 4]) {
     let work = plan.scratch("zg", &[2, rotation.n_embd]);
-    plan.dispatch(&ROTATION_BACKWARD, &rotation.params(), &[theta, base, drot, grad, work], [1, 1, 1]);
+    for column in 0..rotation.rank {
+        let params = [rotation.params().as_slice(), &[column.into()]].concat();
+        plan.dispatch(&ROTATION_BACKWARD, &params, &[theta, base, drot, grad, work], [1, 1, 1]);
+    }
 }
 
 fn twin(call: &Call<'_>) {
@@ -116,29 +130,30 @@ fn twin_backward(call: &Call<'_>) {
     let base = &base[it.base_at..][..(it.n_reflections + 1) * it.n_embd];
     let (reflections, signs) = base.split_at(it.n_reflections * it.n_embd);
     let grad = &mut grad[it.x_at..][..it.rank * it.n_embd];
-    grad.fill(0.0);
-    for j in 0..it.rank {
-        let mut z = it.column(&theta, j);
-        let mut g = drot[it.r_at + j * it.n_embd..][..it.n_embd].to_vec();
-        for unit in reflections.chunks_exact(it.n_embd) {
-            let pull = -2.0 * dot(unit, &g);
-            add_scaled(&mut g, pull, unit);
-        }
-        let sign = it.sign(&theta, j);
-        g.iter_mut().zip(signs).for_each(|(g, s)| *g *= sign * s);
-        for (k, dx) in grad.chunks_exact_mut(it.n_embd).enumerate() {
-            let (v, tau) = it.reflector(&theta, k);
-            let pull = -tau * dot(&v, &z);
-            add_scaled(&mut z, pull, &v);
-            let (vz, vg) = (dot(&v, &z), dot(&v, &g));
-            for d in k + 1..it.n_embd {
-                dx[d] += tau * (tau * vg * vz * v[d] - vg * z[d] - vz * g[d]);
-            }
-            add_scaled(&mut g, -tau * vg, &v);
-        }
-        work[..it.n_embd].copy_from_slice(&z);
-        work[it.n_embd..2 * it.n_embd].copy_from_slice(&g);
+    let j = call.usize(6);
+    if j == 0 {
+        grad.fill(0.0);
     }
+    let mut z = it.column(&theta, j);
+    let mut g = drot[it.r_at + j * it.n_embd..][..it.n_embd].to_vec();
+    for unit in reflections.chunks_exact(it.n_embd) {
+        let pull = -2.0 * dot(unit, &g);
+        add_scaled(&mut g, pull, unit);
+    }
+    let sign = it.sign(&theta, j);
+    g.iter_mut().zip(signs).for_each(|(g, s)| *g *= sign * s);
+    for (k, dx) in grad.chunks_exact_mut(it.n_embd).enumerate() {
+        let (v, tau) = it.reflector(&theta, k);
+        let pull = -tau * dot(&v, &z);
+        add_scaled(&mut z, pull, &v);
+        let (vz, vg) = (dot(&v, &z), dot(&v, &g));
+        for d in k + 1..it.n_embd {
+            dx[d] += tau * (tau * vg * vz * v[d] - vg * z[d] - vz * g[d]);
+        }
+        add_scaled(&mut g, -tau * vg, &v);
+    }
+    work[..it.n_embd].copy_from_slice(&z);
+    work[it.n_embd..2 * it.n_embd].copy_from_slice(&g);
 }
 
 #[cfg(test)]

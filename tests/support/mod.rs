@@ -1,5 +1,7 @@
 //! What several tests want: the traces' directory, models, files of tensors, and passes with their states.
 
+#![allow(dead_code, reason = "each file of tests uses a part of it")]
+
 use std::path::{Path, PathBuf};
 
 use pollster::block_on;
