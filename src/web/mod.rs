@@ -255,12 +255,16 @@ fn read_examples(examples: &[Ts<Example>]) -> Result<Vec<crate::engine::Example>
     (1..).zip(examples).map(read).collect()
 }
 
-/// What JavaScript gave, if it is what was asked for.
+/// What JavaScript gave, if it is what was asked for. By way of JSON, where a field that is not known is told.
 fn from_js<T: Tsify + DeserializeOwned>(what: &str, value: &Ts<T>) -> Result<T>
 where
     T::JsType: JsCast,
 {
-    serde_wasm_bindgen::from_value(value.js_value()).map_err(|error| Error::input(error.to_string()).at(what))
+    let wrong = |reason: String| Error::input(reason).at(what);
+    let text = js_sys::JSON::stringify(&value.js_value()).map_err(|_| wrong("no plain data".to_owned()))?;
+    let text = text.as_string().unwrap_or_default();
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_value(value).map_err(|error| wrong(error.to_string()))
 }
 
 fn to_js<T: Tsify + Serialize>(value: T) -> Result<Ts<T>> {
