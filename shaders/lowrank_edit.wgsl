@@ -39,11 +39,11 @@ fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index)
             wh += theta[params.w_at + j * params.n_embd + d] * h[row + d];
             rh += rot[params.r_at + j * params.n_embd + d] * h[row + d];
         }
-        let inside = reduce_sum(wh, lane) + theta[params.b_at + j];
-        let along = reduce_sum(rh, lane);
+        let sums = reduce_sum2(vec2(wh, rh), lane);
+        let inside = sums.x + theta[params.b_at + j];
         if lane == 0u {
             z[edit.x * params.rank + j] = inside;
-            u[edit.x * params.rank + j] = activate(params.act, inside) - along;
+            u[edit.x * params.rank + j] = activate(params.act, inside) - sums.y;
         }
     }
     storageBarrier();

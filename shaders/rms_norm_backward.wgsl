@@ -31,8 +31,9 @@ fn main(@builtin(workgroup_id) row: vec3<u32>, @builtin(local_invocation_index) 
         along += dot(value, w[i] * dy[start + i]);
     }
     let mean = 1.0 / f32(params.n_embd);
-    let s = inverseSqrt(reduce_sum(squares, lane) * mean + params.eps);
-    let pull = reduce_sum(along, lane) * mean * s * s;
+    let sums = reduce_sum2(vec2(squares, along), lane);
+    let s = inverseSqrt(sums.x * mean + params.eps);
+    let pull = sums.y * mean * s * s;
     for (var i = lane; i < width; i += WG) {
         let d = s * (w[i] * dy[start + i] - x[start + i] * pull);
         dx[start + i] = select(d, dx[start + i] + d, params.add == 1u);

@@ -43,7 +43,8 @@ fn main(@builtin(workgroup_id) at: vec3<u32>, @builtin(local_invocation_index) l
             along += v * rot[row + d];
             square += v * v;
         }
-        let pull = 2.0 * reduce_sum(along, lane) / reduce_sum(square, lane);
+        let sums = reduce_sum2(vec2(along, square), lane);
+        let pull = 2.0 * sums.x / sums.y;
         for (var d = lane; d < params.n_embd; d += WG) {
             rot[row + d] -= pull * reflector(k, d);
         }

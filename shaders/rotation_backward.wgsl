@@ -42,7 +42,8 @@ fn last_to_first(j: u32, lane: u32) {
             along += v * work[d];
             square += v * v;
         }
-        let pull = 2.0 * reduce_sum(along, lane) / reduce_sum(square, lane);
+        let sums = reduce_sum2(vec2(along, square), lane);
+        let pull = 2.0 * sums.x / sums.y;
         for (var d = lane; d < params.n_embd; d += WG) {
             work[d] -= pull * reflector(k, d);
         }
@@ -85,9 +86,10 @@ fn past_reflection(k: u32, lane: u32) {
         vg += v * work[g_at + d];
         square += v * v;
     }
-    let tau = 2.0 / reduce_sum(square, lane);
-    let z_along = -reduce_sum(vz, lane); // v·(H·z) = −v·z
-    let g_along = reduce_sum(vg, lane);
+    let sums = reduce_sum4(vec4(square, vz, vg, 0.0), lane);
+    let tau = 2.0 / sums.x;
+    let z_along = -sums.y; // v·(H·z) = −v·z
+    let g_along = sums.z;
     for (var d = lane; d < params.n_embd; d += WG) {
         let v = reflector(k, d);
         let z = work[d] + tau * z_along * v;

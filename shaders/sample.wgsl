@@ -57,7 +57,7 @@ fn count_and_mass(row: Row, threshold: u32, lane: u32) -> vec2<f32> {
             mass += mass_of(row, i);
         }
     }
-    return vec2(reduce_sum(count, lane), reduce_sum(mass, lane));
+    return reduce_sum2(vec2(count, mass), lane);
 }
 
 // The highest threshold that keeps at least `enough.x` logits and `enough.y` mass.

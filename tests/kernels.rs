@@ -327,6 +327,10 @@ fn losses_and_steps() -> Vec<Case> {
             cross_entropy(&mut make.plan, logits, first, [labels, weight, loss]);
         }));
     }
+    cases.push(Case::new("multiply-adds", 256, |make| {
+        let y = make.plan.scratch("y", &[516]);
+        bench_fma(&mut make.plan, y, 16);
+    }));
     for n in [1, 63, 64, 1000] {
         for (step, decay) in [(1, 0.0), (7, 0.1)] {
             cases.push(Case::new(format!("step {step} of {n} parameters"), 32, move |make| {

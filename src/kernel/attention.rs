@@ -1,27 +1,55 @@
-//! Attention in flash style, forward and backward: no row of scores is ever stored.
+//! Attention in flash style, forward and backward: no row of scores is ever stored. Each kernel comes in two shapes with one
+//! twin: a workgroup to a row for a GPU, and 4 × 4 scores in registers for a CPU that plays GPU.
 
 use super::{REDUCE, add_scaled, dot};
 use crate::backend::Call;
 use crate::plan::Field::{F32, U32};
 use crate::plan::Role::{In, InOut, Out};
-use crate::plan::{Buf, Field, Kernel, Plan, Word};
+use crate::plan::{Buf, Field, Kernel, Plan, Target, Word};
 
 const PARAMS: &[(&str, Field)] = &[("n_head", U32), ("n_head_kv", U32), ("head_dim", U32), ("scale", F32)];
 
-pub(super) static ATTENTION: Kernel = Kernel {
-    name: "attention",
-    wgsl: &[REDUCE, include_str!("../../shaders/attention.wgsl")],
-    params: PARAMS,
-    args: &[("q", In), ("k", In), ("v", In), ("span", In), ("out", Out), ("stats", Out)],
-    weight: false,
-    twin,
-};
+/// What the kernels for software adapters are told besides: rows of q, or for the gradient by keys, of k.
+const SOFTWARE_PARAMS: &[(&str, Field)] =
+    &[("n_head", U32), ("n_head_kv", U32), ("head_dim", U32), ("scale", F32), ("n_rows", U32)];
 
-pub(super) static ATTENTION_BACKWARD_Q: Kernel = Kernel {
-    name: "attention_backward_q",
-    wgsl: &[REDUCE, include_str!("../../shaders/attention_backward_q.wgsl")],
-    params: PARAMS,
-    args: &[
+pub(super) static ATTENTION: Kernel =
+    forward("attention", PARAMS, &[REDUCE, include_str!("../../shaders/attention.wgsl")]);
+
+pub(super) static ATTENTION_SOFTWARE: Kernel =
+    forward("attention_software", SOFTWARE_PARAMS, &[include_str!("../../shaders/attention_software.wgsl")]);
+
+pub(super) static ATTENTION_BACKWARD_Q: Kernel = backward_q(
+    "attention_backward_q",
+    PARAMS,
+    &[REDUCE, include_str!("../../shaders/attention_backward_q.wgsl")],
+);
+
+pub(super) static ATTENTION_BACKWARD_Q_SOFTWARE: Kernel = backward_q(
+    "attention_backward_q_software",
+    SOFTWARE_PARAMS,
+    &[include_str!("../../shaders/attention_backward_q_software.wgsl")],
+);
+
+pub(super) static ATTENTION_BACKWARD_KV: Kernel =
+    backward_kv("attention_backward_kv", PARAMS, &[include_str!("../../shaders/attention_backward_kv.wgsl")]);
+
+pub(super) static ATTENTION_BACKWARD_KV_SOFTWARE: Kernel = backward_kv(
+    "attention_backward_kv_software",
+    SOFTWARE_PARAMS,
+    &[include_str!("../../shaders/attention_backward_kv_software.wgsl")],
+);
+
+type Params = &'static [(&'static str, Field)];
+type Wgsl = &'static [&'static str];
+
+const fn forward(name: &'static str, params: Params, wgsl: Wgsl) -> Kernel {
+    let args = &[("q", In), ("k", In), ("v", In), ("span", In), ("out", Out), ("stats", Out)];
+    Kernel { name, wgsl, params, args, weight: false, twin }
+}
+
+const fn backward_q(name: &'static str, params: Params, wgsl: Wgsl) -> Kernel {
+    let args = &[
         ("q", In),
         ("k", In),
         ("v", In),
@@ -30,16 +58,12 @@ pub(super) static ATTENTION_BACKWARD_Q: Kernel = Kernel {
         ("dout", In),
         ("stats", InOut),
         ("dq", Out),
-    ],
-    weight: false,
-    twin: twin_backward_q,
-};
+    ];
+    Kernel { name, wgsl, params, args, weight: false, twin: twin_backward_q }
+}
 
-pub(super) static ATTENTION_BACKWARD_KV: Kernel = Kernel {
-    name: "attention_backward_kv",
-    wgsl: &[include_str!("../../shaders/attention_backward_kv.wgsl")],
-    params: PARAMS,
-    args: &[
+const fn backward_kv(name: &'static str, params: Params, wgsl: Wgsl) -> Kernel {
+    let args = &[
         ("q", In),
         ("k", In),
         ("v", In),
@@ -48,10 +72,9 @@ pub(super) static ATTENTION_BACKWARD_KV: Kernel = Kernel {
         ("stats", In),
         ("dk", Out),
         ("dv", Out),
-    ],
-    weight: false,
-    twin: twin_backward_kv,
-};
+    ];
+    Kernel { name, wgsl, params, args, weight: false, twin: twin_backward_kv }
+}
 
 /// The largest head that the kernels hold in workgroup memory.
 pub(crate) const MAX_HEAD_DIM: usize = 256;
@@ -70,8 +93,11 @@ pub struct Heads {
 }
 
 impl Heads {
-    fn params(&self) -> [Word; 4] {
-        [self.n_head.into(), self.n_head_kv.into(), self.head_dim.into(), self.scale.into()]
+    /// The values of `Params`; the number of rows is for software adapters only.
+    fn params(&self, target: Target, n_rows: usize) -> Vec<Word> {
+        let shape = [self.n_head.into(), self.n_head_kv.into(), self.head_dim.into(), self.scale.into()];
+        let n_rows = (target == Target::Software).then(|| n_rows.into());
+        shape.into_iter().chain(n_rows).collect()
     }
 }
 
@@ -90,7 +116,12 @@ pub fn attention(plan: &mut Plan, heads: &Heads, [q, k, v]: [Buf; 3], span: Buf)
     plan.expect("attention: span", span, &[n_tokens, 2]);
     let out = plan.scratch("attn", &[n_tokens, width]);
     let stats = plan.scratch("stats", &[n_tokens, heads.n_head, 2]);
-    plan.dispatch(&ATTENTION, &heads.params(), &[q, k, v, span, out, stats], [heads.n_head, n_tokens, 1]);
+    let (kernel, grid) = match plan.target() {
+        Target::Gpu => (&ATTENTION, [heads.n_head, n_tokens, 1]),
+        Target::Software => (&ATTENTION_SOFTWARE, [heads.n_head.div_ceil(8), n_tokens.div_ceil(4), 1]),
+    };
+    let params = heads.params(plan.target(), n_tokens);
+    plan.dispatch(kernel, &params, &[q, k, v, span, out, stats], grid);
     [out, stats]
 }
 
@@ -110,11 +141,21 @@ pub fn attention_backward(
     let dq = plan.scratch("dq", &[n_tokens, width]);
     let dk = plan.scratch("dk", &[n_rows, width_kv]);
     let dv = plan.scratch("dv", &[n_rows, width_kv]);
-    let params = heads.params();
+    let target = plan.target();
+    let (by_q, grid) = match target {
+        Target::Gpu => (&ATTENTION_BACKWARD_Q, [heads.n_head, n_tokens, 1]),
+        Target::Software => {
+            (&ATTENTION_BACKWARD_Q_SOFTWARE, [heads.n_head.div_ceil(8), n_tokens.div_ceil(4), 1])
+        }
+    };
     let args = [q, k, v, span, out, dout, stats, dq];
-    plan.dispatch(&ATTENTION_BACKWARD_Q, &params, &args, [heads.n_head, n_tokens, 1]);
+    plan.dispatch(by_q, &heads.params(target, n_tokens), &args, grid);
+    let (by_kv, grid) = match target {
+        Target::Gpu => (&ATTENTION_BACKWARD_KV, [heads.n_head_kv, n_rows, 1]),
+        Target::Software => (&ATTENTION_BACKWARD_KV_SOFTWARE, [n_rows.div_ceil(32), heads.n_head_kv, 1]),
+    };
     let args = [q, k, v, reach, dout, stats, dk, dv];
-    plan.dispatch(&ATTENTION_BACKWARD_KV, &params, &args, [heads.n_head_kv, n_rows, 1]);
+    plan.dispatch(by_kv, &heads.params(target, n_rows), &args, grid);
     [dq, dk, dv]
 }
 

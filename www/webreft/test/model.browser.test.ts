@@ -1,6 +1,7 @@
 /** The main job in a real browser, on WebGPU: load, generate, train, save, load again. */
 import { expect, test } from "vitest";
-import { type LoadProgress, probe, WebReft, WebReftError } from "webreft";
+import { type LoadProgress, probe, type Reft, type ReftConfig, WebReft, WebReftError } from "webreft";
+import numbers from "../../../tests/numbers/loreft.json";
 import { all, EXAMPLES, fileBytes, LOREFT, load, Q8, shared } from "./fixtures.js";
 
 const PROMPT = "four and";
@@ -70,6 +71,22 @@ test("training lowers the loss, and what was learned changes the answer", async 
   expect(steps[19]?.loss).toBeLessThan((steps[0]?.loss ?? 0) * 0.9);
   const base = await model.complete(PROMPT, GREEDY);
   expect(await model.complete(PROMPT, { ...GREEDY, reft })).not.toBe(base);
+});
+
+test("losses and tokens are those of the native engine", async () => {
+  const model = await shared();
+  const ids = async (options: { reft?: Reft }) => {
+    const pieces = await all(model.generate(numbers.prompt, { maxTokens: numbers.maxTokens, ...options }));
+    return pieces.map(({ id }) => id);
+  };
+  expect(await ids({})).toEqual(numbers.idsBefore);
+  const config: ReftConfig = { ...numbers.reft, kind: "loreft", component: "block_output", act: "linear" };
+  const reft = model.reft(config);
+  const steps = await all(reft.train(numbers.examples, { ...numbers.training, schedule: "linear" }));
+  const off = steps.map(({ loss }, i) => Math.abs(loss - (numbers.losses[i] ?? Number.NaN)));
+  expect(steps.length).toBe(numbers.losses.length);
+  expect(Math.max(...off)).toBeLessThan(5e-4);
+  expect(await ids({ reft })).toEqual(numbers.idsAfter);
 });
 
 test("the same training twice gives the same losses", async () => {
