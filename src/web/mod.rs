@@ -16,6 +16,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 
 use crate::backend::Backend;
+use crate::bench;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::generate::Generation;
@@ -36,8 +37,12 @@ extern "C" {
     #[wasm_bindgen(typescript_type = "OnProgress")]
     pub type OnProgress;
 
-    #[wasm_bindgen(method, js_name = call)]
+    #[wasm_bindgen(method)]
     fn call(this: &OnProgress, nothing: &JsValue, loaded: f64, total: f64);
+
+    /// Milliseconds, from the worker's own clock.
+    #[wasm_bindgen(js_namespace = performance)]
+    fn now() -> f64;
 }
 
 #[wasm_bindgen(start)]
@@ -194,6 +199,15 @@ impl WebEngine {
             held.trainer = Some(trainer);
         }
         to_js(EngineStep::from(step.expect("a training has a step")))
+    }
+
+    /// Measures the model on this GPU, with a prompt of so many tokens; returns a report as JSON.
+    ///
+    /// # Errors
+    /// As [`bench::run`].
+    pub async fn bench(&self, tokens: usize) -> Result<String> {
+        let report = bench::run(&self.engine, tokens, &now).await?;
+        Ok(serde_json::to_string(&report).expect("a report is plain data"))
     }
 
     fn hold(&self, reft: Reft) -> usize {
