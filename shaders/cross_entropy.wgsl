@@ -7,9 +7,9 @@
 //   weight  [M]     in      what the token counts for: 1/M in a mean
 //   loss    [M]     out     in nats, not weighted
 //
-// One workgroup per token; row `first` of labels, weight and loss is this dispatch's row 0.
+// One workgroup per token.
 
-struct Params { n_vocab: u32, first: u32 }
+struct Params { n_vocab: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> logits: array<f32>;
@@ -22,8 +22,7 @@ const WG = 64u;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let start = token.x * params.n_vocab;
-    let row = params.first + token.x;
-    let label = labels[row];
+    let label = labels[token.x];
     let label_logit = logits[start + label];
     var highest = -3.4e38;
     for (var i = lane; i < params.n_vocab; i += WG) {
@@ -35,10 +34,10 @@ fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index
         mass += exp(logits[start + i] - highest);
     }
     mass = reduce_sum(mass, lane);
-    if lane == 0u { loss[row] = highest - label_logit + log(mass); }
-    let scale = weight[row] / mass;
+    if lane == 0u { loss[token.x] = highest - label_logit + log(mass); }
+    let scale = weight[token.x] / mass;
     for (var i = lane; i < params.n_vocab; i += WG) {
         let p = scale * exp(logits[start + i] - highest);
-        logits[start + i] = select(p, p - weight[row], i == label);
+        logits[start + i] = select(p, p - weight[token.x], i == label);
     }
 }

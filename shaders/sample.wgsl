@@ -8,19 +8,17 @@
 // Each filter is a threshold on logits, found by bisecting their bits, so nothing is sorted.
 //
 //   logits    [B, V]  in
-//   settings  [B, 8]  in   temperature, top_k, top_p, min_p, seed, count of draws before, place in history, unused
+//   settings  [B, 6]  in   temperature, top_k, top_p, min_p, seed, count of draws before
 //   tokens    [B]     out  the chosen token, input of the next step
-//   history   [B, N]  out  the same at the given place
 //
 // One workgroup per sequence.
 
-struct Params { n_vocab: u32, n_history: u32 }
+struct Params { n_vocab: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
 @group(0) @binding(2) var<storage, read> settings: array<u32>;
 @group(0) @binding(3) var<storage, read_write> tokens: array<u32>;
-@group(0) @binding(4) var<storage, read_write> history: array<u32>;
 
 const WG = 256u;
 
@@ -116,10 +114,10 @@ fn token_at(row: Row, threshold: u32, part: f32, lane: u32) -> u32 {
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) sequence: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let b = sequence.x;
-    let temperature = bitcast<f32>(settings[8u * b]);
-    let top_k = settings[8u * b + 1u];
-    let top_p = bitcast<f32>(settings[8u * b + 2u]);
-    let min_p = bitcast<f32>(settings[8u * b + 3u]);
+    let temperature = bitcast<f32>(settings[6u * b]);
+    let top_k = settings[6u * b + 1u];
+    let top_p = bitcast<f32>(settings[6u * b + 2u]);
+    let min_p = bitcast<f32>(settings[6u * b + 3u]);
     var highest = -3.4e38;
     for (var i = lane; i < params.n_vocab; i += WG) {
         highest = max(highest, logits[b * params.n_vocab + i]);
@@ -141,10 +139,7 @@ fn main(@builtin(workgroup_id) sequence: vec3<u32>, @builtin(local_invocation_in
         if min_p > 0.0 {
             threshold = max(threshold, order(row.highest + log(min_p) * temperature));
         }
-        token = token_at(row, threshold, draw(settings[8u * b + 4u], settings[8u * b + 5u]), lane);
+        token = token_at(row, threshold, draw(settings[6u * b + 4u], settings[6u * b + 5u]), lane);
     }
-    if lane == 0u {
-        tokens[b] = token;
-        history[b * params.n_history + settings[8u * b + 6u]] = token;
-    }
+    if lane == 0u { tokens[b] = token; }
 }

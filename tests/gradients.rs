@@ -180,7 +180,7 @@ fn losses() {
     let loss_of = |make: &mut Make<'_>, logits: Buf, weight: Buf| {
         let labels = make.words("labels", &[3], &[1, 0, 6]);
         let loss = make.plan.scratch("loss", &[3]);
-        cross_entropy(&mut make.plan, logits, 0, [labels, weight, loss]);
+        cross_entropy(&mut make.plan, logits, [labels, weight, loss]);
         loss
     };
     check(

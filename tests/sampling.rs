@@ -17,20 +17,15 @@ fn backends() -> [Backend; 2] {
 
 /// A token for each row of logits.
 fn chosen(backend: &Backend, rows: &[Vec<f32>], choices: &[Choice]) -> Vec<usize> {
-    let (n_rows, n_vocab, n_history) = (rows.len(), rows[0].len(), 3);
+    let (n_rows, n_vocab) = (rows.len(), rows[0].len());
     let mut make = Make::new(backend, Target::Gpu);
     let logits = make.values("logits", &[n_rows, n_vocab], &rows.concat());
-    let settings: Vec<u32> = choices.iter().flat_map(|choice| choice.words(7, 1)).collect();
+    let settings: Vec<u32> = choices.iter().flat_map(|choice| choice.words(7)).collect();
     let settings = make.words("settings", &[n_rows, SETTINGS], &settings);
     let tokens = make.words("tokens", &[n_rows], &vec![0; n_rows]);
-    let history = make.words("history", &[n_rows, n_history], &vec![99; n_rows * n_history]);
-    sample(&mut make.plan, logits, settings, [tokens, history]);
+    sample(&mut make.plan, logits, settings, tokens);
     let done = make.run();
-    let (tokens, history) = (read_words(&done, tokens), read_words(&done, history));
-    for (token, kept) in tokens.iter().zip(history.chunks_exact(n_history)) {
-        assert_eq!(kept, [99, *token, 99]);
-    }
-    tokens.into_iter().map(|token| token as usize).collect()
+    read_words(&done, tokens).into_iter().map(|token| token as usize).collect()
 }
 
 fn random_rows(random: &mut Random, n_rows: usize, n_vocab: usize) -> Vec<Vec<f32>> {

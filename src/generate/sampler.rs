@@ -10,7 +10,6 @@ pub(super) struct Sampler {
     /// The token of each sequence [B].
     pub(super) tokens: Tensor,
     settings: Tensor,
-    history: Tensor,
     choice: Choice,
     n_drawn: u32,
 }
@@ -21,7 +20,6 @@ impl Sampler {
         Ok(Sampler {
             tokens: backend.tensor("tokens", &[n_sequences])?,
             settings: backend.tensor("settings", &[n_sequences, SETTINGS])?,
-            history: backend.tensor("history", &[n_sequences, 1])?,
             choice: Choice { temperature, top_k, top_p, min_p, seed },
             n_drawn: 0,
         })
@@ -29,14 +27,13 @@ impl Sampler {
 
     /// Appends the choice of a token of each sequence by its logits [B, V].
     pub(super) fn plan(&self, plan: &mut Plan, logits: Buf) {
-        let [settings, tokens, history] =
-            [&self.settings, &self.tokens, &self.history].map(|t| plan.tensor(t));
-        kernel::sample(plan, logits, settings, [tokens, history]);
+        let [settings, tokens] = [&self.settings, &self.tokens].map(|tensor| plan.tensor(tensor));
+        kernel::sample(plan, logits, settings, tokens);
     }
 
     /// Makes the settings ready for the next draw; the same in every sequence, so that answers differ by their edits alone.
     pub(super) fn advance(&mut self) {
-        let words = self.choice.words(self.n_drawn, 0);
+        let words = self.choice.words(self.n_drawn);
         let n_sequences = self.tokens.shape()[0];
         self.settings.write(0, &words.repeat(n_sequences));
         self.n_drawn += 1;

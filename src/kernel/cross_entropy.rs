@@ -9,33 +9,30 @@ use crate::plan::{Buf, Kernel, Plan};
 pub(super) static CROSS_ENTROPY: Kernel = Kernel {
     name: "cross_entropy",
     wgsl: &[REDUCE, include_str!("../../shaders/cross_entropy.wgsl")],
-    params: &[("n_vocab", U32), ("first", U32)],
+    params: &[("n_vocab", U32)],
     args: &[("logits", InOut), ("labels", In), ("weight", In), ("loss", Out)],
     weight: false,
     twin,
 };
 
-/// Losses of rows `first ..` of `labels`, whose logits [m, V] are given and become gradients.
-pub fn cross_entropy(plan: &mut Plan, logits: Buf, first: usize, [labels, weight, loss]: [Buf; 3]) {
-    let [n_rows, n_vocab] = plan.shape(logits);
-    let [n_labels] = plan.shape(labels);
-    assert!(first + n_rows <= n_labels, "cross_entropy: rows {first} + {n_rows} of {n_labels}");
-    plan.expect("cross_entropy: weight", weight, &[n_labels]);
-    plan.expect("cross_entropy: loss", loss, &[n_labels]);
-    let params = [n_vocab.into(), first.into()];
-    plan.dispatch(&CROSS_ENTROPY, &params, &[logits, labels, weight, loss], [n_rows, 1, 1]);
+/// The `loss` [M] of each of `labels` [M], whose logits [M, V] are given and become gradients of the weighted sum.
+pub fn cross_entropy(plan: &mut Plan, logits: Buf, [labels, weight, loss]: [Buf; 3]) {
+    let [n_labels, n_vocab] = plan.shape(logits);
+    for (name, buf) in [("labels", labels), ("weight", weight), ("loss", loss)] {
+        plan.expect(&format!("cross_entropy: {name}"), buf, &[n_labels]);
+    }
+    plan.dispatch(&CROSS_ENTROPY, &[n_vocab.into()], &[logits, labels, weight, loss], [n_labels, 1, 1]);
 }
 
 fn twin(call: &Call<'_>) {
-    let (n_vocab, first) = (call.usize(0), call.usize(1));
-    let (labels, weight) = (call.u32(1), call.f32(2));
-    let (mut logits, mut loss) = (call.f32_mut(0), call.f32_mut(3));
-    for (row, logits) in logits.chunks_exact_mut(n_vocab).enumerate() {
-        let row = first + row;
-        let (Some(&label), Some(&weight)) = (labels.get(row), weight.get(row)) else { break };
+    let n_vocab = call.usize(0);
+    let (labels, weights) = (call.u32(1), call.f32(2));
+    let (mut logits, mut losses) = (call.f32_mut(0), call.f32_mut(3));
+    let rows = logits.chunks_exact_mut(n_vocab).zip(losses.iter_mut());
+    for ((logits, loss), (&label, &weight)) in rows.zip(labels.iter().zip(weights.iter())) {
         let highest = logits.iter().copied().fold(f32::MIN, f32::max);
         let mass: f32 = logits.iter().map(|l| (l - highest).exp()).sum();
-        loss[row] = highest - logits[label as usize] + mass.ln();
+        *loss = highest - logits[label as usize] + mass.ln();
         for logit in logits.iter_mut() {
             *logit = weight / mass * (*logit - highest).exp();
         }

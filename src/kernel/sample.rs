@@ -3,20 +3,20 @@
 use super::REDUCE;
 use crate::backend::Call;
 use crate::plan::Field::U32;
-use crate::plan::Role::{In, InOut, Out};
+use crate::plan::Role::{In, Out};
 use crate::plan::{Buf, Kernel, Plan};
 
 pub(super) static SAMPLE: Kernel = Kernel {
     name: "sample",
     wgsl: &[REDUCE, include_str!("../../shaders/sample.wgsl")],
-    params: &[("n_vocab", U32), ("n_history", U32)],
-    args: &[("logits", In), ("settings", In), ("tokens", Out), ("history", InOut)],
+    params: &[("n_vocab", U32)],
+    args: &[("logits", In), ("settings", In), ("tokens", Out)],
     weight: false,
     twin,
 };
 
 /// Words of one sequence's settings.
-pub const SETTINGS: usize = 8;
+pub const SETTINGS: usize = 6;
 
 /// How a token is chosen; filters as in llama.cpp: top-k, then top-p, then min-p.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,21 +34,19 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// The words that the kernel reads for draw number `count`, to be kept at `place` in the history.
-    pub fn words(&self, count: u32, place: u32) -> [u32; SETTINGS] {
+    /// The words that the kernel reads for draw number `count`.
+    pub fn words(&self, count: u32) -> [u32; SETTINGS] {
         let [temperature, top_p, min_p] = [self.temperature, self.top_p, self.min_p].map(f32::to_bits);
-        [temperature, self.top_k, top_p, min_p, self.seed, count, place, 0]
+        [temperature, self.top_k, top_p, min_p, self.seed, count]
     }
 }
 
-/// Chooses a token for each row of `logits` [B, V] by `settings` [B, 8]; also kept in `history` [B, N].
-pub fn sample(plan: &mut Plan, logits: Buf, settings: Buf, [tokens, history]: [Buf; 2]) {
+/// Chooses a token for each row of `logits` [B, V] by `settings` [B, 6].
+pub fn sample(plan: &mut Plan, logits: Buf, settings: Buf, tokens: Buf) {
     let [n_sequences, n_vocab] = plan.shape(logits);
-    let [_, n_history] = plan.shape(history);
     plan.expect("sample: settings", settings, &[n_sequences, SETTINGS]);
     plan.expect("sample: tokens", tokens, &[n_sequences]);
-    let params = [n_vocab.into(), n_history.into()];
-    plan.dispatch(&SAMPLE, &params, &[logits, settings, tokens, history], [n_sequences, 1, 1]);
+    plan.dispatch(&SAMPLE, &[n_vocab.into()], &[logits, settings, tokens], [n_sequences, 1, 1]);
 }
 
 /// The bits of a logit as a number that grows with it.
@@ -123,12 +121,11 @@ fn choose(logits: &[f32], settings: &[u32]) -> usize {
 }
 
 fn twin(call: &Call<'_>) {
-    let (n_vocab, n_history) = (call.usize(0), call.usize(1));
+    let n_vocab = call.usize(0);
     let (logits, settings) = (call.f32(0), call.u32(1));
-    let (mut tokens, mut history) = (call.u32_mut(2), call.u32_mut(3));
-    for (b, settings) in settings.chunks_exact(SETTINGS).enumerate() {
-        let token = choose(&logits[b * n_vocab..][..n_vocab], settings) as u32;
-        tokens[b] = token;
-        history[b * n_history + settings[6] as usize] = token;
+    let mut tokens = call.u32_mut(2);
+    let rows = logits.chunks_exact(n_vocab).zip(settings.chunks_exact(SETTINGS));
+    for (token, (logits, settings)) in tokens.iter_mut().zip(rows) {
+        *token = choose(logits, settings) as u32;
     }
 }

@@ -70,7 +70,7 @@ impl Model {
         let norm = plan.tensor(&self.weights.out_norm);
         let xn = kernel::rms_norm(plan, h_rows, norm, eps);
         let logits = linear(plan, "logits", xn, head);
-        kernel::cross_entropy(plan, logits, 0, [labels.ids, labels.weights, labels.losses]);
+        kernel::cross_entropy(plan, logits, [labels.ids, labels.weights, labels.losses]);
         let dxn = linear_backward(plan, "dxn", logits, head);
         let dh_rows = plan.scratch("dh_rows", &[n_labels, self.dims.n_embd]);
         kernel::rms_norm_backward(plan, [h_rows, norm], eps, dxn, dh_rows, false);
