@@ -328,3 +328,61 @@ fn into_slabs(parts: Vec<Part<'_>>, limit: u64) -> Vec<Vec<Part<'_>>> {
     }
     slabs
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Part, into_slabs};
+    use crate::gguf::{GgmlType, TensorInfo};
+    use crate::quant;
+
+    /// The tensors of a matrix of 64 columns: the number of a format, and rows.
+    fn tensors(parts: &[(u32, usize)]) -> Vec<TensorInfo> {
+        let tensor = |(id, rows): &(u32, usize)| TensorInfo {
+            name: "w".to_owned(),
+            format: GgmlType::from_id(*id).unwrap(),
+            dims: vec![*rows, 64],
+            offset: 0,
+            bytes: 0,
+        };
+        parts.iter().map(tensor).collect()
+    }
+
+    /// For each slab, the first row and the rows of each of its parts.
+    fn cut(tensors: &[TensorInfo], limit: u64) -> Vec<Vec<[usize; 2]>> {
+        let part = |info| Part {
+            info,
+            format: quant::format_of(info).unwrap(),
+            first_row: 0,
+            rows: TensorInfo::rows(info),
+        };
+        let slabs = into_slabs(tensors.iter().map(part).collect(), limit);
+        slabs.iter().map(|slab| slab.iter().map(|part| [part.first_row, part.rows]).collect()).collect()
+    }
+
+    const F32: u32 = 0;
+    const Q8_0: u32 = 8;
+
+    #[test]
+    fn a_matrix_that_the_device_can_bind_is_one_slab() {
+        assert_eq!(cut(&tensors(&[(F32, 8), (F32, 4), (F32, 4)]), 1 << 20), [[[0, 8], [0, 4], [0, 4]]]);
+    }
+
+    #[test]
+    fn formats_do_not_share_a_slab() {
+        assert_eq!(
+            cut(&tensors(&[(F32, 8), (Q8_0, 4), (Q8_0, 4)]), 1 << 20),
+            [vec![[0, 8]], vec![[0, 4], [0, 4]]]
+        );
+    }
+
+    #[test]
+    fn no_slab_is_larger_than_the_device_can_bind() {
+        let row_bytes = 4 * 64;
+        assert_eq!(
+            cut(&tensors(&[(F32, 10), (F32, 3)]), 4 * row_bytes),
+            [vec![[0, 4]], vec![[4, 4]], vec![[8, 2], [0, 2]], vec![[2, 1]]]
+        );
+        // Of Q8_0, only the quants count: 64 bytes a row.
+        assert_eq!(cut(&tensors(&[(Q8_0, 10)]), 4 * 64), [[[0, 4]], [[4, 4]], [[8, 2]]]);
+    }
+}
