@@ -22,8 +22,7 @@ const WG = 64u;
 
 // Element d of v_k.
 fn reflector(k: u32, d: u32) -> f32 {
-    if d <= k { return select(0.0, 1.0, d == k); }
-    return theta[params.x_at + k * params.n_embd + d];
+    return select(theta[params.x_at + k * params.n_embd + d], f32(d == k), d <= k);
 }
 
 @compute @workgroup_size(WG)
@@ -53,8 +52,9 @@ fn main(@builtin(workgroup_id) at: vec3<u32>, @builtin(local_invocation_index) l
     for (var d = lane; d < params.n_embd; d += WG) {
         rot[row + d] *= base[signs + d];
     }
+    var g = signs;
     for (var step = 0u; step < params.n_reflections; step++) {
-        let g = params.base_at + (params.n_reflections - 1u - step) * params.n_embd;
+        g -= params.n_embd;
         var along = 0.0;
         for (var d = lane; d < params.n_embd; d += WG) {
             along += base[g + d] * rot[row + d];

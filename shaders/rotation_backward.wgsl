@@ -24,8 +24,7 @@ const WG = 64u;
 
 // Element d of v_k.
 fn reflector(k: u32, d: u32) -> f32 {
-    if d <= k { return select(0.0, 1.0, d == k); }
-    return theta[params.x_at + k * params.n_embd + d];
+    return select(theta[params.x_at + k * params.n_embd + d], f32(d == k), d <= k);
 }
 
 // z ← H_{0} … H_{R−1}·e_j
@@ -33,8 +32,9 @@ fn last_to_first(j: u32, lane: u32) {
     for (var d = lane; d < params.n_embd; d += WG) {
         work[d] = select(0.0, 1.0, d == j);
     }
+    var k = params.rank;
     for (var step = 0u; step < params.rank; step++) {
-        let k = params.rank - 1u - step;
+        k -= 1u;
         var along = 0.0;
         var square = 0.0;
         for (var d = lane; d < params.n_embd; d += WG) {
