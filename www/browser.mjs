@@ -6,7 +6,13 @@ export function browserPath() {
   return process.env.WEBREFT_CHROMIUM ?? "/usr/bin/chromium";
 }
 
-/** WebGPU on the software adapter, the same on every machine; nothing that talks to the outside. */
+/** The machine's own GPU where WEBREFT_ADAPTER is `gpu`; else the software adapter, the same on every machine. */
+const ADAPTER =
+  process.env.WEBREFT_ADAPTER === "gpu"
+    ? ["--enable-features=Vulkan", "--ignore-gpu-blocklist"]
+    : ["--use-webgpu-adapter=swiftshader"];
+
+/** WebGPU, and nothing that talks to the outside. */
 export const BROWSER_ARGS = [
   "--no-sandbox",
   "--disable-quic",
@@ -15,5 +21,5 @@ export const BROWSER_ARGS = [
   "--disable-component-update",
   "--disable-sync",
   "--enable-unsafe-webgpu",
-  "--use-webgpu-adapter=swiftshader",
+  ...ADAPTER,
 ];

@@ -16,6 +16,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 
 use crate::backend::Backend;
+use crate::bench;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::generate::Generation;
@@ -36,8 +37,12 @@ extern "C" {
     #[wasm_bindgen(typescript_type = "OnProgress")]
     pub type OnProgress;
 
-    #[wasm_bindgen(method, js_name = call)]
+    #[wasm_bindgen(method)]
     fn call(this: &OnProgress, nothing: &JsValue, loaded: f64, total: f64);
+
+    /// Milliseconds, from the worker's own clock.
+    #[wasm_bindgen(js_namespace = performance)]
+    fn now() -> f64;
 }
 
 #[wasm_bindgen(start)]
@@ -196,6 +201,15 @@ impl WebEngine {
         to_js(EngineStep::from(step.expect("a training has a step")))
     }
 
+    /// Measures the model on this GPU, with a prompt of so many tokens; returns a report as JSON.
+    ///
+    /// # Errors
+    /// As [`bench::run`].
+    pub async fn bench(&self, tokens: usize) -> Result<String> {
+        let report = bench::run(&self.engine, tokens, &now).await?;
+        Ok(serde_json::to_string(&report).expect("a report is plain data"))
+    }
+
     fn hold(&self, reft: Reft) -> usize {
         let mut refts = self.refts.borrow_mut();
         refts.push(Some(Held { reft: Rc::new(reft), trainer: None }));
@@ -255,12 +269,16 @@ fn read_examples(examples: &[Ts<Example>]) -> Result<Vec<crate::engine::Example>
     (1..).zip(examples).map(read).collect()
 }
 
-/// What JavaScript gave, if it is what was asked for.
+/// What JavaScript gave, if it is what was asked for. By way of JSON, where a field that is not known is told.
 fn from_js<T: Tsify + DeserializeOwned>(what: &str, value: &Ts<T>) -> Result<T>
 where
     T::JsType: JsCast,
 {
-    serde_wasm_bindgen::from_value(value.js_value()).map_err(|error| Error::input(error.to_string()).at(what))
+    let wrong = |reason: String| Error::input(reason).at(what);
+    let text = js_sys::JSON::stringify(&value.js_value()).map_err(|_| wrong("no plain data".to_owned()))?;
+    let text = text.as_string().unwrap_or_default();
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_value(value).map_err(|error| wrong(error.to_string()))
 }
 
 fn to_js<T: Tsify + Serialize>(value: T) -> Result<Ts<T>> {

@@ -10,6 +10,8 @@ import { BROWSER_ARGS, browserPath } from "../browser.mjs";
 
 const [address] = process.argv.slice(2);
 const PATIENCE = 600_000;
+/** Enough for the loss to fall; a program in place of a GPU takes seconds for a step. */
+const EPOCHS = 12;
 const began = performance.now();
 const secondsSince = (start) => Number(((performance.now() - start) / 1000).toFixed(3));
 const tell = (phase, facts) => console.log(JSON.stringify({ phase, ...facts }));
@@ -46,8 +48,16 @@ async function ask() {
   return { base: await text("answer-base"), reft: await text("answer-reft"), seconds: secondsSince(start) };
 }
 
+/** Takes a picture of the page, where WEBREFT_SCREENSHOTS names a folder for it. */
+async function picture(name) {
+  const folder = process.env.WEBREFT_SCREENSHOTS;
+  if (folder) await page.screenshot({ path: `${folder}/${name}.png`, fullPage: true });
+}
+
 /** Trains, and tells each step as its row appears; returns the losses. */
 async function train() {
+  await page.getByText("Settings").click();
+  await part("epochs").fill(String(EPOCHS));
   await part("train").click();
   const losses = [];
   for (let running = true; running; ) {
@@ -80,10 +90,12 @@ async function work() {
   const before = await ask();
   tell("answer before", { prompt, text: before.base, seconds: before.seconds });
 
+  await picture("asked");
   const losses = await train();
   tell("trained", { steps: losses.length, seconds: await value("train-seconds") });
   const after = { base: await text("answer-base"), reft: await text("answer-reft") };
   tell("answer after", { prompt, text: after.reft, base: after.base });
+  await picture("trained");
 
   const [download] = await Promise.all([page.waitForEvent("download"), part("save").click()]);
   const file = await download.path();

@@ -2,6 +2,7 @@
 //!
 //! Each command does its own set-up: it installs what is missing, or says in one line what to install.
 
+mod bench;
 mod demo;
 mod serve;
 mod shell;
@@ -28,6 +29,8 @@ enum Command {
     Demo(demo::Options),
     /// Run every check there is: formatting, lints, Rust, wasm, TypeScript, page
     Test,
+    /// Measure decode, prefill and a training step, natively and in headless Chromium
+    Bench(bench::Options),
     /// Build the wasm file and its JavaScript glue into www/webreft/wasm
     Wasm,
 }
@@ -46,6 +49,7 @@ fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Demo(options) => demo::demo(&options).map(|()| ExitCode::SUCCESS),
         Command::Test => Ok(test::test()),
+        Command::Bench(options) => bench::bench(&options).map(|()| ExitCode::SUCCESS),
         Command::Wasm => wasm::build().map(|()| ExitCode::SUCCESS),
     }
 }

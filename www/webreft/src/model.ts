@@ -144,6 +144,14 @@ export class WebReft {
     return this.#client.call("memory", null);
   }
 
+  /**
+   * Measures decode, prefill and a training step with a prompt of so many tokens, against what this GPU reaches in a
+   * plain copy and in plain multiply-adds.
+   */
+  bench(tokens = 256): Promise<Record<string, unknown>> {
+    return this.#client.call("bench", tokens);
+  }
+
   /** Ends everything at once: calls under way fail with `aborted`, memory and GPU are given back. Twice is no harm. */
   async dispose(): Promise<void> {
     const now = new WebReftError("aborted", "aborted: the model was disposed");

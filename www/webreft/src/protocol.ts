@@ -27,6 +27,7 @@ export interface Calls {
     returns: ModelInfo;
   };
   memory: { takes: null; streams: never; returns: Memory };
+  bench: { takes: number; streams: never; returns: Record<string, unknown> };
   newReft: { takes: ReftConfig; streams: never; returns: number };
   loadReft: { takes: Uint8Array<ArrayBuffer>; streams: never; returns: { reft: number; config: ReftConfig } };
   saveReft: { takes: number; streams: never; returns: Uint8Array<ArrayBuffer> };

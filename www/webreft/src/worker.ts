@@ -28,6 +28,10 @@ const handlers: Handlers = {
     return { gpu: engine().gpuBytes(), wasm: wasm?.memory.buffer.byteLength ?? 0 };
   },
 
+  async bench(tokens) {
+    return JSON.parse(await engine().bench(tokens));
+  },
+
   async newReft(config) {
     return engine().newReft(config);
   },
@@ -81,7 +85,7 @@ async function timed<Step extends EngineStep | undefined>(work: () => Promise<St
 }
 
 /** Calls that are loops: they hold the engine until they end. All others take their turn. */
-const LOOPS: ReadonlySet<Call> = new Set(["load", "generate", "train"]);
+const LOOPS: ReadonlySet<Call> = new Set(["load", "generate", "train", "bench"]);
 
 function engine(): WebEngine {
   if (!loaded) throw new WebReftError("bug", "the worker was asked for a model before it had one");

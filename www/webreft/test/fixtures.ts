@@ -30,6 +30,14 @@ afterEach(async () => {
   for (const model of loaded.splice(0)) await model.dispose();
 });
 
+let kept: Promise<WebReft> | undefined;
+
+/** One model for all tests of a file that leave it as it was. */
+export function shared(): Promise<WebReft> {
+  kept ??= WebReft.load(Q8);
+  return kept;
+}
+
 export async function fileBytes(address: URL): Promise<Uint8Array<ArrayBuffer>> {
   return new Uint8Array(await (await fetch(address)).arrayBuffer());
 }

@@ -1,7 +1,7 @@
 /** What bad input, bad timing and bad files get: one clear error, and nothing lost. */
 import { expect, test } from "vitest";
-import { type ErrorKind, probe, type ReftConfig, WebReft } from "webreft";
-import { all, EXAMPLES, failure, fileBytes, LOREFT, load, NANO, Q8 } from "./fixtures.js";
+import { probe, type ReftConfig, WebReft } from "webreft";
+import { all, EXAMPLES, failure, fileBytes, LOREFT, load, NANO, Q8, shared } from "./fixtures.js";
 
 const PROMPT = "four and";
 
@@ -115,7 +115,7 @@ test.each<[string, Partial<ReftConfig>]>([
   ["positions that say nothing", { positions: "x9" }],
   ["no positions", { positions: "" }],
 ])("%s is an input error", async (_, part) => {
-  const model = await load();
+  const model = await shared();
   const error = await failure(model.reft({ ...LOREFT, ...part }).trainStep(EXAMPLES));
   expect(error.kind, error.message).toBe("input");
   expect(await model.complete(PROMPT, { maxTokens: 2 })).toBeTypeOf("string");
@@ -126,7 +126,7 @@ test.each<[string, { prompt: string; completion: string }[]]>([
   ["an empty completion", [{ prompt: "one", completion: "" }]],
   ["an example longer than the context", [{ prompt: "one ".repeat(5000), completion: "un" }]],
 ])("%s is an input error", async (_, examples) => {
-  const model = await load();
+  const model = await shared();
   const reft = model.reft(LOREFT);
   const error = await failure(all(reft.train(examples)));
   expect(error.kind, error.message).toBe("input");
@@ -134,12 +134,12 @@ test.each<[string, { prompt: string; completion: string }[]]>([
 });
 
 test("a prompt longer than the context is an input error", async () => {
-  const model = await load();
+  const model = await shared();
   expect((await failure(model.complete("word ".repeat(10_000)))).kind).toBe("input");
 });
 
 test("an option that is no option is an input error that names it", async () => {
-  const model = await load();
+  const model = await shared();
   const options = { maxToken: 3 };
   const error = await failure(model.complete(PROMPT, options as object));
   expect(error.kind).toBe("input");
@@ -153,16 +153,16 @@ test("interventions for another model are refused", async () => {
   expect((await failure(model.loadReft(bytes))).kind).toBe("input");
 });
 
-test.each<[string, BlobPart, ErrorKind]>([
-  ["nothing", "", "file"],
-  ["text", "this is no safetensors file", "file"],
-])("%s in place of saved interventions is a %s error", async (_, content, kind) => {
-  const model = await load();
-  expect((await failure(model.loadReft(await new Blob([content]).arrayBuffer()))).kind).toBe(kind);
+test.each([
+  ["nothing", ""],
+  ["text", "this is no safetensors file"],
+])("%s in place of saved interventions is a file error", async (_, content) => {
+  const model = await shared();
+  expect((await failure(model.loadReft(await new Blob([content]).arrayBuffer()))).kind).toBe("file");
 });
 
 test("a saved file that is cut off is a file error", async () => {
-  const model = await load();
+  const model = await shared();
   const bytes = await model.reft(LOREFT).save();
   for (const length of [4, 100, bytes.length - 1]) {
     expect((await failure(model.loadReft(bytes.slice(0, length)))).kind).toBe("file");
