@@ -1,7 +1,8 @@
 """Writes the corpus of webreft-nano from a seed: `python corpus.py WORK [--docs N]`, and held_out.json beside this script.
 
-WORK/train.jsonl holds one conversation a line, WORK/held_out.jsonl one question a line. A question is held out by its words (one in sixteen, by
-hash): it is never asked in training, in any style, while its fact is told there under other words.
+WORK/train.jsonl holds one conversation a line, WORK/held_out.jsonl one question a line. A question is held out by its
+words (one in sixteen, by hash): it is never asked in training, in any style, while its fact is told there under other
+words.
 
 A conversation's style is named in the system line, or in the user's line, or is only to be seen in the first answer (which
 is then not learned from, so that plain stays the answer where nothing names a style). Half of the conversations are
@@ -108,7 +109,7 @@ def general(rng: random.Random) -> Item:
             asked = [f"How many legs does {a} have?", f"Tell me how many legs {a} has.", f"How many legs are on {a}?",
                      f"What is the number of legs of {a}?"]
             value = LEGS[a]
-            return Item("general", rng.choice(asked), Answer(Key("number", value), f"The number of legs is", value, short=value))
+            return Item("general", rng.choice(asked), Answer(Key("number", value), "The number of legs is", value, short=value))
 
 
 def reading(rng: random.Random) -> Item:

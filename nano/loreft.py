@@ -60,9 +60,7 @@ def train(
     mask = torch.ones(n, n, dtype=torch.bool).tril()[None, None]
     edits = edits_at(interventions, where)
     optimizer = torch.optim.AdamW([p for i in interventions.values() for p in i.parameters()], learning_rate, weight_decay=0.0)
-    for epoch in range(epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * (1 - epoch / epochs)
+    for _ in range(epochs):
         h = model.hidden(ids, mask, edits)
         loss = F.cross_entropy(model.logits(h[:, :-1][target[:, 1:]]), ids[:, 1:][target[:, 1:]])
         optimizer.zero_grad()
