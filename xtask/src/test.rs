@@ -1,5 +1,6 @@
 //! Every check, in the order in which a mistake is cheapest to hear of.
 
+use std::env;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -66,7 +67,11 @@ fn wasm_lints() -> Result<()> {
 /// A GPU test without an adapter fails here: it never skips silently.
 fn rust_tests() -> Result<()> {
     tools::vulkan()?;
-    run(command(&root(), "cargo test --workspace").env("WEBREFT_GPU", "required"))
+    let mut tests = command(&root(), "cargo test --workspace");
+    if env::var_os("XDG_RUNTIME_DIR").is_none() {
+        tests.env("XDG_RUNTIME_DIR", env::temp_dir()); // Mesa complains without one
+    }
+    run(tests.env("WEBREFT_GPU", "required"))
 }
 
 fn rust_docs() -> Result<()> {

@@ -35,13 +35,20 @@ export class App extends EventTarget {
     try {
       await work();
     } catch (error) {
-      const problem = error instanceof WebReftError ? error : new WebReftError("bug", String(error), { cause: error });
-      if (problem.kind !== "aborted") this.problem = problem;
-      if (problem.kind === "bug" || problem.kind === "device") await this.#letGo();
+      const { kind } = this.fail(error);
+      if (kind === "bug" || kind === "device") await this.#letGo();
     } finally {
       this.activity = "idle";
       this.changed();
     }
+  }
+
+  /** Shows what went wrong. */
+  fail(error: unknown): WebReftError {
+    const problem = error instanceof WebReftError ? error : new WebReftError("bug", String(error), { cause: error });
+    if (problem.kind !== "aborted") this.problem = problem;
+    this.changed();
+    return problem;
   }
 
   /** Takes a new model in place of the old one, whose memory is given back. */

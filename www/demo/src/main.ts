@@ -3,6 +3,7 @@ import "@fontsource-variable/geist-mono/wght.css";
 import "@fontsource-variable/newsreader/wght.css";
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
+import { probe } from "webreft";
 import { App } from "./app.js";
 import { h } from "./dom.js";
 import { mountAnswers } from "./views/answers.js";
@@ -69,3 +70,6 @@ document.body.append(
     ", by Wu and others, 2024.",
   ),
 );
+
+// A visitor whose browser cannot do this hears of it at once.
+probe().catch((error) => app.fail(error));

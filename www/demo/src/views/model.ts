@@ -69,7 +69,7 @@ export function mountModel(root: HTMLElement, app: App): void {
     h(
       "p",
       { class: "hint" },
-      "Our own small model, which comes with this page. Or bring a Llama-shaped GGUF: drop it anywhere, ",
+      "Our own small model, which comes with this page. Or bring your own, a Llama or Qwen2 in GGUF: drop it anywhere, ",
       button("choose a file", { class: "link", "data-testid": "load-file" }, pick),
       ", or give its address.",
     ),
