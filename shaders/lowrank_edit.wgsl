@@ -25,6 +25,11 @@ struct Params { n_embd: u32, rank: u32, w_at: u32, b_at: u32, r_at: u32, act: u3
 
 const WG = 64u;
 
+// What branches and loops go by. Held against a buffer's length, or lavapipe takes it for a constant and compiles the shader
+// anew at every run.
+fn rank() -> u32 { return min(params.rank, arrayLength(&u)); }
+fn act() -> u32 { return min(params.act, arrayLength(&theta)); }
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = edits[edit.x].x * params.n_embd;
@@ -32,7 +37,7 @@ fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index)
     for (var d = lane; d < params.n_embd; d += WG) {
         before[saved + d] = h[row + d];
     }
-    for (var j = 0u; j < params.rank; j++) {
+    for (var j = 0u; j < rank(); j++) {
         var wh = 0.0;
         var rh = 0.0;
         for (var d = lane; d < params.n_embd; d += WG) {
@@ -43,13 +48,13 @@ fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index)
         let inside = sums.x + theta[params.b_at + j];
         if lane == 0u {
             z[edit.x * params.rank + j] = inside;
-            u[edit.x * params.rank + j] = activate(params.act, inside) - sums.y;
+            u[edit.x * params.rank + j] = activate(act(), inside) - sums.y;
         }
     }
     storageBarrier();
     for (var d = lane; d < params.n_embd; d += WG) {
         var sum = 0.0;
-        for (var j = 0u; j < params.rank; j++) {
+        for (var j = 0u; j < rank(); j++) {
             sum += rot[params.r_at + j * params.n_embd + d] * u[edit.x * params.rank + j];
         }
         h[row + d] += sum;

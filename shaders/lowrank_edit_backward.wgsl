@@ -27,6 +27,11 @@ struct Params { n_embd: u32, rank: u32, w_at: u32, r_at: u32, act: u32 }
 
 const WG = 64u;
 
+// What branches and loops go by. Held against a buffer's length, or lavapipe takes it for a constant and compiles the shader
+// anew at every run.
+fn rank() -> u32 { return min(params.rank, arrayLength(&du)); }
+fn act() -> u32 { return min(params.act, arrayLength(&theta)); }
+
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = edits[edit.x].x * params.n_embd;
@@ -34,7 +39,7 @@ fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index)
     for (var d = lane; d < params.n_embd; d += WG) {
         after[saved + d] = dh[row + d];
     }
-    for (var j = 0u; j < params.rank; j++) {
+    for (var j = 0u; j < rank(); j++) {
         var sum = 0.0;
         for (var d = lane; d < params.n_embd; d += WG) {
             sum += rot[params.r_at + j * params.n_embd + d] * dh[row + d];
@@ -43,14 +48,14 @@ fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index)
         let at = edit.x * params.rank + j;
         if lane == 0u {
             du[at] = total;
-            dz[at] = activate_slope(params.act, z[at]) * total;
+            dz[at] = activate_slope(act(), z[at]) * total;
         }
     }
     storageBarrier();
     let count = f32(edits[edit.x].y);
     for (var d = lane; d < params.n_embd; d += WG) {
         var sum = dh[row + d];
-        for (var j = 0u; j < params.rank; j++) {
+        for (var j = 0u; j < rank(); j++) {
             let at = j * params.n_embd + d;
             sum += theta[params.w_at + at] * dz[edit.x * params.rank + j];
             sum -= rot[params.r_at + at] * du[edit.x * params.rank + j];
