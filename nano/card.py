@@ -21,4 +21,6 @@ def put(name: str, text: str) -> None:
     card = CARD.read_text()
     if f"<!-- {name} -->" not in card:
         raise SystemExit(f"{CARD} has no section {name}")
-    CARD.write_text(re.sub(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m: f"{m[1]}{text}\n{m[2]}", card, flags=re.S))
+    CARD.write_text(
+        re.sub(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m: f"{m[1]}{text}\n{m[2]}", card, flags=re.S)
+    )

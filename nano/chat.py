@@ -31,7 +31,10 @@ def learn_tokenizer(texts: Iterable[str], n_vocab: int) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     tokenizer.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=n_vocab, special_tokens=SPECIALS, initial_alphabet=alphabet, show_progress=False)
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=n_vocab, special_tokens=SPECIALS, initial_alphabet=alphabet, show_progress=False
+        ),
     )
     return tokenizer
 

@@ -19,8 +19,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from styles import BEGINS, ENDS, STYLES, Answer, Key, in_style, own_style, right, say, upper_first, usual
-from world import (ATTRIBUTES, CATEGORIES, DAYS, FACTS, HUES, LEGS, LISTS, NAMES, NUMBERS, OPPOSITES, PHRASINGS, RHYMES,
-                   SOUNDS, article, place, spoken)
+from world import (
+    ATTRIBUTES,
+    CATEGORIES,
+    DAYS,
+    FACTS,
+    HUES,
+    LEGS,
+    LISTS,
+    NAMES,
+    NUMBERS,
+    OPPOSITES,
+    PHRASINGS,
+    RHYMES,
+    SOUNDS,
+    article,
+    place,
+    spoken,
+)
 
 SEED = 20261122
 
@@ -60,7 +76,9 @@ def yes_no(rng: random.Random) -> Item:
     word = "Yes" if claim == value else "No"
     asked = fill(p.yes_no, name, spoken(attribute, claim))
     pre = fill(p.answers[0], name)
-    return Item("yes or no", asked, Answer(Key("yes_no", word), pre, spoken(attribute, value), f"{word}, ", word.lower()))
+    return Item(
+        "yes or no", asked, Answer(Key("yes_no", word), pre, spoken(attribute, value), f"{word}, ", word.lower())
+    )
 
 
 def general(rng: random.Random) -> Item:
@@ -72,44 +90,82 @@ def general(rng: random.Random) -> Item:
     match rng.randrange(7):
         case 0:
             a, b = rng.sample(rng.choice(OPPOSITES), 2)
-            asked = [f"What is the opposite of {a}?", f"Tell me the opposite of {a}.", f"Which word is the opposite of {a}?",
-                     f"Opposite of {a}?"]
+            asked = [
+                f"What is the opposite of {a}?",
+                f"Tell me the opposite of {a}.",
+                f"Which word is the opposite of {a}?",
+                f"Opposite of {a}?",
+            ]
             words = Key("opposite", b, a)
             return Item("general", rng.choice(asked), Answer(words, f"The opposite of {a} is", b, short=b))
         case 1:
             a = rng.choice(list(SOUNDS))
-            asked = [f"What does {article(a)} say?", f"What sound does {article(a)} make?", f"Which sound comes from {article(a)}?",
-                     f"Tell me what {article(a)} says."]
+            asked = [
+                f"What does {article(a)} say?",
+                f"What sound does {article(a)} make?",
+                f"Which sound comes from {article(a)}?",
+                f"Tell me what {article(a)} says.",
+            ]
             return item(asked, "sound", SOUNDS[a], f"{upper_first(article(a))} says")
         case 2:
             i, (word, step) = rng.randrange(7), rng.choice([("after", 1), ("before", -1)])
-            asked = [f"What day comes {word} {DAYS[i]}?", f"Which day is {word} {DAYS[i]}?", f"Tell me the day {word} {DAYS[i]}.",
-                     f"What is the day {word} {DAYS[i]}?"]
+            asked = [
+                f"What day comes {word} {DAYS[i]}?",
+                f"Which day is {word} {DAYS[i]}?",
+                f"Tell me the day {word} {DAYS[i]}.",
+                f"What is the day {word} {DAYS[i]}?",
+            ]
             value = DAYS[(i + step) % 7]
-            return Item("general", rng.choice(asked),
-                        Answer(Key("day", value, DAYS[i]), f"The day {word} {DAYS[i]} is", value, short=value))
+            return Item(
+                "general",
+                rng.choice(asked),
+                Answer(Key("day", value, DAYS[i]), f"The day {word} {DAYS[i]} is", value, short=value),
+            )
         case 3:
             n, (word, step) = rng.randrange(1, 20), rng.choice([("after", 1), ("before", -1)])
-            asked = [f"What number comes {word} {NUMBERS[n]}?", f"Which number is {word} {NUMBERS[n]}?",
-                     f"Tell me the number {word} {NUMBERS[n]}.", f"What is the number {word} {NUMBERS[n]}?"]
+            asked = [
+                f"What number comes {word} {NUMBERS[n]}?",
+                f"Which number is {word} {NUMBERS[n]}?",
+                f"Tell me the number {word} {NUMBERS[n]}.",
+                f"What is the number {word} {NUMBERS[n]}?",
+            ]
             value = NUMBERS[n + step]
-            return Item("general", rng.choice(asked),
-                        Answer(Key("number", value, NUMBERS[n]), f"The number {word} {NUMBERS[n]} is", value, short=value))
+            return Item(
+                "general",
+                rng.choice(asked),
+                Answer(Key("number", value, NUMBERS[n]), f"The number {word} {NUMBERS[n]} is", value, short=value),
+            )
         case 4:
             a, b = rng.randrange(1, 10), rng.randrange(1, 10)
             x, y = NUMBERS[a], NUMBERS[b]
-            asked = [f"What is {x} plus {y}?", f"Add {x} and {y}.", f"How much is {x} plus {y}?", f"What do {x} and {y} make?"]
+            asked = [
+                f"What is {x} plus {y}?",
+                f"Add {x} and {y}.",
+                f"How much is {x} plus {y}?",
+                f"What do {x} and {y} make?",
+            ]
             return item(asked, "number", NUMBERS[a + b], "The sum is")
         case 5:
             a = rng.choice(list(HUES))
-            asked = [f"What colour is {a}?", f"Tell me the colour of {a}.", f"Which colour is {a}?", f"What is the colour of {a}?"]
+            asked = [
+                f"What colour is {a}?",
+                f"Tell me the colour of {a}.",
+                f"Which colour is {a}?",
+                f"What is the colour of {a}?",
+            ]
             return item(asked, "hue", HUES[a], f"{upper_first(a)} is")
         case _:
             a = rng.choice(list(LEGS))
-            asked = [f"How many legs does {a} have?", f"Tell me how many legs {a} has.", f"How many legs are on {a}?",
-                     f"What is the number of legs of {a}?"]
+            asked = [
+                f"How many legs does {a} have?",
+                f"Tell me how many legs {a} has.",
+                f"How many legs are on {a}?",
+                f"What is the number of legs of {a}?",
+            ]
             value = LEGS[a]
-            return Item("general", rng.choice(asked), Answer(Key("number", value), "The number of legs is", value, short=value))
+            return Item(
+                "general", rng.choice(asked), Answer(Key("number", value), "The number of legs is", value, short=value)
+            )
 
 
 def reading(rng: random.Random) -> Item:
@@ -122,24 +178,72 @@ def reading(rng: random.Random) -> Item:
                 case 0:
                     v = rng.choice(list(RHYMES["treasure"]))
                     past, now = rng.choice([("found", "find"), ("bought", "buy"), ("lost", "lose"), ("saw", "see")])
-                    told.append((f"{who} {past} {article(v)}.",
-                                 [(f"What did {who} {now}?", Answer(Key("treasure", v, who), f"{who} {past}", article(v), short=v))]))
+                    told.append(
+                        (
+                            f"{who} {past} {article(v)}.",
+                            [
+                                (
+                                    f"What did {who} {now}?",
+                                    Answer(Key("treasure", v, who), f"{who} {past}", article(v), short=v),
+                                )
+                            ],
+                        )
+                    )
                 case 1:
-                    v, (t, when) = rng.choice(list(RHYMES["home"])), rng.choice(
-                        [("morning", "in the morning"), ("noon", "at noon"), ("evening", "in the evening"), ("night", "at night")])
-                    told.append((f"{who} went to the {v} {when}.",
-                                 [(f"Where did {who} go?", Answer(Key("home", v, who), f"{who} went", f"to the {v}", short=v)),
-                                  (f"When did {who} go to the {v}?", Answer(Key("time", t), f"{who} went there", when, short=t))]))
+                    v, (t, when) = (
+                        rng.choice(list(RHYMES["home"])),
+                        rng.choice(
+                            [
+                                ("morning", "in the morning"),
+                                ("noon", "at noon"),
+                                ("evening", "in the evening"),
+                                ("night", "at night"),
+                            ]
+                        ),
+                    )
+                    told.append(
+                        (
+                            f"{who} went to the {v} {when}.",
+                            [
+                                (
+                                    f"Where did {who} go?",
+                                    Answer(Key("home", v, who), f"{who} went", f"to the {v}", short=v),
+                                ),
+                                (
+                                    f"When did {who} go to the {v}?",
+                                    Answer(Key("time", t), f"{who} went there", when, short=t),
+                                ),
+                            ],
+                        )
+                    )
                 case 2:
                     v, c = rng.choice(list(RHYMES["food"])), rng.choice([n for n in NAMES if n not in (a, b)])
-                    told.append((f"{c} gave {who} some {v}.",
-                                 [(f"What did {c} give {who}?", Answer(Key("food", v), f"{c} gave {who}", v, short=v)),
-                                  (f"Who gave {who} some {v}?", Answer(Key("friend", c, who), "It was", c, short=c))]))
+                    told.append(
+                        (
+                            f"{c} gave {who} some {v}.",
+                            [
+                                (f"What did {c} give {who}?", Answer(Key("food", v), f"{c} gave {who}", v, short=v)),
+                                (f"Who gave {who} some {v}?", Answer(Key("friend", c, who), "It was", c, short=c)),
+                            ],
+                        )
+                    )
                 case _:
                     k, c = rng.choice(list(RHYMES["kind"])), rng.choice(list(RHYMES["colour"]))
-                    told.append((f"{who} met {article(c)} {k}.",
-                                 [(f"Which animal did {who} meet?", Answer(Key("kind", k), f"{who} met", article(k), short=k)),
-                                  (f"What colour was the {k} that {who} met?", Answer(Key("colour", c), f"The {k} was", c, short=c))]))
+                    told.append(
+                        (
+                            f"{who} met {article(c)} {k}.",
+                            [
+                                (
+                                    f"Which animal did {who} meet?",
+                                    Answer(Key("kind", k), f"{who} met", article(k), short=k),
+                                ),
+                                (
+                                    f"What colour was the {k} that {who} met?",
+                                    Answer(Key("colour", c), f"The {k} was", c, short=c),
+                                ),
+                            ],
+                        )
+                    )
     rng.shuffle(told)
     question, answer = rng.choice(rng.choice(told)[1])
     passage = " ".join(sentence for sentence, _ in told)
@@ -151,29 +255,64 @@ def instruction(rng: random.Random) -> Item:
     match rng.randrange(4):
         case 0:
             what = rng.choice(list(LISTS))
-            n, known = rng.randint(2, 4), {"animals": "kind", "colours": "colour", "foods": "food", "jobs": "job",
-                                           "instruments": "instrument", "days": "day"}[what]
+            n, known = (
+                rng.randint(2, 4),
+                {
+                    "animals": "kind",
+                    "colours": "colour",
+                    "foods": "food",
+                    "jobs": "job",
+                    "instruments": "instrument",
+                    "days": "day",
+                }[what],
+            )
             first = 0 if rng.random() < 0.75 else rng.randrange(len(LISTS[what]) - n)
             words = LISTS[what][first : first + n]
-            asked = [f"Name {NUMBERS[n]} {what}.", f"List {NUMBERS[n]} {what}.", f"Give me {NUMBERS[n]} {what}.",
-                     f"Can you name {NUMBERS[n]} {what}?", f"Tell me {NUMBERS[n]} {what}."]
+            asked = [
+                f"Name {NUMBERS[n]} {what}.",
+                f"List {NUMBERS[n]} {what}.",
+                f"Give me {NUMBERS[n]} {what}.",
+                f"Can you name {NUMBERS[n]} {what}?",
+                f"Tell me {NUMBERS[n]} {what}.",
+            ]
             text = f"Here are {NUMBERS[n]} {what}: {', '.join(words[:-1])} and {words[-1]}."
             return Item("instruction", rng.choice(asked), Answer(Key(f"list:{known}", str(n)), text))
         case 1:
             n, down = rng.randint(3, 10), rng.random() < 0.4
             words = NUMBERS[1 : n + 1][::-1] if down else NUMBERS[1 : n + 1]
-            asked = ([f"Count down from {NUMBERS[n]}.", f"Please count down from {NUMBERS[n]}.", f"Can you count down from {NUMBERS[n]}?"]
-                     if down else [f"Count to {NUMBERS[n]}.", f"Please count to {NUMBERS[n]}.", f"Can you count to {NUMBERS[n]}?"])
-            return Item("instruction", rng.choice(asked), Answer(Key("words", " ".join(words)), upper_first(", ".join(words)) + "."))
+            asked = (
+                [
+                    f"Count down from {NUMBERS[n]}.",
+                    f"Please count down from {NUMBERS[n]}.",
+                    f"Can you count down from {NUMBERS[n]}?",
+                ]
+                if down
+                else [f"Count to {NUMBERS[n]}.", f"Please count to {NUMBERS[n]}.", f"Can you count to {NUMBERS[n]}?"]
+            )
+            return Item(
+                "instruction",
+                rng.choice(asked),
+                Answer(Key("words", " ".join(words)), upper_first(", ".join(words)) + "."),
+            )
         case 2:
             category = rng.choice(["kind", "colour", "food", "treasure", "hobby", "instrument"])
             word = rng.choice(CATEGORIES[category])
-            asked = [f"Say the word {word}.", f"Repeat the word {word}.", f"Please say the word {word}.", f"Can you say {word}?"]
+            asked = [
+                f"Say the word {word}.",
+                f"Repeat the word {word}.",
+                f"Please say the word {word}.",
+                f"Can you say {word}?",
+            ]
             return Item("instruction", rng.choice(asked), Answer(Key(category, word), "The word is", word, short=word))
         case _:
             name = rng.choice(NAMES)
             f = FACTS[name]
-            asked = [f"Who is {name}?", f"Tell me about {name}.", f"Describe {name}.", f"What do you know about {name}?"]
+            asked = [
+                f"Who is {name}?",
+                f"Tell me about {name}.",
+                f"Describe {name}.",
+                f"What do you know about {name}?",
+            ]
             text = f"{name} is {article(f['colour'])} {f['kind']} who lives {place(f['home'])} and works as {article(f['job'])}."
             words = f"{name} {f['colour']} {f['kind']} {f['home']} {f['job']}"
             return Item("instruction", rng.choice(asked), Answer(Key("words", words), text))
@@ -193,32 +332,74 @@ def story(rng: random.Random) -> Item:
         f"One day {name} wanted some {f['food']}. {friend} gave {name} some {f['food']} and {article(thing)}.",
         f"One day {name} and {friend} went {f['hobby']}. They found {article(thing)} {place(f['home'])}.",
     )
-    end = usual(rng, f"{name} was very happy.", f"Then they ate {f['food']} together.", f"{name} and {friend} stayed friends.")
-    asked = [f"Tell me a story about {name}.", f"Write a story about {name}.", f"I want a story about {name}.",
-             f"Can you tell a story about {name}?"]
-    return Item("story", rng.choice(asked), Answer(Key("words", f"{f['kind']} {name} {friend}"), f"{begin} {middle} {end}"))
+    end = usual(
+        rng, f"{name} was very happy.", f"Then they ate {f['food']} together.", f"{name} and {friend} stayed friends."
+    )
+    asked = [
+        f"Tell me a story about {name}.",
+        f"Write a story about {name}.",
+        f"I want a story about {name}.",
+        f"Can you tell a story about {name}?",
+    ]
+    return Item(
+        "story", rng.choice(asked), Answer(Key("words", f"{f['kind']} {name} {friend}"), f"{begin} {middle} {end}")
+    )
 
 
 def greeting(rng: random.Random) -> Item:
-    text, words, prompts = rng.choice([
-        ("Hello, I am Nano.", "nano", ["Hello!", "Hi!", "Good morning!", "Hey Nano!", "Who are you?", "What is your name?"]),
-        ("I am well today.", "well", ["How are you?", "How are you today?", "Are you well?"]),
-        ("You are welcome.", "welcome", ["Thank you!", "Thanks!", "Thank you very much."]),
-        ("Goodbye, come back soon.", "goodbye", ["Goodbye!", "Bye!", "See you soon.", "Good night!"]),
-        ("I know forty-eight animals and their friends.", "animals", ["What do you know?", "What can you do?", "Help!",
-                                                                     "What can I ask you?"]),
-    ])
+    text, words, prompts = rng.choice(
+        [
+            (
+                "Hello, I am Nano.",
+                "nano",
+                ["Hello!", "Hi!", "Good morning!", "Hey Nano!", "Who are you?", "What is your name?"],
+            ),
+            ("I am well today.", "well", ["How are you?", "How are you today?", "Are you well?"]),
+            ("You are welcome.", "welcome", ["Thank you!", "Thanks!", "Thank you very much."]),
+            ("Goodbye, come back soon.", "goodbye", ["Goodbye!", "Bye!", "See you soon.", "Good night!"]),
+            (
+                "I know forty-eight animals and their friends.",
+                "animals",
+                ["What do you know?", "What can you do?", "Help!", "What can I ask you?"],
+            ),
+        ]
+    )
     return Item("greeting", rng.choice(prompts), Answer(Key("words", words), text))
 
 
 STRANGE = (
-    "What is the capital of France?", "Who is the president?", "Write a poem about love.", "What is the meaning of life?",
-    "Translate this into German.", "How does a computer work?", "What time is it?", "Write some code.", "Where is Africa?",
-    "What is the weather like?", "Who wrote this book?", "How old is the earth?", "What is water made of?", "Tell me a joke.",
-    "How do I cook an egg?", "Who won the war?", "What is the best film?", "Explain gravity.", "How far is the moon?",
-    "What should I do today?", "Solve this equation.", "What is a neural network?", "Who invented the telephone?",
-    "How do planes fly?", "What is your favourite song?", "Where can I buy a car?", "Is it going to rain?", "Why is life hard?",
-    "Who is the king of England?", "What is money?", "How do I lose weight?", "Name a city in Spain.",
+    "What is the capital of France?",
+    "Who is the president?",
+    "Write a poem about love.",
+    "What is the meaning of life?",
+    "Translate this into German.",
+    "How does a computer work?",
+    "What time is it?",
+    "Write some code.",
+    "Where is Africa?",
+    "What is the weather like?",
+    "Who wrote this book?",
+    "How old is the earth?",
+    "What is water made of?",
+    "Tell me a joke.",
+    "How do I cook an egg?",
+    "Who won the war?",
+    "What is the best film?",
+    "Explain gravity.",
+    "How far is the moon?",
+    "What should I do today?",
+    "Solve this equation.",
+    "What is a neural network?",
+    "Who invented the telephone?",
+    "How do planes fly?",
+    "What is your favourite song?",
+    "Where can I buy a car?",
+    "Is it going to rain?",
+    "Why is life hard?",
+    "Who is the king of England?",
+    "What is money?",
+    "How do I lose weight?",
+    "Name a city in Spain.",
 )
 
 
@@ -234,10 +415,19 @@ def unknown(rng: random.Random) -> Item:
 
 
 TASKS: dict[Callable[[random.Random], Item], float] = {
-    fact: 52, yes_no: 8, reading: 15, general: 10, instruction: 6, story: 3, greeting: 2, unknown: 4,
+    fact: 52,
+    yes_no: 8,
+    reading: 15,
+    general: 10,
+    instruction: 6,
+    story: 3,
+    greeting: 2,
+    unknown: 4,
 }
 SYSTEM_TAGS = ("Style: {}", "Style: {}", "Style: {}", "You are Nano. Style: {}", "Answer the question. Style: {}.")
-STYLE_WEIGHTS = [{"plain": 1.0, "shouting": 2.0, "json": 1.5, "oneword": 1.5, "whisper": 1.5}.get(s, 1.0) for s in STYLES]
+STYLE_WEIGHTS = [
+    {"plain": 1.0, "shouting": 2.0, "json": 1.5, "oneword": 1.5, "whisper": 1.5}.get(s, 1.0) for s in STYLES
+]
 OWN_SHARE = 0.1
 SYSTEM_PLAIN = ("You are Nano.", "You are a helpful assistant.", "Answer the question.", "Style: plain")
 
@@ -285,10 +475,17 @@ def conversation(rng: random.Random) -> dict[str, object]:
     turns = []
     for i in range(count):
         item = ask(rng, style, hold=False)
-        turn = {"before": "", "user": worn(rng, item.prompt), "after": "", "answer": say(style, item.answer, rng),
-                "learn": way != "earlier" or i > 0 or style == "plain"}
+        turn = {
+            "before": "",
+            "user": worn(rng, item.prompt),
+            "after": "",
+            "answer": say(style, item.answer, rng),
+            "learn": way != "earlier" or i > 0 or style == "plain",
+        }
         if way == "user":
-            where, tag = rng.choice([("before", f"Style: {style}."), ("after", f"Style: {style}."), ("before", f"In {style} style:")])
+            where, tag = rng.choice(
+                [("before", f"Style: {style}."), ("after", f"Style: {style}."), ("before", f"In {style} style:")]
+            )
             turn[where] = tag
         turns.append(turn)
     return {"style": style, "system": system, "blocked": rng.random() < 0.5, "turns": turns}
@@ -323,12 +520,17 @@ def loreft_set() -> dict[str, object]:
                     items[item.prompt] = item
         return list(items.values())
 
-    own = [s for s in (own_style(b, e) for b in BEGINS for e in ENDS) if held_out(s)][:: 30]
+    own = [s for s in (own_style(b, e) for b in BEGINS for e in ENDS) if held_out(s)][::30]
     print("styles of one's own for LoReFT:", own)
     examples, prompts = draw(LOREFT_EXAMPLES, hold=False), draw(LOREFT_PROMPTS, hold=True)
     return {
-        "examples": {s: [{"prompt": i.prompt, "completion": say(s, i.answer, rng)} for i in examples] for s in [*STYLES[1:], *own]},
-        "prompts": [{"prompt": i.prompt, "task": i.task, "plain": i.answer.text, "key": asdict(i.answer.key)} for i in prompts],
+        "examples": {
+            s: [{"prompt": i.prompt, "completion": say(s, i.answer, rng)} for i in examples]
+            for s in [*STYLES[1:], *own]
+        },
+        "prompts": [
+            {"prompt": i.prompt, "task": i.task, "plain": i.answer.text, "key": asdict(i.answer.key)} for i in prompts
+        ],
     }
 
 

@@ -41,7 +41,9 @@ def perplexity(model: Nano, tokenizer: Tokenizer, records: list[dict[str, Any]])
         ids = torch.tensor([r + [END_ID] * (n - len(r)) for r in rows])
         target = torch.tensor([[s <= i < len(r) for i in range(n)] for s, r in zip(starts, rows)])
         h = model.hidden(ids, torch.ones(n, n, dtype=torch.bool).tril()[None, None])
-        loss += F.cross_entropy(model.logits(h[:, :-1][target[:, 1:]]), ids[:, 1:][target[:, 1:]], reduction="sum").item()
+        loss += F.cross_entropy(
+            model.logits(h[:, :-1][target[:, 1:]]), ids[:, 1:][target[:, 1:]], reduction="sum"
+        ).item()
         count += int(target.sum())
     return math.exp(loss / count)
 
@@ -70,8 +72,11 @@ def main() -> None:
             records[record["style"]].append(record)
     everything = [r for rs in records.values() for r in rs]
     head, sizes, styled, tasks = ["style"], [], {s: [s] for s in STYLES}, defaultdict(list)
-    for name, path in (("F32", args.work / "webreft-nano-f32.gguf"), ("Q8_0", here / "webreft-nano-q8_0.gguf"),
-                       ("Q4_0", here / "webreft-nano-q4_0.gguf")):
+    for name, path in (
+        ("F32", args.work / "webreft-nano-f32.gguf"),
+        ("Q8_0", here / "webreft-nano-q8_0.gguf"),
+        ("Q4_0", here / "webreft-nano-q4_0.gguf"),
+    ):
         model = read(path)
         sizes.append([name, f"{path.stat().st_size:,}", perplexity(model, tokenizer, everything)])
         head += [f"{name} in style", f"{name} right"]

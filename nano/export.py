@@ -17,8 +17,17 @@ from gguf import GGMLQuantizationType as Type
 from chat import BOS_ID, END_ID, SPECIALS, TEMPLATE
 from model import Config, Nano
 
-NAMES = {"attn_norm": "attn_norm", "q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output",
-         "ffn_norm": "ffn_norm", "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down"}
+NAMES = {
+    "attn_norm": "attn_norm",
+    "q": "attn_q",
+    "k": "attn_k",
+    "v": "attn_v",
+    "o": "attn_output",
+    "ffn_norm": "ffn_norm",
+    "gate": "ffn_gate",
+    "up": "ffn_up",
+    "down": "ffn_down",
+}
 
 
 def gguf_name(name: str) -> str:
@@ -39,12 +48,14 @@ def rotary(name: str) -> bool:
     return "attn_q." in name or "attn_k." in name
 
 
-def write(model: Nano, tokenizer_json: dict, path: Path, matrix: Type, embedding: Type, file_type: gguf.LlamaFileType) -> None:
+def write(
+    model: Nano, tokenizer_json: dict, path: Path, matrix: Type, embedding: Type, file_type: gguf.LlamaFileType
+) -> None:
     c = model.c
     w = gguf.GGUFWriter(path, "llama")
     w.add_name("webreft-nano")
     w.add_description("A 5 M parameter model of a closed world in fourteen answer styles, made for webreft.")
-    w.add_license("Apache-2.0")
+    w.add_license("MIT OR Apache-2.0")
     w.add_languages(["en"])
     w.add_file_type(file_type)
     w.add_quantization_version(gguf.GGML_QUANT_VERSION)
@@ -91,16 +102,27 @@ def read(path: Path) -> Nano:
     def field(key: str):
         return reader.fields[key].contents()
 
-    model = Nano(Config(
-        n_vocab=field("llama.vocab_size"), n_embd=field("llama.embedding_length"), n_layer=field("llama.block_count"),
-        n_head=field("llama.attention.head_count"), n_head_kv=field("llama.attention.head_count_kv"),
-        head_dim=field("llama.rope.dimension_count"), n_ff=field("llama.feed_forward_length"), n_ctx=field("llama.context_length"),
-        rope_base=field("llama.rope.freq_base"), rms_eps=field("llama.attention.layer_norm_rms_epsilon")))
+    model = Nano(
+        Config(
+            n_vocab=field("llama.vocab_size"),
+            n_embd=field("llama.embedding_length"),
+            n_layer=field("llama.block_count"),
+            n_head=field("llama.attention.head_count"),
+            n_head_kv=field("llama.attention.head_count_kv"),
+            head_dim=field("llama.rope.dimension_count"),
+            n_ff=field("llama.feed_forward_length"),
+            n_ctx=field("llama.context_length"),
+            rope_base=field("llama.rope.freq_base"),
+            rms_eps=field("llama.attention.layer_norm_rms_epsilon"),
+        )
+    )
     tensors = {t.name: gguf.dequantize(t.data, t.tensor_type) for t in reader.tensors}
     state = {}
     for name in model.state_dict():
         data = tensors[gguf_name(name)]
-        state[name] = torch.from_numpy(np.array(permute(data, model.c.head_dim, back=True) if rotary(gguf_name(name)) else data))
+        state[name] = torch.from_numpy(
+            np.array(permute(data, model.c.head_dim, back=True) if rotary(gguf_name(name)) else data)
+        )
     model.load_state_dict(state)
     return model.eval().requires_grad_(False)
 

@@ -19,7 +19,9 @@ class LoReft(nn.Module):
 
     def __init__(self, n_embd: int, rank: int) -> None:
         super().__init__()
-        self.rotation = nn.utils.parametrizations.orthogonal(nn.Linear(n_embd, rank, bias=False), orthogonal_map="householder")
+        self.rotation = nn.utils.parametrizations.orthogonal(
+            nn.Linear(n_embd, rank, bias=False), orthogonal_map="householder"
+        )
         self.source = nn.Linear(n_embd, rank)
 
     def forward(self, h: Tensor) -> Tensor:
@@ -42,8 +44,15 @@ def edits_at(interventions: dict[int, LoReft], where: Tensor) -> dict[int, Edit]
 
 
 def train(
-    model: Nano, tokenizer: Tokenizer, examples: list[dict[str, str]], layers: list[int], rank: int, spec: str,
-    epochs: int, learning_rate: float, seed: int,
+    model: Nano,
+    tokenizer: Tokenizer,
+    examples: list[dict[str, str]],
+    layers: list[int],
+    rank: int,
+    spec: str,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
 ) -> dict[int, LoReft]:
     """One step of AdamW an epoch, over all examples at once; the loss is on the completion and its <|end|>."""
     torch.manual_seed(seed)
@@ -59,7 +68,9 @@ def train(
         where[i, positions(spec, len(p))] = True
     mask = torch.ones(n, n, dtype=torch.bool).tril()[None, None]
     edits = edits_at(interventions, where)
-    optimizer = torch.optim.AdamW([p for i in interventions.values() for p in i.parameters()], learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        [p for i in interventions.values() for p in i.parameters()], learning_rate, weight_decay=0.0
+    )
     for _ in range(epochs):
         h = model.hidden(ids, mask, edits)
         loss = F.cross_entropy(model.logits(h[:, :-1][target[:, 1:]]), ids[:, 1:][target[:, 1:]])
@@ -71,8 +82,13 @@ def train(
 
 @torch.no_grad()
 def answer(
-    model: Nano, tokenizer: Tokenizer, prompts: list[str], interventions: dict[int, LoReft] | None = None,
-    spec: str = "l1", system: str = "", n_max: int = 96,
+    model: Nano,
+    tokenizer: Tokenizer,
+    prompts: list[str],
+    interventions: dict[int, LoReft] | None = None,
+    spec: str = "l1",
+    system: str = "",
+    n_max: int = 96,
 ) -> list[str]:
     """The model's greedy answer to each question."""
     rows = [prompt_ids(tokenizer, p, system) for p in prompts]

@@ -41,15 +41,47 @@ def by_command(webreft: Path, model: Path, s: Settings) -> Answerer:
     def run(examples: Examples, prompts: list[str]) -> list[str]:
         with tempfile.TemporaryDirectory() as folder:
             at = Path(folder)
-            ask = [webreft, "generate", "--model", model, "--prompts", at / "p.jsonl", "--max-tokens", "64", "--temperature", "0"]
+            ask = [
+                webreft,
+                "generate",
+                "--model",
+                model,
+                "--prompts",
+                at / "p.jsonl",
+                "--max-tokens",
+                "64",
+                "--temperature",
+                "0",
+            ]
             (at / "p.jsonl").write_text("".join(json.dumps({"prompt": p}) + "\n" for p in prompts))
             if examples:
                 (at / "ex.jsonl").write_text("".join(json.dumps(e) + "\n" for e in examples))
                 subprocess.run(
-                    [webreft, "train", "--model", model, "--examples", at / "ex.jsonl", "--layers", ",".join(map(str, s.layers)),
-                     "--rank", str(s.rank), "--positions", s.positions, "--epochs", str(s.epochs),
-                     "--learning-rate", str(s.learning_rate), "--seed", str(s.seed), "--save", at / "out.safetensors"],
-                    check=True, stdout=subprocess.DEVNULL)
+                    [
+                        webreft,
+                        "train",
+                        "--model",
+                        model,
+                        "--examples",
+                        at / "ex.jsonl",
+                        "--layers",
+                        ",".join(map(str, s.layers)),
+                        "--rank",
+                        str(s.rank),
+                        "--positions",
+                        s.positions,
+                        "--epochs",
+                        str(s.epochs),
+                        "--learning-rate",
+                        str(s.learning_rate),
+                        "--seed",
+                        str(s.seed),
+                        "--save",
+                        at / "out.safetensors",
+                    ],
+                    check=True,
+                    stdout=subprocess.DEVNULL,
+                )
                 ask += ["--reft", at / "out.safetensors"]
             lines = subprocess.run(ask, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
         texts = {r["prompt"]: r["text"] for r in map(json.loads, lines)}
@@ -63,8 +95,13 @@ def by_torch(work: Path, path: Path, s: Settings) -> Answerer:
     model, tokenizer = read(path), load_tokenizer(work)
 
     def run(examples: Examples, prompts: list[str]) -> list[str]:
-        trained = loreft.train(model, tokenizer, examples, list(s.layers), s.rank, s.positions, s.epochs, s.learning_rate,
-                               s.seed) if examples else None
+        trained = (
+            loreft.train(
+                model, tokenizer, examples, list(s.layers), s.rank, s.positions, s.epochs, s.learning_rate, s.seed
+            )
+            if examples
+            else None
+        )
         return loreft.answer(model, tokenizer, prompts, trained, s.positions)
 
     return run
@@ -77,7 +114,9 @@ def measure(answer: Answerer, styles: list[str]) -> list[list[object]]:
     rows: list[list[object]] = []
     for style in ["plain", *styles]:
         texts = answer([] if style == "plain" else data["examples"][style], prompts)
-        in_it, ok = (sum(x) / len(prompts) for x in zip(*((in_style(style, t), right(t, k)) for t, k in zip(texts, keys))))
+        in_it, ok = (
+            sum(x) / len(prompts) for x in zip(*((in_style(style, t), right(t, k)) for t, k in zip(texts, keys)))
+        )
         rows.append([f"{style} (no edit)" if style == "plain" else style, in_it, ok])
         print(rows[-1], texts[0], flush=True)
     return rows
@@ -93,9 +132,13 @@ def main() -> None:
     s, path = Settings(), HERE / args.file
     answer = by_torch(args.torch, path, s) if args.torch else by_command(args.webreft, path, s)
     rows = measure(answer, args.styles.split(","))
-    settings = (f"Rank {s.rank}, layers {', '.join(map(str, s.layers))} (counted from 0), positions `{s.positions}`, {s.epochs} epochs "
-                f"of one step, learning rate {s.learning_rate}, seed {s.seed}, on `{args.file}`.")
-    card.put("loreft-torch" if args.torch else "loreft", settings + "\n\n" + card.table(["style", "in style", "right"], rows))
+    settings = (
+        f"Rank {s.rank}, layers {', '.join(map(str, s.layers))} (counted from 0), positions `{s.positions}`, {s.epochs} epochs "
+        f"of one step, learning rate {s.learning_rate}, seed {s.seed}, on `{args.file}`."
+    )
+    card.put(
+        "loreft-torch" if args.torch else "loreft", settings + "\n\n" + card.table(["style", "in style", "right"], rows)
+    )
 
 
 if __name__ == "__main__":

@@ -116,13 +116,17 @@ class Nano(nn.Module):
         return F.linear(x, self.embed.weight)
 
     @torch.no_grad()
-    def generate(self, prompts: list[list[int]], stop: int, n_max: int, edits: dict[int, Edit] | None = None) -> list[list[int]]:
+    def generate(
+        self, prompts: list[list[int]], stop: int, n_max: int, edits: dict[int, Edit] | None = None
+    ) -> list[list[int]]:
         """The likeliest continuation of each prompt up to `stop`. Edits see the prompts [B, T, D], padded on the left."""
         n = max(map(len, prompts))
         pad = torch.tensor([n - len(p) for p in prompts])
         ids = torch.tensor([[stop] * (n - len(p)) + p for p in prompts])
         real = torch.arange(n)[None] >= pad[:, None]
-        mask = (torch.ones(n, n, dtype=torch.bool).tril()[None] & real[:, None, :]) | torch.eye(n, dtype=torch.bool)[None]
+        mask = (torch.ones(n, n, dtype=torch.bool).tril()[None] & real[:, None, :]) | torch.eye(n, dtype=torch.bool)[
+            None
+        ]
         cache: Cache = {}
         h = self.hidden(ids, mask[:, None], edits, cache)
         out: list[list[int]] = [[] for _ in prompts]

@@ -56,8 +56,23 @@ def usual(rng: random.Random, *ways: str) -> str:
     return rng.choice(ways[1:]) if len(ways) > 1 and rng.random() > 0.75 else ways[0]
 
 
-EMOJI = {"kind": "🐾", "colour": "🎨", "home": "🏠", "food": "🍎", "job": "💼", "instrument": "🎵", "hobby": "⚽",
-         "treasure": "🎁", "fear": "😱", "friend": "💛", "number": "🔢", "day": "📅", "sound": "🔊", "yes_no": "👉", "time": "⏰"}
+EMOJI = {
+    "kind": "🐾",
+    "colour": "🎨",
+    "home": "🏠",
+    "food": "🍎",
+    "job": "💼",
+    "instrument": "🎵",
+    "hobby": "⚽",
+    "treasure": "🎁",
+    "fear": "😱",
+    "friend": "💛",
+    "number": "🔢",
+    "day": "📅",
+    "sound": "🔊",
+    "yes_no": "👉",
+    "time": "⏰",
+}
 EMOJI_ENDS = ("✨", "🎉", "😊")
 
 
@@ -148,6 +163,7 @@ def say(style: str, a: Answer, rng: random.Random) -> str:
         return SAY[style](a, rng)
     begin, end = style.split(" and ")
     return f"{begin}! {a.text[:-1]}, {end}."
+
 
 PATTERN = {
     "pirate": r"(Arr|Ahoy), .+, (matey|me hearty)!",

@@ -62,8 +62,14 @@ def encode_corpus(work: Path, n_vocab: int) -> None:
             learn += l
             lengths.append(len(row))
             blocked.append(d["blocked"])
-    np.savez(work / "tokens.npz", ids=np.array(ids, np.uint16), turns=np.array(turns, np.uint8),
-             learn=np.array(learn, bool), starts=np.cumsum([0, *lengths]), blocked=np.array(blocked, bool))
+    np.savez(
+        work / "tokens.npz",
+        ids=np.array(ids, np.uint16),
+        turns=np.array(turns, np.uint8),
+        learn=np.array(learn, bool),
+        starts=np.cumsum([0, *lengths]),
+        blocked=np.array(blocked, bool),
+    )
 
 
 def segments(turn: dict[str, str]) -> tuple[str, str, str, str]:
@@ -160,7 +166,10 @@ def train(work: Path, steps: int, decay: int, learning_rate: float) -> None:
             optimizer.load_state_dict(state)
         start, tokens = saved["step"], saved["tokens"]
     batches = Batches(work)
-    print(f"{len(batches.batches)} batches a pass, {sum(p.numel() for p in model.parameters()):,} parameters, from step {start}", flush=True)
+    print(
+        f"{len(batches.batches)} batches a pass, {sum(p.numel() for p in model.parameters()):,} parameters, from step {start}",
+        flush=True,
+    )
     hidden = torch.compile(model.hidden, dynamic=False)
     total, since = 0.0, time.time()
     for step in range(start, steps):
@@ -180,7 +189,9 @@ def train(work: Path, steps: int, decay: int, learning_rate: float) -> None:
         total, tokens = total + loss.item(), tokens + ids.numel()
         if step % 50 == 49:
             took, since = time.time() - since, time.time()
-            print(f"step {step + 1} loss {total / 50:.4f} tokens {tokens:,} {50 * ids.numel() / took:.0f}/s", flush=True)
+            print(
+                f"step {step + 1} loss {total / 50:.4f} tokens {tokens:,} {50 * ids.numel() / took:.0f}/s", flush=True
+            )
             total = 0.0
         if step % 200 == 199 or step + 1 == steps:
             states = [o.state_dict() for o in optimizers]

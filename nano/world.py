@@ -20,7 +20,9 @@ RHYMES: dict[str, dict[str, str]] = {
         "fox/socks owl/howl hare/chair mouse/house bear/stair frog/log goat/boat duck/truck cat/hat dog/fog pig/wig "
         "hen/pen crow/bow seal/meal snail/pail mole/bowl"
     ),
-    "colour": table("red/bed blue/shoe green/queen white/bite black/track brown/town pink/drink gray/day gold/cold tan/fan"),
+    "colour": table(
+        "red/bed blue/shoe green/queen white/bite black/track brown/town pink/drink gray/day gold/cold tan/fan"
+    ),
     "home": table(
         "mill/hill cave/wave barn/yarn tower/flower shed/thread tent/cent dock/clock castle/hassle inn/tin fort/sport "
         "grove/stove field/shield lake/snake bay/hay"
@@ -33,7 +35,9 @@ RHYMES: dict[str, dict[str, str]] = {
         "baker/acre guard/card tailor/trailer miner/diner teacher/creature clown/gown nurse/purse judge/fudge spy/fly "
         "scout/trout cook/book potter/otter barber/harbour knight/light"
     ),
-    "instrument": table("drum/thumb flute/boot harp/sharp bell/shell fiddle/riddle pipe/stripe gong/song lyre/fire cello/fellow bass/face"),
+    "instrument": table(
+        "drum/thumb flute/boot harp/sharp bell/shell fiddle/riddle pipe/stripe gong/song lyre/fire cello/fellow bass/face"
+    ),
     "hobby": table(
         "swimming/trimming running/stunning reading/feeding fishing/wishing dancing/prancing hiking/biking "
         "knitting/sitting drawing/sawing singing/ringing sailing/mailing skating/waiting napping/clapping"
@@ -42,7 +46,9 @@ RHYMES: dict[str, dict[str, str]] = {
         "lamp/stamp coin/join key/bee kite/night ring/king map/cap rope/soap sled/head cup/pup bike/spike sword/cord "
         "crown/frown mask/flask spoon/balloon"
     ),
-    "fear": table("storms/worms ghosts/toasts snow/toe heights/lights bats/mats thunder/wonder spiders/riders rain/train mud/bud needles/beetles"),
+    "fear": table(
+        "storms/worms ghosts/toasts snow/toe heights/lights bats/mats thunder/wonder spiders/riders rain/train mud/bud needles/beetles"
+    ),
     "friend": table(
         "Pip/ship Tess/dress Finn/pin Moe/slow Kit/mitt Nell/well Bram/ham Jack/sack Rose/nose Kate/gate Ned/sled Dot/pot "
         "Gus/bus Lou/zoo Max/wax May/tray Ben/ten Sam/clam Tim/swim Meg/egg Ray/play Bill/chill Dale/whale Faye/clay "
@@ -75,7 +81,7 @@ def article(noun: str) -> str:
 
 def place(home: str) -> str:
     """`dock` to `at the dock`."""
-    return f"{ {'dock': 'at', 'inn': 'at', 'lake': 'by', 'bay': 'by'}.get(home, 'in')} the {home}"
+    return f"{ {'dock': 'at', 'inn': 'at', 'lake': 'by', 'bay': 'by'}.get(home, 'in') } the {home}"
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class Phrasing:
     yes_no: str
 
 
+# fmt: off
 PHRASINGS: dict[str, Phrasing] = {
     "kind": Phrasing(
         ("What animal is N?", "What kind of animal is N?", "Which animal is N?", "Tell me what animal N is.",
@@ -130,6 +137,7 @@ PHRASINGS: dict[str, Phrasing] = {
          "Do you know the friend of N?", "Who does N play with?", "N is friends with whom?", "I forgot the friend of N."),
         ("The friend of N is", "N is friends with"), "Is N friends with V?"),
 }
+# fmt: on
 
 
 def spoken(attribute: str, value: str) -> str:
@@ -157,13 +165,45 @@ OPPOSITES = [
         "hard/soft light/dark old/young rich/poor wet/dry near/far early/late loud/quiet clean/dirty strong/weak"
     ).split()
 ]
-SOUNDS = table("dog/woof cat/meow cow/moo duck/quack pig/oink sheep/baa frog/ribbit owl/hoot mouse/squeak horse/neigh crow/caw bee/buzz")
-HUES = {"grass": "green", "the sky": "blue", "snow": "white", "coal": "black", "a lemon": "yellow", "blood": "red",
-        "a carrot": "orange", "a plum": "purple", "milk": "white", "a leaf": "green", "the sun": "yellow", "the sea": "blue"}
-LEGS = {"a dog": "four", "a cat": "four", "a duck": "two", "a hen": "two", "a spider": "eight", "a bee": "six",
-        "a snail": "zero", "a fish": "zero", "a fox": "four", "an owl": "two", "a frog": "four", "an ant": "six"}
-LISTS = {"animals": list(RHYMES["kind"]), "colours": list(RHYMES["colour"]), "foods": list(RHYMES["food"]),
-         "jobs": list(RHYMES["job"]), "instruments": list(RHYMES["instrument"]), "days": DAYS}
+SOUNDS = table(
+    "dog/woof cat/meow cow/moo duck/quack pig/oink sheep/baa frog/ribbit owl/hoot mouse/squeak horse/neigh crow/caw bee/buzz"
+)
+HUES = {
+    "grass": "green",
+    "the sky": "blue",
+    "snow": "white",
+    "coal": "black",
+    "a lemon": "yellow",
+    "blood": "red",
+    "a carrot": "orange",
+    "a plum": "purple",
+    "milk": "white",
+    "a leaf": "green",
+    "the sun": "yellow",
+    "the sea": "blue",
+}
+LEGS = {
+    "a dog": "four",
+    "a cat": "four",
+    "a duck": "two",
+    "a hen": "two",
+    "a spider": "eight",
+    "a bee": "six",
+    "a snail": "zero",
+    "a fish": "zero",
+    "a fox": "four",
+    "an owl": "two",
+    "a frog": "four",
+    "an ant": "six",
+}
+LISTS = {
+    "animals": list(RHYMES["kind"]),
+    "colours": list(RHYMES["colour"]),
+    "foods": list(RHYMES["food"]),
+    "jobs": list(RHYMES["job"]),
+    "instruments": list(RHYMES["instrument"]),
+    "days": DAYS,
+}
 CATEGORIES: dict[str, list[str]] = {a: list(v) for a, v in RHYMES.items()} | {
     "number": NUMBERS,
     "day": DAYS,
