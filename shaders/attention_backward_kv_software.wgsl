@@ -54,8 +54,8 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
             let t = four + FOUR;
             let row = min(t, vec4(end_query - 1u)) * params.n_head + head;
             let q_at = row * width;
-            var s: mat4x4<f32>;
-            var dp: mat4x4<f32>;
+            var s = mat4x4<f32>();
+            var dp = mat4x4<f32>();
             for (var i = 0u; i < width; i++) {
                 let queries = mat4x4(q[q_at.x + i], q[q_at.y + i], q[q_at.z + i], q[q_at.w + i]);
                 let douts = mat4x4(dout[q_at.x + i], dout[q_at.y + i], dout[q_at.z + i], dout[q_at.w + i]);
@@ -66,8 +66,8 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
             }
             let lse = vec4(stats[row.x].x, stats[row.y].x, stats[row.z].x, stats[row.w].x);
             let delta = vec4(stats[row.x].y, stats[row.y].y, stats[row.z].y, stats[row.w].y);
-            var p: mat4x4<f32>;
-            var ds: mat4x4<f32>;
+            var p = mat4x4<f32>();
+            var ds = mat4x4<f32>();
             for (var j = 0u; j < 4u; j++) {
                 let sees = (t >= vec4(first[j])) & (t < vec4(end[j]));
                 p[j] = select(vec4(0.0), exp(params.scale * s[j] - lse), sees);

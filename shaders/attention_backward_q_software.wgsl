@@ -43,7 +43,7 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     let first_key = min(min(first.x, first.y), min(first.z, first.w));
     let end_key = max(max(end.x, end.y), max(end.z, end.w));
 
-    var delta: vec4<f32>;
+    var delta = vec4<f32>();
     for (var j = 0u; j < count; j++) {
         for (var i = q_at[j]; i < q_at[j] + width; i++) {
             delta[j] += dot(dout[i], out[i]);
@@ -55,8 +55,8 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     for (var four = first_key; four < end_key; four += 4u) {
         let key = four + FOUR;
         let kv_at = (min(key, vec4(end_key - 1u)) * params.n_head_kv + head_kv) * width;
-        var s: mat4x4<f32>;
-        var dp: mat4x4<f32>;
+        var s = mat4x4<f32>();
+        var dp = mat4x4<f32>();
         for (var i = 0u; i < width; i++) {
             let queries = mat4x4(q[q_at.x + i], q[q_at.y + i], q[q_at.z + i], q[q_at.w + i]);
             let douts = mat4x4(dout[q_at.x + i], dout[q_at.y + i], dout[q_at.z + i], dout[q_at.w + i]);
@@ -65,7 +65,7 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
             s += transpose(keys) * queries;
             dp += transpose(values) * douts;
         }
-        var ds: mat4x4<f32>;
+        var ds = mat4x4<f32>();
         for (var j = 0u; j < 4u; j++) {
             let seen = (key >= vec4(first[j])) & (key < vec4(end[j]));
             let p = exp(params.scale * s[j] - lse[j]);

@@ -48,14 +48,14 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     for (var four = first_key; four < end_key; four += 4u) {
         let key = four + FOUR;
         let kv_at = (min(key, vec4(end_key - 1u)) * params.n_head_kv + head_kv) * width;
-        var s: mat4x4<f32>;
+        var s = mat4x4<f32>();
         for (var i = 0u; i < width; i++) {
             let queries = mat4x4(q[q_at.x + i], q[q_at.y + i], q[q_at.z + i], q[q_at.w + i]);
             let keys = mat4x4(k[kv_at.x + i], k[kv_at.y + i], k[kv_at.z + i], k[kv_at.w + i]);
             s += transpose(keys) * queries;
         }
-        var p: mat4x4<f32>;
-        var shrink: vec4<f32>;
+        var p = mat4x4<f32>();
+        var shrink = vec4<f32>();
         for (var j = 0u; j < 4u; j++) {
             let seen = (key >= vec4(first[j])) & (key < vec4(end[j]));
             let scores = select(vec4(LOWEST), params.scale * s[j], seen);

@@ -46,7 +46,7 @@ fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index
         let head = i / pairs;
         let pair = i % pairs;
         let at = pair_at(pair);
-        var value: vec2<f32>;
+        var value = vec2<f32>();
         if head < params.n_head {
             let from_q = t * q_width + head * params.head_dim;
             value = turned_back(vec2(dq[from_q + at.x], dq[from_q + at.y]), position, pair);

@@ -123,7 +123,7 @@ fn main(@builtin(workgroup_id) sequence: vec3<u32>, @builtin(local_invocation_in
         highest = max(highest, logits[b * params.n_vocab + i]);
     }
     var row = Row(b * params.n_vocab, reduce_max(highest, lane), 1.0);
-    var token: u32;
+    var token = u32();
     if temperature <= 0.0 {
         token = first_of_highest(row, lane);
     } else {
