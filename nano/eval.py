@@ -61,7 +61,7 @@ def mean(values: list[bool]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--count", type=int, default=400, help="questions per style")
+    parser.add_argument("--count", type=int, default=200, help="questions per style")
     args = parser.parse_args()
     here = Path(__file__).parent
     tokenizer = load_tokenizer(args.work)

@@ -16,7 +16,7 @@ import card
 import loreft
 from chat import load_tokenizer
 from export import read
-from styles import STYLES, Key, in_style, right
+from styles import Key, in_style, right
 
 HERE = Path(__file__).parent
 Examples = list[dict[str, str]]
@@ -30,8 +30,8 @@ class Settings:
     layers: tuple[int, ...] = (2,)
     rank: int = 4
     positions: str = "l1"
-    epochs: int = 100
-    learning_rate: float = 4e-3
+    epochs: int = 40
+    learning_rate: float = 1e-2
     seed: int = 0
 
 
@@ -112,7 +112,7 @@ def measure(answer: Answerer, styles: list[str]) -> list[list[object]]:
     data = json.loads((HERE / "held_out.json").read_text())
     prompts, keys = [p["prompt"] for p in data["prompts"]], [Key(**p["key"]) for p in data["prompts"]]
     rows: list[list[object]] = []
-    for style in ["plain", *styles]:
+    for style in ["plain", *(styles or data["examples"])]:
         texts = answer([] if style == "plain" else data["examples"][style], prompts)
         in_it, ok = (
             sum(x) / len(prompts) for x in zip(*((in_style(style, t), right(t, k)) for t, k in zip(texts, keys)))
@@ -127,11 +127,11 @@ def main() -> None:
     parser.add_argument("--webreft", type=Path)
     parser.add_argument("--torch", type=Path)
     parser.add_argument("--file", default="webreft-nano-q8_0.gguf")
-    parser.add_argument("--styles", default=",".join(s for s in STYLES if s != "plain"))
+    parser.add_argument("--styles", default="", help="separated by commas; all that have examples if not given")
     args = parser.parse_args()
     s, path = Settings(), HERE / args.file
     answer = by_torch(args.torch, path, s) if args.torch else by_command(args.webreft, path, s)
-    rows = measure(answer, args.styles.split(","))
+    rows = measure(answer, [s for s in args.styles.split(",") if s])
     settings = (
         f"Rank {s.rank}, layers {', '.join(map(str, s.layers))} (counted from 0), positions `{s.positions}`, {s.epochs} epochs "
         f"of one step, learning rate {s.learning_rate}, seed {s.seed}, on `{args.file}`."

@@ -203,8 +203,8 @@ def train(work: Path, steps: int, decay: int, learning_rate: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--decay", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--decay", type=int, default=600)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--vocabulary", type=int, default=3072)
     args = parser.parse_args()
