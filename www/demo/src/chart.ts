@@ -12,7 +12,7 @@ export class LossChart {
   constructor(root: HTMLElement) {
     this.#root = root;
     new ResizeObserver(() => this.#plot?.setSize(this.#size())).observe(root);
-    addEventListener("themechange", () => this.#draw());
+    addEventListener("themechange", () => this.#plot && this.#draw());
   }
 
   /** Begins a new curve. */
@@ -20,7 +20,7 @@ export class LossChart {
     this.#steps = [];
     this.#losses = [];
     this.#total = 0;
-    this.#draw();
+    this.#plot?.setData([[], []]);
   }
 
   add(step: number, loss: number, total: number): void {
