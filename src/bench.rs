@@ -176,5 +176,5 @@ async fn fma_ceiling(backend: &Backend, clock: &dyn Fn() -> f64) -> Result<f64> 
     let y: Buf = plan.kept("y", &[n]);
     kernel::bench_fma(&mut plan, y, rounds);
     let ms = best_ms(&backend.prepare(plan)?, 1, clock).await?;
-    Ok((2 * n * rounds * FMAS_A_ROUND) as f64 / ms / 1e6)
+    Ok((2 * FMAS_A_ROUND * rounds) as f64 * n as f64 / ms / 1e6)
 }

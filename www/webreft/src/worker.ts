@@ -1,12 +1,13 @@
 /** The worker's side of `protocol.ts`: it holds the engine, and all of its loops. */
 import init, { type EngineStep, type InitOutput, WebEngine } from "../wasm/webreft.js";
-import { findAdapter } from "./adapter.js";
+import { type Adapter, findAdapter } from "./adapter.js";
 import { WebReftError } from "./error.js";
 import type { Call, Calls, Handlers, Reply, Request, Thrown } from "./protocol.js";
 import { open } from "./source.js";
 
 let wasm: InitOutput | undefined;
 let loaded: WebEngine | undefined;
+let adapter: Adapter | undefined;
 
 const handlers: Handlers = {
   async probe() {
@@ -14,7 +15,7 @@ const handlers: Handlers = {
   },
 
   async load(takes, { tell, signal }) {
-    const adapter = await findAdapter();
+    adapter = await findAdapter();
     wasm = await init({ module_or_path: takes.wasm });
     const file = await open(takes.source, signal, (loaded, total) => tell({ phase: "download", loaded, total }));
     tell({ phase: "header", loaded: 0, total: file.length });
@@ -29,7 +30,7 @@ const handlers: Handlers = {
   },
 
   async bench(tokens) {
-    return JSON.parse(await engine().bench(tokens));
+    return { ...JSON.parse(await engine().bench(tokens)), adapter: adapter?.name };
   },
 
   async newReft(config) {
