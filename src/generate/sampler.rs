@@ -7,7 +7,7 @@ use crate::kernel::{self, Choice, SETTINGS};
 use crate::plan::{Buf, Plan};
 
 pub(super) struct Sampler {
-    /// The token of each sequence [B].
+    /// The token of each sequence `[B]`.
     pub(super) tokens: Tensor,
     settings: Tensor,
     choice: Choice,

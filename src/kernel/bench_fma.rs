@@ -17,7 +17,7 @@ pub(super) static BENCH_FMA: Kernel = Kernel {
 /// Multiply-adds that each element of [`bench_fma`]'s buffer takes in a round.
 pub const FMAS_A_ROUND: usize = 8;
 
-/// Fills y [n] with the results of `rounds` of multiply-adds.
+/// Fills y `[n]` with the results of `rounds` of multiply-adds.
 pub fn bench_fma(plan: &mut Plan, y: Buf, rounds: usize) {
     let [n] = plan.shape(y);
     plan.dispatch(&BENCH_FMA, &[n.into(), rounds.into()], &[y], [n.div_ceil(256), 1, 1]);

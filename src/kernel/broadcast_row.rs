@@ -14,7 +14,7 @@ pub(super) static BROADCAST_ROW: Kernel = Kernel {
     twin,
 };
 
-/// Every row of y [T, D] becomes x [D].
+/// Every row of y [T, D] becomes x `[D]`.
 pub fn broadcast_row(plan: &mut Plan, x: Buf, y: Buf) {
     let [n_tokens, n_embd] = plan.shape(y);
     plan.expect("broadcast_row: x", x, &[n_embd]);

@@ -15,7 +15,7 @@ pub(super) static CROSS_ENTROPY: Kernel = Kernel {
     twin,
 };
 
-/// The `loss` [M] of each of `labels` [M], whose logits [M, V] are given and become gradients of the weighted sum.
+/// The `loss [M]` of each of `labels [M]`, whose logits [M, V] are given and become gradients of the weighted sum.
 pub fn cross_entropy(plan: &mut Plan, logits: Buf, [labels, weight, loss]: [Buf; 3]) {
     let [n_labels, n_vocab] = plan.shape(logits);
     for (name, buf) in [("labels", labels), ("weight", weight), ("loss", loss)] {

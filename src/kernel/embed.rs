@@ -14,7 +14,7 @@ pub(super) static EMBED: Kernel = Kernel {
     twin,
 };
 
-/// The rows of `matrix` [V, D] that `tokens` [T] name, as [T, D].
+/// The rows of `matrix` [V, D] that `tokens [T]` name, as [T, D].
 pub fn embed(plan: &mut Plan, tokens: Buf, matrix: &Matrix) -> Buf {
     let [n_tokens] = plan.shape(tokens);
     let h = plan.scratch("h", &[n_tokens, matrix.cols]);

@@ -17,7 +17,7 @@ pub(super) static GATHER_ROWS: Kernel = Kernel {
 /// The index that stands for a row of zeros.
 pub const NONE: u32 = u32::MAX;
 
-/// Rows `index` [M] of x [T, D], as [M, D].
+/// Rows `index [M]` of x [T, D], as [M, D].
 pub fn gather_rows(plan: &mut Plan, label: &str, index: Buf, x: Buf) -> Buf {
     let [n_rows] = plan.shape(index);
     let [_, n_embd] = plan.shape(x);

@@ -131,7 +131,7 @@ pub struct Edit {
     pub rank: usize,
     /// First element of W [R, D] in `theta`.
     pub w_at: usize,
-    /// First element of b [R] in `theta`.
+    /// First element of b `[R]` in `theta`.
     pub b_at: usize,
     /// First element of R [R, D] in `rot`.
     pub r_at: usize,

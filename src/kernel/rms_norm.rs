@@ -33,7 +33,7 @@ pub(super) static RMS_NORM_BACKWARD: Kernel = Kernel {
     twin: twin_backward,
 };
 
-/// x [T, D] with its rows normalized and scaled by w [D].
+/// x [T, D] with its rows normalized and scaled by w `[D]`.
 pub fn rms_norm(plan: &mut Plan, x: Buf, w: Buf, eps: f32) -> Buf {
     let [n_tokens, n_embd] = plan.shape(x);
     plan.expect("rms_norm: w", w, &[n_embd]);
@@ -42,7 +42,7 @@ pub fn rms_norm(plan: &mut Plan, x: Buf, w: Buf, eps: f32) -> Buf {
     y
 }
 
-/// h = x + d, and h with its rows normalized and scaled by w [D].
+/// h = x + d, and h with its rows normalized and scaled by w `[D]`.
 pub fn add_rms_norm(plan: &mut Plan, [x, d]: [Buf; 2], w: Buf, eps: f32) -> [Buf; 2] {
     let [n_tokens, n_embd] = plan.shape(x);
     plan.expect("add_rms_norm: d", d, &[n_tokens, n_embd]);

@@ -11,15 +11,15 @@ const LOGIT_BYTES: usize = 32 << 20;
 /// The labelled tokens of a batch.
 #[derive(Clone, Copy)]
 pub struct Labels {
-    /// The row whose logits foretell each label [M].
+    /// The row whose logits foretell each label `[M]`.
     pub rows: Buf,
-    /// For each row of the pass its place in `rows`, or none [T].
+    /// For each row of the pass its place in `rows`, or none `[T]`.
     pub places: Buf,
-    /// The ids to be foretold [M].
+    /// The ids to be foretold `[M]`.
     pub ids: Buf,
-    /// What each counts for [M].
+    /// What each counts for `[M]`.
     pub weights: Buf,
-    /// The losses, in nats [M]; written.
+    /// The losses, in nats `[M]`; written.
     pub losses: Buf,
 }
 
@@ -37,7 +37,7 @@ impl Labels {
 }
 
 impl Model {
-    /// Appends the logits [M, V] of rows `rows` [M] of `h`.
+    /// Appends the logits [M, V] of rows `rows [M]` of `h`.
     pub fn logits(&self, plan: &mut Plan, h: Buf, rows: Buf) -> Buf {
         plan.at("head");
         let h = kernel::gather_rows(plan, "h_last", rows, h);

@@ -8,7 +8,7 @@ use crate::plan::{Buf, Plan};
 /// The inputs of a pass of T tokens: some sequences, one after the other, without padding.
 #[derive(Clone, Copy)]
 pub struct Pass {
-    /// Ids [T].
+    /// Ids `[T]`.
     pub tokens: Buf,
     /// Position, and row of keys and values [T, 2].
     pub place: Buf,

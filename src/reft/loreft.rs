@@ -1,6 +1,6 @@
 //! LoReFT(h) = h + Rᵀ(act(W·h + b) − R·h): the subspace of R is set to what W and b say (eq. 2; pyreft's `LoreftIntervention`).
 //!
-//! Trained are W [R, D], b [R] and X [R, D], from which R = B·Q(X) follows: R stays orthonormal at every step.
+//! Trained are W [R, D], b `[R]` and X [R, D], from which R = B·Q(X) follows: R stays orthonormal at every step.
 
 use super::rotation::{self, Base};
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ pub struct Params {
     pub base: Base,
     /// W [R, D].
     pub weight: Vec<f32>,
-    /// b [R].
+    /// b `[R]`.
     pub bias: Vec<f32>,
 }
 

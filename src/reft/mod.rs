@@ -45,7 +45,7 @@ pub struct Reft {
     pub interventions: Vec<Intervention>,
     /// Which tokens they edit.
     pub positions: Positions,
-    /// All trained parameters: for each intervention X [R, D], W [R, D], b [R].
+    /// All trained parameters: for each intervention X [R, D], W [R, D], b `[R]`.
     pub theta: Tensor,
     /// The rotations' fixed bases.
     pub(crate) base: Tensor,
@@ -129,7 +129,7 @@ impl Reft {
         }
     }
 
-    /// R [R, D], W [R, D] and b [R] of each intervention, as they are now.
+    /// R [R, D], W [R, D] and b `[R]` of each intervention, as they are now.
     ///
     /// # Errors
     /// `Device` if they cannot be read.

@@ -10,7 +10,7 @@ use rand_chacha::rand_core::RngCore;
 pub struct Base {
     /// The unit vectors u_k [M, D].
     pub units: Vec<f32>,
-    /// The signs [D].
+    /// The signs `[D]`.
     pub signs: Vec<f32>,
 }
 
