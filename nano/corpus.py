@@ -438,7 +438,7 @@ def ask(rng: random.Random, style: str, hold: bool) -> Item:
         item = rng.choices(list(TASKS), list(TASKS.values()))[0](rng)
         if style == "oneword" and not item.answer.short:
             continue
-        if item.task == "greeting" or held_out(item.prompt) == hold:
+        if (item.task != "greeting" and held_out(item.prompt)) == hold:  # too few greetings to hold any out
             return item
 
 

@@ -27,7 +27,7 @@ Answerer = Callable[[Examples, list[str]], list[str]]
 class Settings:
     """What the demo page proposes too."""
 
-    layers: tuple[int, ...] = (2,)
+    layers: tuple[int, ...] = (1,)
     rank: int = 4
     positions: str = "l1"
     epochs: int = 40
