@@ -34,10 +34,11 @@ const value = async (id) => Number(await part(id).getAttribute("value"));
 
 /** Waits until the page is idle again, with a model. A problem that it shows ends everything. */
 async function idle() {
-  await page.waitForFunction(() => {
+  const isIdle = () => {
     const by = (id) => document.querySelector(`[data-testid=${id}]`);
     return !by("problem").hidden || !by("ask").disabled;
-  });
+  };
+  await page.waitForFunction(isIdle, undefined, { polling: 100 });
   if (await part("problem").isVisible()) throw new Error(`the page says: ${await text("problem")}`);
 }
 

@@ -7,38 +7,39 @@ export class LossChart {
   #plot: uPlot | undefined;
   #steps: number[] = [];
   #losses: number[] = [];
-  #total = 0;
+  #total = 2;
 
   constructor(root: HTMLElement) {
     this.#root = root;
     new ResizeObserver(() => this.#plot?.setSize(this.#size())).observe(root);
-    addEventListener("themechange", () => this.#plot && this.#draw());
+    addEventListener("themechange", () => this.#make());
+    // A canvas is made before there is other work for the GPU: making one would wait for it.
+    setTimeout(() => this.#make());
   }
 
   /** Begins a new curve. */
   start(): void {
     this.#steps = [];
     this.#losses = [];
-    this.#total = 0;
-    this.#plot?.setData([[], []]);
+    this.#show();
   }
 
   add(step: number, loss: number, total: number): void {
     this.#steps.push(step);
     this.#losses.push(loss);
-    if (total !== this.#total) {
-      this.#total = total;
-      this.#draw();
-    } else {
-      this.#plot?.setData([this.#steps, this.#losses]);
-    }
+    this.#total = Math.max(total, 2);
+    this.#show();
+  }
+
+  #show(): void {
+    this.#plot?.setData([this.#steps, this.#losses]);
   }
 
   #size(): { width: number; height: number } {
     return { width: Math.max(this.#root.clientWidth, 200), height: 190 };
   }
 
-  #draw(): void {
+  #make(): void {
     this.#plot?.destroy();
     const style = getComputedStyle(this.#root);
     const color = (name: string) => style.getPropertyValue(name).trim();
@@ -55,11 +56,11 @@ export class LossChart {
         legend: { show: false },
         cursor: { show: false },
         scales: {
-          x: { time: false, range: [1, Math.max(this.#total, 2)] },
-          y: { range: (_, __, max) => [0, max * 1.08 || 1] },
+          x: { time: false, range: () => [1, this.#total] },
+          y: { range: (_plot, _min, max) => [0, max * 1.08 || 1] },
         },
         axes: [
-          { ...axis, grid: { show: false }, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500], size: 28 },
+          { ...axis, grid: { show: false }, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000], size: 28 },
           { ...axis, size: 44 },
         ],
         series: [{}, { stroke: color("--accent"), width: 2, points: { show: false } }],

@@ -14,26 +14,17 @@ import { mountTheme } from "./views/theme.js";
 import { mountTraining } from "./views/training.js";
 
 const app = new App();
-const view = (mount: (root: HTMLElement, app: App) => void, attributes: Record<string, string> = {}) => {
-  const root = h("section", attributes);
-  mount(root, app);
-  return root;
-};
-
-const themeSlot = h("div");
-mountTheme(themeSlot);
-
-const examples = h("section", { class: "panel", "aria-labelledby": "examples-title" });
-const readExamples = mountExamples(examples, app);
-const training = h("section", { class: "panel", "aria-labelledby": "training-title" });
-mountTraining(training, app, readExamples);
+const panel = (name: string) => h("section", { class: `panel ${name}`, "aria-labelledby": `${name}-title` });
+const [model, examples, training, answers] = [panel("model"), panel("examples"), panel("training"), panel("answers")];
+const problem = h("section");
+const theme = h("div");
 
 document.body.append(
   h(
     "header",
     { class: "top" },
     h("span", { class: "brand" }, h("img", { src: "./icon.svg", alt: "", width: 28, height: 28 }), "webreft"),
-    themeSlot,
+    theme,
   ),
   h(
     "main",
@@ -52,15 +43,10 @@ document.body.append(
             "learns a small edit to what it is thinking. Everything runs on your GPU, and nothing leaves this machine.",
         ),
       ),
-      view(mountModel, { class: "panel", "aria-labelledby": "model-title" }),
+      model,
     ),
-    view(mountProblem),
-    h(
-      "div",
-      { class: "bench" },
-      h("div", { class: "teach" }, examples, training),
-      view(mountAnswers, { class: "panel ask", "aria-labelledby": "answers-title" }),
-    ),
+    problem,
+    h("div", { class: "bench" }, h("div", { class: "teach" }, examples, training), answers),
   ),
   h(
     "footer",
@@ -70,6 +56,18 @@ document.body.append(
     ", by Wu and others, 2024.",
   ),
 );
+
+// Each view is mounted in a task of its own: no one of them holds the page up for long.
+const nextTask = () => new Promise((resolve) => setTimeout(resolve));
+mountTheme(theme);
+mountProblem(problem, app);
+mountModel(model, app);
+await nextTask();
+const readExamples = mountExamples(examples, app);
+await nextTask();
+mountTraining(training, app, readExamples);
+await nextTask();
+mountAnswers(answers, app);
 
 // A visitor whose browser cannot do this hears of it at once.
 probe().catch((error) => app.fail(error));

@@ -103,7 +103,7 @@ export function mountAnswers(root: HTMLElement, app: App): void {
     h("div", { class: "panel-head" }, h("h2", { id: "answers-title" }, "Ask")),
     form,
     h("div", { class: "chips" }, ...tries),
-    h("div", { class: "answers" }, base.root, reft.root),
+    h("div", { class: "side-by-side" }, base.root, reft.root),
     h(
       "div",
       { class: "persona" },
