@@ -6,11 +6,11 @@ import { button, data, field, h } from "../dom.js";
 import { plural, seconds } from "../format.js";
 
 export function mountTraining(root: HTMLElement, app: App, readExamples: () => Example[]): void {
-  const layers = h("input", { type: "text", value: "2", size: 8, "data-testid": "layers", autocomplete: "off" });
+  const layers = h("input", { type: "text", value: "1", size: 8, "data-testid": "layers", autocomplete: "off" });
   const rank = number("4", { min: 1, max: 256 });
   const positions = h("input", { type: "text", value: "l1", size: 8, "data-testid": "positions", autocomplete: "off" });
-  const epochs = number("100", { min: 1, max: 10000, "data-testid": "epochs" });
-  const rate = number("0.004", { min: 0, max: 1, step: "any" });
+  const epochs = number("40", { min: 1, max: 10000, "data-testid": "epochs" });
+  const rate = number("0.01", { min: 0, max: 1, step: "any" });
   const seed = number("0", { min: 0 });
   const settings = h(
     "details",
