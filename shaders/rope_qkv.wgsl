@@ -21,13 +21,6 @@ struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, n_rot: u32, halves: 
 @group(0) @binding(5) var<storage, read_write> k: array<f32>;
 @group(0) @binding(6) var<storage, read_write> v: array<f32>;
 
-// The two values of pair `pair` within a head.
-fn pair_at(pair: u32) -> vec2<u32> {
-    let rotated = params.n_rot / 2u;
-    if params.halves == 1u && pair < rotated { return vec2(pair, pair + rotated); }
-    return vec2(2u * pair, 2u * pair + 1u);
-}
-
 fn turned(value: vec2<f32>, position: u32, pair: u32) -> vec2<f32> {
     let rotated = params.n_rot / 2u;
     if pair >= rotated { return value; }

@@ -6,12 +6,14 @@ use crate::plan::Field::U32;
 use crate::plan::Role::{In, InOut, Out};
 use crate::plan::{Buf, Field, Kernel, Plan, Word};
 
+const ROPE: &str = include_str!("../../shaders/lib/rope.wgsl");
+
 const PARAMS: &[(&str, Field)] =
     &[("n_head", U32), ("n_head_kv", U32), ("head_dim", U32), ("n_rot", U32), ("halves", U32)];
 
 pub(super) static ROPE_QKV: Kernel = Kernel {
     name: "rope_qkv",
-    wgsl: &[include_str!("../../shaders/rope_qkv.wgsl")],
+    wgsl: &[ROPE, include_str!("../../shaders/rope_qkv.wgsl")],
     params: PARAMS,
     args: &[("qkv", In), ("table", In), ("place", In), ("q", Out), ("k", InOut), ("v", InOut)],
     weight: false,
@@ -20,7 +22,7 @@ pub(super) static ROPE_QKV: Kernel = Kernel {
 
 pub(super) static ROPE_QKV_BACKWARD: Kernel = Kernel {
     name: "rope_qkv_backward",
-    wgsl: &[include_str!("../../shaders/rope_qkv_backward.wgsl")],
+    wgsl: &[ROPE, include_str!("../../shaders/rope_qkv_backward.wgsl")],
     params: PARAMS,
     args: &[("dq", In), ("dk", In), ("dv", In), ("table", In), ("place", In), ("dqkv", Out)],
     weight: false,
