@@ -73,6 +73,19 @@ impl Rope {
         let at = position as usize * self.n_rot + 2 * pair;
         if pair < self.n_rot / 2 { [table[at], table[at + 1]] } else { [1.0, 0.0] }
     }
+
+    /// Turns every head of `from` by a position, forth (1) or back (−1).
+    fn turn(&self, table: &[f32], position: u32, way: f32, from: &[f32], to: &mut [f32]) {
+        for (from, to) in from.chunks_exact(self.head_dim).zip(to.chunks_exact_mut(self.head_dim)) {
+            for pair in 0..self.head_dim / 2 {
+                let [a, b] = self.pair(pair);
+                let [cos, sin] = self.angle(table, position, pair);
+                let sin = way * sin;
+                to[a] = from[a] * cos - from[b] * sin;
+                to[b] = from[a] * sin + from[b] * cos;
+            }
+        }
+    }
 }
 
 /// Splits qkv [T, (H + 2G)·K]; returns q, and writes k and v [S, G·K] at the rows that `place` [T, 2] names.
@@ -108,16 +121,7 @@ fn twin(call: &Call<'_>) {
     for (t, place) in place.chunks_exact(2).enumerate() {
         let row = &qkv[t * (n_q + 2 * n_kv)..][..n_q + 2 * n_kv];
         let cache = place[1] as usize * n_kv..(place[1] as usize + 1) * n_kv;
-        let turn = |from: &[f32], to: &mut [f32]| {
-            for (from, to) in from.chunks_exact(rope.head_dim).zip(to.chunks_exact_mut(rope.head_dim)) {
-                for pair in 0..rope.head_dim / 2 {
-                    let [a, b] = rope.pair(pair);
-                    let [cos, sin] = rope.angle(&table, place[0], pair);
-                    to[a] = from[a] * cos - from[b] * sin;
-                    to[b] = from[a] * sin + from[b] * cos;
-                }
-            }
-        };
+        let turn = |from: &[f32], to: &mut [f32]| rope.turn(&table, place[0], 1.0, from, to);
         turn(&row[..n_q], &mut q[t * n_q..][..n_q]);
         turn(&row[n_q..n_q + n_kv], &mut k[cache.clone()]);
         v[cache].copy_from_slice(&row[n_q + n_kv..]);
@@ -132,16 +136,7 @@ fn twin_backward(call: &Call<'_>) {
     for (t, place) in place.chunks_exact(2).enumerate() {
         let row = &mut dqkv[t * (n_q + 2 * n_kv)..][..n_q + 2 * n_kv];
         let cache = place[1] as usize * n_kv..(place[1] as usize + 1) * n_kv;
-        let turn_back = |from: &[f32], to: &mut [f32]| {
-            for (from, to) in from.chunks_exact(rope.head_dim).zip(to.chunks_exact_mut(rope.head_dim)) {
-                for pair in 0..rope.head_dim / 2 {
-                    let [a, b] = rope.pair(pair);
-                    let [cos, sin] = rope.angle(&table, place[0], pair);
-                    to[a] = from[a] * cos + from[b] * sin;
-                    to[b] = from[b] * cos - from[a] * sin;
-                }
-            }
-        };
+        let turn_back = |from: &[f32], to: &mut [f32]| rope.turn(&table, place[0], -1.0, from, to);
         turn_back(&dq[t * n_q..][..n_q], &mut row[..n_q]);
         turn_back(&dk[cache.clone()], &mut row[n_q..n_q + n_kv]);
         row[n_q + n_kv..].copy_from_slice(&dv[cache]);

@@ -190,7 +190,7 @@ struct Part<'a> {
     rows: usize,
 }
 
-impl<S: ByteSource> Loader<'_, S> {
+impl<'a, S: ByteSource> Loader<'a, S> {
     async fn layer(&mut self, wanted: &WantedLayer) -> Result<Layer> {
         Ok(Layer {
             attn_norm: self.vector(&wanted.attn_norm).await?,
@@ -225,10 +225,9 @@ impl<S: ByteSource> Loader<'_, S> {
     async fn matrix(&mut self, wanted: &Wanted) -> Result<Matrix> {
         let Wanted::Matrix { names, rows, cols } = wanted else { unreachable!("a matrix is wanted") };
         let mut matrix = Matrix { rows: rows.iter().sum(), cols: *cols, slabs: Vec::new() };
-        let header = self.header;
         let parts = names.iter().map(|name| {
-            let info = header.tensor(name).expect("checked before");
-            Ok(Part { info, format: quant::format_of(info)?, first_row: 0, rows: info.rows() })
+            let (info, format) = self.find(name)?;
+            Ok(Part { info, format, first_row: 0, rows: info.rows() })
         });
         let parts = parts.collect::<Result<Vec<_>>>()?;
         let mut first_row = 0;
@@ -287,10 +286,9 @@ impl<S: ByteSource> Loader<'_, S> {
         Ok(())
     }
 
-    fn find(&self, name: &str) -> Result<(TensorInfo, &'static Format)> {
-        let info = self.header.tensor(name).expect("checked before").clone();
-        let format = quant::format_of(&info)?;
-        Ok((info, format))
+    fn find(&self, name: &str) -> Result<(&'a TensorInfo, &'static Format)> {
+        let info = self.header.tensor(name).expect("checked before");
+        Ok((info, quant::format_of(info)?))
     }
 
     async fn read(&mut self, offset: u64, len: u64) -> Result<Vec<u8>> {
