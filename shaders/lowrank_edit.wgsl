@@ -1,61 +1,99 @@
-// Low-rank edit of hidden states, at the chosen rows only.
+// The low-rank edit under nearly every kind of intervention; P is R where its rows are orthonormal.
 //
-//     z = W·h + b        u = act(z) − R·h        h ← h + Rᵀ·u
+//     z = b | W·h + b | W·x + b | P·s        u = m ∘ (act(z) − (0 | P·h + c))        h ← h + Pᵀ·u
 //
-//   edits   [P, 2]  in      row of h, and how often it counts in gradients; no row twice
-//   theta   [n]     in      trained parameters: W [R, D] from w_at on, b [R] from b_at on
-//   rot     [n]     in      rotations: R [R, D] from r_at on, one row per dimension of the subspace
-//   h       [T, D]  in out  hidden states; rows that no edit names keep their bits
-//   before  [P, D]  out     the rows as they were; lowrank_edit_backward wants them, and z and u
-//   z       [P, R]  out
-//   u       [P, R]  out
+//   edits     [P, 2]  in      row of h, and how often it counts in gradients; no row twice
+//   strength  [P, R]  in      m: how much of the edit is made in each dimension of the subspace
+//   theta     [n]     in      W [R, I] from w_at on, b [R] from b_at on, c [R] from c_at on; any of them may be missing
+//   proj      [n]     in      P [R, D] from p_at on
+//   source    [·, I]  in      s, one row an edit; or x, the input of the module, one row a token
+//   h         [T, S]  in out  D columns from column `first` on; all that no edit names keeps its bits
+//   before    [P, I]  out     the rows that W was put on; lowrank_edit_params wants them
+//   trace     [P, 2R] out     z, then u
 //
-// One workgroup per edit. Lane i owns columns i, i + WG, … of h throughout.
+// One workgroup per edit. Lane i owns columns i, i + WG, … throughout.
 
-struct Params { n_embd: u32, rank: u32, w_at: u32, b_at: u32, r_at: u32, act: u32 }
+struct Params {
+    n_embd: u32, n_in: u32, stride: u32, first: u32, rank: u32,
+    w_at: u32, b_at: u32, p_at: u32, c_at: u32, act: u32, learned: u32, subtracts: u32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> edits: array<vec2<u32>>;
-@group(0) @binding(2) var<storage, read> theta: array<f32>;
-@group(0) @binding(3) var<storage, read> rot: array<f32>;
-@group(0) @binding(4) var<storage, read_write> h: array<f32>;
-@group(0) @binding(5) var<storage, read_write> before: array<f32>;
-@group(0) @binding(6) var<storage, read_write> z: array<f32>;
-@group(0) @binding(7) var<storage, read_write> u: array<f32>;
+@group(0) @binding(2) var<storage, read> strength: array<f32>;
+@group(0) @binding(3) var<storage, read> theta: array<f32>;
+@group(0) @binding(4) var<storage, read> proj: array<f32>;
+@group(0) @binding(5) var<storage, read> source: array<f32>;
+@group(0) @binding(6) var<storage, read_write> h: array<f32>;
+@group(0) @binding(7) var<storage, read_write> before: array<f32>;
+@group(0) @binding(8) var<storage, read_write> trace: array<f32>;
 
 const WG = 64u;
 
-// What branches and loops go by. Held against a buffer's length, or lavapipe takes it for a constant and compiles the shader
-// anew at every run.
-fn rank() -> u32 { return min(params.rank, arrayLength(&u)); }
-fn act() -> u32 { return min(params.act, arrayLength(&theta)); }
+// The rows that W is put on.
+fn save(edit: u32, row: u32, lane: u32) {
+    for (var d = lane; d < params.n_in; d += WG) {
+        var value = 0.0;
+        if learned() == INPUT {
+            value = source[edits[edit].x * params.n_in + d];
+        } else {
+            value = h[row + d];
+        }
+        before[edit * params.n_in + d] = value;
+    }
+}
+
+// Dimension j of what the subspace is to be, without b.
+fn inside(edit: u32, j: u32, lane: u32) -> f32 {
+    var sum = 0.0;
+    if learned() == SOURCE {
+        for (var d = lane; d < params.n_embd; d += WG) {
+            sum += proj[params.p_at + j * params.n_embd + d] * source[edit * params.n_embd + d];
+        }
+    } else if learned() != BIAS {
+        for (var d = lane; d < params.n_in; d += WG) {
+            sum += theta[params.w_at + j * params.n_in + d] * before[edit * params.n_in + d];
+        }
+    }
+    return sum;
+}
+
+// Dimension j of what the subspace is, without c.
+fn present(row: u32, j: u32, lane: u32) -> f32 {
+    var sum = 0.0;
+    if subtracts() {
+        for (var d = lane; d < params.n_embd; d += WG) {
+            sum += proj[params.p_at + j * params.n_embd + d] * h[row + d];
+        }
+    }
+    return sum;
+}
+
+// Element j of b or c, 0 where the edit has none.
+fn bias(at: u32, j: u32) -> f32 {
+    if at == NONE { return 0.0; }
+    return theta[at + j];
+}
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = edits[edit.x].x * params.n_embd;
-    let saved = edit.x * params.n_embd;
-    for (var d = lane; d < params.n_embd; d += WG) {
-        before[saved + d] = h[row + d];
-    }
+    let row = edits[edit.x].x * params.stride + params.first;
+    let traced = edit.x * 2u * params.rank;
+    save(edit.x, row, lane);
     for (var j = 0u; j < rank(); j++) {
-        var wh = 0.0;
-        var rh = 0.0;
-        for (var d = lane; d < params.n_embd; d += WG) {
-            wh += theta[params.w_at + j * params.n_embd + d] * h[row + d];
-            rh += rot[params.r_at + j * params.n_embd + d] * h[row + d];
-        }
-        let sums = reduce_sum2(vec2(wh, rh), lane);
-        let inside = sums.x + theta[params.b_at + j];
+        let sums = reduce_sum2(vec2(inside(edit.x, j, lane), present(row, j, lane)), lane);
         if lane == 0u {
-            z[edit.x * params.rank + j] = inside;
-            u[edit.x * params.rank + j] = activate(act(), inside) - sums.y;
+            let z = sums.x + bias(params.b_at, j);
+            let there = sums.y + bias(params.c_at, j);
+            trace[traced + j] = z;
+            trace[traced + params.rank + j] = strength[edit.x * params.rank + j] * (activate(act(), z) - there);
         }
     }
     storageBarrier();
     for (var d = lane; d < params.n_embd; d += WG) {
         var sum = 0.0;
         for (var j = 0u; j < rank(); j++) {
-            sum += rot[params.r_at + j * params.n_embd + d] * u[edit.x * params.rank + j];
+            sum += proj[params.p_at + j * params.n_embd + d] * trace[traced + params.rank + j];
         }
         h[row + d] += sum;
     }

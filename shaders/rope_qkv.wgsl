@@ -9,9 +9,9 @@
 //   k      [S, G·K]               out  only the rows that `place` names
 //   v      [S, G·K]               out  likewise
 //
-// Pairs are (2i, 2i + 1), or with `halves` (i, i + n_rot/2). One workgroup per token, lanes over pairs of values.
+// Pairs are (i, i + n_rot/2), as in GPT-NeoX. One workgroup per token, lanes over pairs of values.
 
-struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, n_rot: u32, halves: u32 }
+struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, n_rot: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<f32>;

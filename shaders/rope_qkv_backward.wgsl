@@ -9,7 +9,7 @@
 //
 // Pairs as in rope_qkv. One workgroup per token, lanes over pairs of values.
 
-struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, n_rot: u32, halves: u32 }
+struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, n_rot: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> dq: array<f32>;

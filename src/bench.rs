@@ -75,7 +75,7 @@ pub async fn run(engine: &Engine, n_tokens: usize, clock: &dyn Fn() -> f64) -> R
     let tokens: Vec<u32> = (0..n_tokens as u32).map(|i| i * 7919 % engine.info().n_vocab as u32).collect();
     let mut gpu_bytes = 0;
 
-    let prompt = [Prompt { tokens: tokens.clone(), reft: None }];
+    let prompt = [Prompt { tokens: tokens.clone(), personas: vec![] }];
     let generation = engine.generate(&prompt, &GenerateOptions { max_tokens: 1, ..Default::default() })?;
     let decode = bench.phase(generation.step_plan(), 1, 8).await?;
     gpu_bytes = backend.memory().max(gpu_bytes);
@@ -92,7 +92,7 @@ pub async fn run(engine: &Engine, n_tokens: usize, clock: &dyn Fn() -> f64) -> R
         positions: "l1".to_owned(),
         ..ReftConfig::default()
     };
-    let reft = engine.reft(&config)?;
+    let reft = engine.reft(&[config])?;
     let mut trainer = Trainer::new(backend, &reft)?;
     let sequence = Sequence::new(&reft, tokens, n_tokens.div_ceil(2), engine.info().n_ctx)?;
     trainer.step(engine.model(), &reft, &[&sequence], &Hyper::with_rate(1e-3))?.mean().await?;

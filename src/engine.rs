@@ -4,7 +4,7 @@
 //! use webreft::backend::Backend;
 //! use webreft::bytes::FileSource;
 //! use webreft::engine::{Engine, Example, Input};
-//! use webreft::generate::GenerateOptions;
+//! use webreft::generate::{GenerateOptions, Persona};
 //! use webreft::reft::ReftConfig;
 //! use webreft::train::{TrainOptions, Trainer};
 //! use std::rc::Rc;
@@ -12,14 +12,14 @@
 //! # async fn run() -> webreft::Result<()> {
 //! let backend = Backend::gpu().await?;
 //! let engine = Engine::load(&backend, &FileSource::open("model.gguf")?, None, &mut |_| ()).await?;
-//! let reft = Rc::new(engine.reft(&ReftConfig::default())?);
+//! let reft = Rc::new(engine.reft(&[ReftConfig::default()])?);
 //! let examples = [Example { prompt: "Hello?".into(), completion: "Ahoy!".into() }];
 //! let mut trainer = Trainer::new(&backend, &reft)?;
 //! let mut training = engine.training(&reft, &examples, &TrainOptions::default())?;
 //! while let Some(step) = training.next(engine.model(), &reft, &mut trainer).await? {
 //!     println!("{} {}", step.step, step.loss);
 //! }
-//! let prompts = [engine.prompt(&Input::Text("Hello?".into()), Some(reft))?];
+//! let prompts = [engine.prompt(&Input::Text("Hello?".into()), vec![Persona::new(reft)])?];
 //! let mut generation = engine.generate(&prompts, &GenerateOptions::default())?;
 //! while let Some(pieces) = generation.next(engine.tokenizer()).await? {
 //!     pieces.iter().for_each(|piece| print!("{}", piece.text));
@@ -31,14 +31,13 @@
 use crate::backend::Backend;
 use crate::bytes::ByteSource;
 use crate::error::{Error, Result};
-use crate::generate::{GenerateOptions, Generation, Prompt};
+use crate::generate::{GenerateOptions, Generation, Persona, Prompt};
 use crate::gguf::{self, Header};
 use crate::model::{LoadProgress, Model};
 use crate::reft::{Reft, ReftConfig};
 use crate::token::{ChatTemplate, Message, Tokenizer};
 use crate::train::{Sequence, TrainOptions, Training};
 use serde::{Deserialize, Serialize};
-use std::rc::Rc;
 
 /// A model, its tokenizer and its chat template.
 pub struct Engine {
@@ -137,8 +136,8 @@ impl Engine {
     ///
     /// # Errors
     /// `Input` if the configuration asks for what the model does not have.
-    pub fn reft(&self, config: &ReftConfig) -> Result<Reft> {
-        Reft::new(&self.model, config)
+    pub fn reft(&self, configs: &[ReftConfig]) -> Result<Reft> {
+        Reft::new(&self.model, configs)
     }
 
     /// Interventions from a file.
@@ -149,12 +148,12 @@ impl Engine {
         Reft::load(&self.model, bytes)
     }
 
-    /// An input as tokens, with the interventions on it.
+    /// An input as tokens, and who edits it.
     ///
     /// # Errors
     /// `Unsupported` for messages where the model has no chat template, `Input` if the template refuses them.
-    pub fn prompt(&self, input: &Input, reft: Option<Rc<Reft>>) -> Result<Prompt> {
-        Ok(Prompt { tokens: self.encode(&self.render(input)?), reft })
+    pub fn prompt(&self, input: &Input, personas: Vec<Persona>) -> Result<Prompt> {
+        Ok(Prompt { tokens: self.encode(&self.render(input)?), personas })
     }
 
     /// Starts a generation; each prompt gets an answer, all in one batch.

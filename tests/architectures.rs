@@ -31,7 +31,8 @@ fn check_prompt(engine: &Engine, expected: &Tensors, prompt: &str) {
     let greedy = ids(expected, &format!("{prompt}.greedy_ids"));
     let margins = expected.f32(&format!("{prompt}.greedy_margin"));
     let options = GenerateOptions { max_tokens: greedy.len(), ..Default::default() };
-    let mut generation = engine.generate(&[Prompt { tokens, reft: None }], &options).expect("a generation");
+    let mut generation =
+        engine.generate(&[Prompt { tokens, personas: vec![] }], &options).expect("a generation");
     let mut chosen = Vec::new();
     while let Some(pieces) = block_on(generation.next(engine.tokenizer())).expect("tokens") {
         chosen.extend(pieces.iter().map(|piece| piece.id));

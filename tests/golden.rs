@@ -20,10 +20,14 @@ use serde_json::Value;
 use support::{Tensors, plain_sequence};
 use webreft::backend::Backend;
 use webreft::engine::Engine;
-use webreft::generate::{GenerateOptions, Prompt};
+use webreft::generate::{GenerateOptions, Persona, Prompt};
 use webreft::kernel::{Activation, Hyper};
 use webreft::model::{Component, Model};
-use webreft::reft::{Base, Intervention, KINDS, Layers, Params, Positions, Reft, ReftConfig};
+use webreft::reft::kinds::KINDS;
+use webreft::reft::{
+    Base, Components, CountedRow, Intervention, Layers, Params, Positions, Reft, ReftConfig, RowEdits,
+    collect, pyreft_slots,
+};
 use webreft::train::{Schedule, Sequence, Trainer};
 
 #[test]
@@ -290,9 +294,9 @@ impl Golden {
     }
 
     fn check_case(&mut self, case: &Case<'_>) {
-        let rows = Rows::of(case);
-        let sequences: Vec<&Sequence> = rows.sequences.iter().collect();
         let reft = case.reft("init");
+        let rows = Rows::of(case, &reft);
+        let sequences: Vec<&Sequence> = rows.sequences.iter().collect();
         let logits = support::logits(case.model(), Some(&reft), &sequences);
         let n_vocab = case.model().dims.n_vocab;
         let expected = case.trace.f32("logits0");
@@ -300,8 +304,11 @@ impl Golden {
             rows.kept.iter().flat_map(|row| &expected[row * n_vocab..][..n_vocab]).copied().collect();
         let quantity = self.tolerances.states("logits");
         self.close(quantity, &format!("{} logits0", case.path), &logits, &expected);
-        self.check_training(case, &sequences, "const");
-        self.check_training(case, &sequences, "warmup");
+        for curve in ["const", "warmup"] {
+            if case.trace.has(&format!("{curve}.loss")) {
+                self.check_training(case, &sequences, curve);
+            }
+        }
     }
 
     /// All steps of one of the trace's curves; before the first step of it, loss and gradients.
@@ -324,7 +331,13 @@ impl Golden {
         let rate = Quantity { name: "rate", tolerance: 1e-9, relative: false };
         self.close(rate, &place(&format!("{curve}.lr")), &rates, &expected);
         let expected = case.trace.f32(&format!("{curve}.loss"));
-        self.close(self.tolerances.curve("curve"), &place(&format!("{curve}.loss")), &losses, &expected);
+        let mut tolerance = self.tolerances.curve("curve");
+        if !case.trace.names().iter().any(|name| name.starts_with(&format!("{curve}.final"))) {
+            // A loss that does not change when R's rows turn among themselves: AdamW follows rounding, and the libraries
+            // themselves agree no better (the traces' README).
+            tolerance = Quantity { name: "curve, free R", tolerance: 3e-3, relative: false };
+        }
+        self.close(tolerance, &place(&format!("{curve}.loss")), &losses, &expected);
         self.check_final(case, &reft, curve);
     }
 
@@ -332,45 +345,67 @@ impl Golden {
         let gradients = trainer.gradients();
         let theta = block_on(gradients.theta.read().f32()).expect("the gradient is read");
         let rot = block_on(gradients.rot.read().f32()).expect("the gradient is read");
-        let n_embd = case.model().dims.n_embd;
-        for (number, it) in reft.interventions.iter().enumerate() {
-            let (rank, n) = (it.edit.rank, it.edit.rank * n_embd);
-            let place = |part: &str| format!("{} grad0.{number}.{part}", case.path);
-            let expected = |part: &str| case.trace.f32(&format!("grad0.{number}.{part}"));
-            let mut check = |name, part, got: &[f32], expected: &[f32]| {
-                let quantity = self.tolerances.gradient(name);
-                self.close(quantity, &place(part), got, expected);
-            };
-            check("gradient of R", "R", &rot[it.edit.r_at..][..n], &transposed(&expected("R"), rank));
-            check(
-                "gradient of raw",
-                "raw",
-                &theta[it.rotation.x_at..][..n],
-                &transposed(&expected("raw"), rank),
-            );
-            check("gradient of W", "W", &theta[it.edit.w_at..][..n], &expected("W"));
-            check("gradient of b", "b", &theta[it.edit.b_at..][..rank], &expected("b"));
+        for (number, it) in reft.owners() {
+            for (name, got) in parts_of(it, &theta, &rot) {
+                let full = format!("grad0.{number}.{name}");
+                let expected = oriented(name, case.trace.f32(&full), it);
+                let quantity = self.tolerances.gradient(quantity_of(name));
+                self.close(quantity, &format!("{} {full}", case.path), got, &expected);
+            }
         }
     }
 
     /// Parameters after training; raw too, for R hides what does not turn it.
     fn check_final(&mut self, case: &Case<'_>, reft: &Reft, curve: &str) {
-        let values = block_on(reft.values()).expect("the parameters are read");
-        let theta = block_on(reft.theta.read().f32()).expect("the parameters are read");
-        for (number, ([r, w, b], it)) in values.iter().zip(&reft.interventions).enumerate() {
-            let raw = &theta[it.rotation.x_at..][..r.len()];
-            for (part, got) in [("R", r.as_slice()), ("raw", raw), ("W", w), ("b", b)] {
-                let name = format!("{curve}.final.{number}.{part}");
-                if !case.trace.has(&name) {
+        let [theta, rot] = [&reft.theta, reft.rotations_tensor()]
+            .map(|t| block_on(t.read().f32()).expect("the parameters are read"));
+        for (number, it) in reft.owners() {
+            for (name, got) in parts_of(it, &theta, &rot) {
+                let full = format!("{curve}.final.{number}.{name}");
+                if !case.trace.has(&full) {
                     continue; // not kept where rounding decides
                 }
-                let mut expected = case.trace.f32(&name);
-                if part == "R" || part == "raw" {
-                    expected = transposed(&expected, it.edit.rank);
-                }
-                self.close(self.tolerances.curve("final"), &format!("{} {name}", case.path), got, &expected);
+                let expected = oriented(name, case.trace.f32(&full), it);
+                self.close(self.tolerances.curve("final"), &format!("{} {full}", case.path), got, &expected);
             }
         }
+    }
+}
+
+/// An intervention's numbers in two flat buffers, by the traces' names.
+fn parts_of<'a>(it: &Intervention, theta: &'a [f32], rot: &'a [f32]) -> Vec<(&'static str, &'a [f32])> {
+    let mut parts: Vec<(&str, &[f32])> = Vec::new();
+    for part in it.parts() {
+        let numbers = &theta[part.range.clone()];
+        match (part.name, it.rotation()) {
+            ("projection", Some(rotation)) => {
+                parts.push(("raw", numbers));
+                parts.push(("R", &rot[rotation.r_at..][..numbers.len()]));
+            }
+            ("projection", None) => parts.push(("P", numbers)),
+            ("weight", _) => parts.push(("W", numbers)),
+            ("bias", _) => parts.push(("b", numbers)),
+            _ => parts.push(("Pb", numbers)),
+        }
+    }
+    parts
+}
+
+fn quantity_of(name: &str) -> &'static str {
+    match name {
+        "raw" => "gradient of raw",
+        "R" => "gradient of R",
+        "P" | "Pb" => "gradient of P",
+        "W" => "gradient of W",
+        _ => "gradient of b",
+    }
+}
+
+/// A trace keeps rotations [D, R], where the engine has [R, D].
+fn oriented(name: &str, values: Vec<f32>, it: &Intervention) -> Vec<f32> {
+    match name {
+        "raw" | "R" => transposed(&values, it.sizes.rank),
+        _ => values,
     }
 }
 
@@ -381,7 +416,7 @@ fn missing(spec: &Value) -> Vec<String> {
         (!known.contains(&word)).then(|| format!("{key} {word}"))
     };
     let task = words("task", "lm", &["lm"]);
-    let kind = words("kind", "", &KINDS);
+    let kind = words("kind", "", &KINDS.map(|kind| kind.name));
     let component = words("component", "block_output", &Component::ALL.map(Component::name));
     let act = words("act", "linear", &Activation::ALL.map(Activation::name));
     let mut missing: Vec<String> = [task, kind, component, act].into_iter().flatten().collect();
@@ -400,6 +435,8 @@ fn missing(spec: &Value) -> Vec<String> {
         "r",
         "optimizer",
         "intervention_layers",
+        "add_bias",
+        "subspaces",
     ];
     let options = spec.as_object().expect("a case is an object");
     let unknown = options.iter().filter(|(key, value)| {
@@ -452,15 +489,15 @@ impl Case<'_> {
         let config = ReftConfig {
             kind: text(&self.spec["kind"]).to_owned(),
             layers: Layers::List(if both_ends { first.to_vec() } else { layers.clone() }),
-            component: self.spec["component"].as_str().unwrap_or("block_output").to_owned(),
+            component: Components::from(self.spec["component"].as_str().unwrap_or("block_output")),
             rank: count(&self.spec["r"]),
             positions: positions.to_owned(),
-            tied: false,
             act: self.spec["act"].as_str().unwrap_or("linear").to_owned(),
-            seed: 0,
+            add_bias: self.spec["add_bias"] == true,
+            ..ReftConfig::default()
         };
-        let params = (0..layers.len()).map(|number| self.params(prefix, number)).collect();
-        let reft = Reft::with_params(self.model(), &config, params);
+        let params: Vec<Params> = (0..layers.len()).map(|number| self.params(prefix, number)).collect();
+        let reft = Reft::with_params(self.model(), &[config], &params);
         let reft = reft.unwrap_or_else(|error| panic!("{}: {error}", self.path));
         let got: Vec<usize> = reft.interventions.iter().map(|it| it.place.layer).collect();
         assert_eq!(got, layers, "{}: layers of the interventions", self.path);
@@ -469,13 +506,23 @@ impl Case<'_> {
 
     fn params(&self, prefix: &str, number: usize) -> Params {
         let rank = count(&self.spec["r"]);
-        let n_embd = self.model().dims.n_embd;
-        let part = |prefix: &str, part: &str| self.trace.f32(&format!("{prefix}.{number}.{part}"));
-        let columns = transposed(&part("init", "base"), n_embd);
-        let columns: Vec<f64> = columns.into_iter().map(f64::from).collect();
+        let part = |prefix: &str, part: &str| {
+            let name = format!("{prefix}.{number}.{part}");
+            if self.trace.has(&name) { self.trace.f32(&name) } else { Vec::new() }
+        };
+        let base = part("init", "base");
+        let width = base.len().isqrt();
+        let base = (!base.is_empty()).then(|| {
+            let columns: Vec<f64> = transposed(&base, width).into_iter().map(f64::from).collect();
+            Base::of_rows(&columns, width)
+        });
         Params {
-            x: transposed(&part(prefix, "raw"), rank),
-            base: Base::of_rows(&columns, n_embd),
+            projection: match &base {
+                Some(_) => transposed(&part(prefix, "raw"), rank),
+                None => part(prefix, "P"),
+            },
+            base,
+            projection_bias: part(prefix, "Pb"),
             weight: part(prefix, "W"),
             bias: part(prefix, "b"),
         }
@@ -512,7 +559,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn of(case: &Case<'_>) -> Rows {
+    fn of(case: &Case<'_>, reft: &Reft) -> Rows {
         let (ids, mask) = (case.trace.i32("input_ids"), case.trace.i32("attention_mask"));
         let (labels, positions) = (case.trace.i32("labels"), case.trace.i32("positions"));
         let [n_examples, n_tokens] = case.trace.shape("input_ids")[..] else { panic!("{}: ids", case.path) };
@@ -537,7 +584,8 @@ impl Rows {
                     true => kept.clone(),
                     false => positions[from..from + n_positions].iter().map(|p| *p as usize).collect(),
                 };
-                sequence.edits.push(counted(listed.into_iter().filter_map(row_of).collect()));
+                let rows = counted(listed.into_iter().filter_map(row_of).collect());
+                sequence.edits.push(case.edits(&reft.interventions[number], [number, example], rows));
             }
             rows.kept.extend(kept.iter().map(|t| at + t));
             rows.sequences.push(sequence);
@@ -546,9 +594,36 @@ impl Rows {
     }
 }
 
+impl Case<'_> {
+    /// What an intervention does in an example: to some dimensions only, or with rows of another run, where the case says so.
+    fn edits(&self, it: &Intervention, [number, example]: [usize; 2], rows: Vec<CountedRow>) -> RowEdits {
+        let subspace: Option<Vec<usize>> =
+            self.spec["subspaces"].as_array().map(|lists| list(&lists[example]).iter().map(count).collect());
+        let mut edits = RowEdits::new(it, rows, 1.0, subspace.as_deref());
+        if it.kind.reads_source() {
+            let [_, n_examples, n_positions] = self.trace.shape("source_positions")[..] else {
+                panic!("{}: source positions", self.path)
+            };
+            let n_tokens = self.trace.shape("source_ids")[1];
+            let of_example = |name: &str| self.trace.i32(name)[example * n_tokens..][..n_tokens].to_vec();
+            let kept: Vec<(i32, i32)> =
+                of_example("source_ids").into_iter().zip(of_example("source_mask")).collect();
+            let n_pad = kept.iter().take_while(|(_, mask)| *mask == 0).count();
+            let tokens: Vec<u32> =
+                kept.iter().filter(|(_, mask)| *mask == 1).map(|(id, _)| *id as u32).collect();
+            let from = (number * n_examples + example) * n_positions;
+            let rows = &self.trace.i32("source_positions")[from..from + n_positions];
+            let rows: Vec<u32> = rows.iter().map(|row| *row as u32 - n_pad as u32).collect();
+            let states = collect(self.model(), &tokens, it.place, it.window(), &rows);
+            edits.source = block_on(states).expect("the other run");
+        }
+        edits
+    }
+}
+
 /// Each row once, with how often it occurs.
-fn counted(rows: Vec<usize>) -> Vec<[u32; 2]> {
-    let mut edits: Vec<[u32; 2]> = Vec::new();
+fn counted(rows: Vec<usize>) -> Vec<CountedRow> {
+    let mut edits: Vec<CountedRow> = Vec::new();
     for row in rows {
         match edits.iter_mut().find(|edit| edit[0] as usize == row) {
             Some(edit) => edit[1] += 1,
@@ -588,7 +663,10 @@ impl Golden {
         let mut sequence = plain_sequence(&it.ids);
         let rows =
             |number| it.edited_rows(number).unwrap_or_else(|| panic!("{place}: the mode is not known"));
-        sequence.edits = (0..it.reft.interventions.len()).map(|number| counted(rows(number))).collect();
+        let interventions = it.reft.interventions.iter().enumerate();
+        sequence.edits = interventions
+            .map(|(number, intervention)| RowEdits::new(intervention, counted(rows(number)), 1.0, None))
+            .collect();
         let logits = support::logits(model, Some(&it.reft), &[&sequence]);
         let of_row = logits.chunks_exact(model.dims.n_vocab).skip(it.n_prompt - 1);
         let margins: Vec<f32> = of_row.take(it.margins.len()).map(|logits| it.margin(logits)).collect();
@@ -625,11 +703,18 @@ struct Continuation<'a> {
 impl<'a> Continuation<'a> {
     fn of(case: &'a Case<'_>, entry: &Value, mode: &'a str, expected: &Value) -> Continuation<'a> {
         let mut reft = case.reft(text(&entry["params"]));
-        if mode == "everywhere" {
-            reft.positions = Positions::All;
-        } else if let Ok(positions) = Positions::parse(text(&case.spec["place"])) {
-            reft.positions = positions; // `last` stays what it is
-        }
+        let place = match mode {
+            "everywhere" => "all",
+            "generated" => "generated",
+            _ => text(&case.spec["place"]),
+        };
+        if let Ok(positions) = Positions::parse(place) {
+            let parts = positions.parts(false);
+            let each = reft.interventions.len() / parts.len();
+            for (number, it) in reft.interventions.iter_mut().enumerate() {
+                it.positions = parts[number / each].clone();
+            }
+        } // `last` stays what it is
         Continuation {
             engine: &case.engine,
             reft: Rc::new(reft),
@@ -668,15 +753,19 @@ impl<'a> Continuation<'a> {
     /// The engine's own answer, up to the token that ends it; none where positions cannot say what the mode edits.
     fn generate(&self) -> Option<Vec<u32>> {
         let own_rows = |(number, it): (usize, &Intervention)| {
-            self.reft.positions.rows(it.part, self.n_prompt, self.n_prompt) == self.positions[number]
+            let rows = it.positions.rows(self.n_prompt, self.n_prompt);
+            rows.into_iter().map(|[row, _]| row as usize).eq(self.positions[number].iter().copied())
         };
         let can = match self.mode {
             "prompt" => self.reft.interventions.iter().enumerate().all(own_rows),
-            "none" | "everywhere" => true,
+            "none" | "everywhere" | "generated" => true,
             _ => false,
         };
-        let reft = (self.mode != "none").then(|| self.reft.clone());
-        let prompt = Prompt { tokens: self.ids[..self.n_prompt].to_vec(), reft };
+        let personas = match self.mode {
+            "none" => Vec::new(),
+            _ => vec![Persona::new(self.reft.clone())],
+        };
+        let prompt = Prompt { tokens: self.ids[..self.n_prompt].to_vec(), personas };
         let options =
             GenerateOptions { max_tokens: self.ids.len() - self.n_prompt, ..GenerateOptions::default() };
         can.then(|| self.answer(&[prompt], &options))
@@ -712,38 +801,38 @@ impl Golden {
         }
     }
 
-    /// pyreft's positions, without the slots that it fills up; in a prompt of one token it edits nothing.
+    /// pyreft's slots to the last of them; and our own positions, which are pyreft's without the slots that it fills up, but for a
+    /// prompt of one token, in which it edits nothing.
     fn check_positions(&mut self) {
-        let mut refused = BTreeSet::new();
         let path = "positions.json";
         if !self.dir.join(path).exists() {
             return;
         }
         self.count(path, |golden| {
-            let answers = golden.json(path);
-            for it in list(&answers).iter().filter(|it| count(&it["last_position"]) > 1) {
-                let Ok(positions) = Positions::parse(text(&it["positions"])) else {
-                    refused.insert(format!("positions {}", it["positions"]));
-                    continue;
-                };
+            for it in list(&golden.json(path)) {
                 let n_prompt = count(&it["last_position"]);
-                let parts = positions.parts(it["share_weights"] == true);
-                let locations = list(&it["locations"]);
-                let each = locations.len() / parts.len();
-                for (number, slots) in locations.iter().enumerate() {
-                    let rows = list(slots).iter().filter_map(|slot| slot.as_u64()).map(|row| row as usize);
-                    let rows: Vec<usize> = rows.filter(|row| *row != n_prompt).collect();
-                    let part = parts[number.checked_div(each).unwrap_or(0)];
-                    let got = positions.rows(part, n_prompt, n_prompt);
-                    if got != rows {
-                        golden
-                            .failures
-                            .push(format!("positions.json {it}: intervention {number}: got {got:?}"));
+                let locations: Vec<Vec<isize>> = list(&it["locations"])
+                    .iter()
+                    .map(|slots| list(slots).iter().map(|slot| real(slot) as isize).collect())
+                    .collect();
+                let tied = it["share_weights"] == true;
+                let null = if it["pad_mode"] == "first" { -1 } else { n_prompt as isize };
+                let ends = ends_of(text(&it["positions"]));
+                let groups = pyreft_slots(n_prompt, ends, tied, null);
+                let each = locations.len().div_ceil(groups.len());
+                let got: Vec<_> = (0..locations.len()).map(|number| groups[number / each].clone()).collect();
+                if got != locations {
+                    golden.failures.push(format!("{path} {it}: got {got:?}"));
+                }
+                let parts = Positions::parse(text(&it["positions"])).expect("ends").parts(tied);
+                for (part, slots) in parts.iter().zip(&groups).filter(|_| n_prompt > 1) {
+                    let own = part.rows(n_prompt, n_prompt).into_iter().map(|[row, _]| row as isize);
+                    if !own.eq(slots.iter().copied().filter(|slot| *slot != null)) {
+                        golden.failures.push(format!("{path} {it}: our own rows differ"));
                     }
                 }
             }
         });
-        refused.into_iter().for_each(|what| self.miss(what, path));
     }
 
     fn json(&mut self, path: &str) -> Value {
@@ -752,4 +841,13 @@ impl Golden {
         let text = text.unwrap_or_else(|error| panic!("{path}: {error}"));
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
+}
+
+/// N and M of `fN+lM`.
+fn ends_of(positions: &str) -> [usize; 2] {
+    let count = |side: char| {
+        let words = positions.split('+').find_map(|word| word.strip_prefix(side));
+        words.map_or(0, |digits| digits.parse().expect("a count"))
+    };
+    ['f', 'l'].map(count)
 }

@@ -5,9 +5,11 @@ mod common;
 use common::{Make, Random, packed_spans, read};
 use webreft::backend::Backend;
 use webreft::kernel::{
-    Activation, Edit, Heads, NONE, Rope, Rotation, attention, attention_backward, cross_entropy, gather_rows,
-    lowrank_edit, lowrank_edit_backward, matmul, matmul_backward, rms_norm, rms_norm_backward, rope_qkv,
-    rope_qkv_backward, rotation, rotation_backward, silu_mul, silu_mul_backward,
+    Activation, Edit, EditInputs, Heads, Learned, Mix, NONE, Rope, Rotation, attention, attention_backward,
+    cross_entropy, gather_rows, lowrank_edit, lowrank_edit_backward, lowrank_edit_input, matmul,
+    matmul_backward, mix_rows, mix_rows_backward, mul_up, rms_norm, rms_norm_backward, rope_qkv,
+    rope_qkv_backward, rotation, rotation_backward, silu_gate, silu_gate_backward, silu_mul,
+    silu_mul_backward,
 };
 use webreft::plan::{Buf, Target};
 use webreft::quant::{F32, Q4_0};
@@ -153,26 +155,24 @@ fn attentions() {
 
 #[test]
 fn rotary_embeddings() {
-    for halves in [false, true] {
-        let rope = Rope { n_head: 2, n_head_kv: 1, head_dim: 8, n_rot: 4, halves };
-        let places = |make: &mut Make<'_>| {
-            let table = make.reals("table", &[5, 2, 2]);
-            [table, make.words("place", &[3, 2], &[4, 2, 0, 0, 1, 1])]
-        };
-        check(
-            "rope_qkv",
-            random(5, &[&[3, 32]]),
-            &|make, qkv| {
-                let places = places(make);
-                let [k, v] = ["k", "v"].map(|label| make.plan.scratch(label, &[3, 8]));
-                vec![rope_qkv(&mut make.plan, &rope, qkv[0], places, [k, v]), k, v]
-            },
-            &|make, _, d| {
-                let places = places(make);
-                vec![rope_qkv_backward(&mut make.plan, &rope, [d[0], d[1], d[2]], places)]
-            },
-        );
-    }
+    let rope = Rope { n_head: 2, n_head_kv: 1, head_dim: 8, n_rot: 4 };
+    let places = |make: &mut Make<'_>| {
+        let table = make.reals("table", &[5, 2, 2]);
+        [table, make.words("place", &[3, 2], &[4, 2, 0, 0, 1, 1])]
+    };
+    check(
+        "rope_qkv",
+        random(5, &[&[3, 32]]),
+        &|make, qkv| {
+            let places = places(make);
+            let [k, v] = ["k", "v"].map(|label| make.plan.scratch(label, &[3, 8]));
+            vec![rope_qkv(&mut make.plan, &rope, qkv[0], places, [k, v]), k, v]
+        },
+        &|make, _, d| {
+            let places = places(make);
+            vec![rope_qkv_backward(&mut make.plan, &rope, [d[0], d[1], d[2]], places)]
+        },
+    );
 }
 
 #[test]
@@ -211,35 +211,113 @@ fn gathered_rows() {
     );
 }
 
+/// Edits rows 3 and 0 of h [4, S]; parameters are W, b, c and, where it is free, P, one after the other.
+fn check_edit(name: &str, edit: &Edit) {
+    let (n_embd, n_in, rank) = (edit.n_embd, edit.n_in, edit.rank);
+    let n_theta = rank * n_in + 2 * rank + rank * n_embd;
+    let n_source = if edit.learned == Learned::Input { 4 } else { 2 };
+    let mut inputs = random(8, &[&[4, n_embd + 3], &[n_theta], &[rank * n_embd], &[n_source, n_in]]);
+    let (w, b) = inputs[1].values.split_at_mut(rank * n_in);
+    w.iter_mut().for_each(|w| *w *= 0.3);
+    b[..2].copy_from_slice(&[1.5, -1.5]); // far from the corner of relu
+    let inputs_of = |make: &mut Make<'_>, x: &[Buf]| EditInputs {
+        rows: make.words("edits", &[2, 2], &[3, 1, 0, 1]),
+        strength: make.values("strength", &[2, 2], &[0.5, -1.5, 1.0, 0.25]),
+        theta: x[1],
+        rot: x[2],
+        source: edit.reads_source().then_some(x[3]),
+    };
+    check(
+        name,
+        inputs,
+        &|make, x| {
+            let inputs = inputs_of(make, x);
+            lowrank_edit(&mut make.plan, edit, &inputs, x[0]);
+            vec![x[0]]
+        },
+        &|make, x, dh| {
+            let inputs = inputs_of(make, x);
+            let trace = lowrank_edit(&mut make.plan, edit, &inputs, x[0]);
+            let grad = make.values("grad", &[n_theta], &vec![0.0; n_theta]);
+            let drot = make.values("drot", &[rank * n_embd], &vec![0.0; rank * n_embd]);
+            let dinput = make.values("dx", &[4, n_in], &vec![0.0; 4 * n_in]);
+            let gradient =
+                lowrank_edit_backward(&mut make.plan, edit, &inputs, &trace, dh[0], [grad, drot], false);
+            if edit.learned != Learned::Input {
+                return vec![dh[0], grad, drot]; // rows of another run get none
+            }
+            lowrank_edit_input(&mut make.plan, edit, &inputs, gradient, dinput);
+            vec![dh[0], grad, drot, dinput]
+        },
+    );
+}
+
 #[test]
 fn edits() {
+    let n = 8;
+    let loreft = Edit {
+        n_embd: n,
+        n_in: n,
+        first: 2,
+        rank: 2,
+        learned: Learned::State,
+        act: Activation::Linear,
+        subtracts: true,
+        free: false,
+        w_at: 0,
+        b_at: Some(2 * n),
+        p_at: 0,
+        c_at: None,
+    };
     for act in Activation::ALL {
-        let (n_embd, rank) = (8, 2);
-        let edit = Edit { n_embd, rank, w_at: 0, b_at: rank * n_embd, r_at: 0, act };
-        let mut inputs = random(8, &[&[4, n_embd], &[rank * n_embd + rank], &[rank * n_embd]]);
-        let (w, b) = inputs[1].values.split_at_mut(rank * n_embd);
-        w.iter_mut().for_each(|w| *w *= 0.3);
-        b.copy_from_slice(&[1.5, -1.5]); // far from the corner of relu
-        let rows = |make: &mut Make<'_>| make.words("edits", &[2, 2], &[3, 1, 0, 1]);
-        check(
-            act.name(),
-            inputs,
-            &|make, x| {
-                let rows = rows(make);
-                lowrank_edit(&mut make.plan, &edit, rows, [x[1], x[2]], x[0]);
-                vec![x[0]]
-            },
-            &|make, x, dh| {
-                let rows = rows(make);
-                let trace = lowrank_edit(&mut make.plan, &edit, rows, [x[1], x[2]], x[0]);
-                let grad = make.plan.scratch("grad", &[rank * n_embd + rank]);
-                let drot = make.plan.scratch("drot", &[rank * n_embd]);
-                let params = [x[1], x[2]];
-                lowrank_edit_backward(&mut make.plan, &edit, rows, params, &trace, dh[0], [grad, drot]);
-                vec![dh[0], grad, drot]
-            },
-        );
+        check_edit(act.name(), &Edit { act, ..loreft });
     }
+    let free = Edit { free: true, p_at: 2 * n + 4, ..loreft };
+    check_edit("without what is subtracted", &Edit { subtracts: false, ..loreft });
+    check_edit("a constant", &Edit { learned: Learned::Bias, ..loreft });
+    check_edit("a free projection with its bias", &Edit { c_at: Some(2 * n + 2), ..free });
+    check_edit("a row of another run", &Edit { learned: Learned::Source, b_at: None, ..loreft });
+    let input = Edit { learned: Learned::Input, n_in: 5, b_at: Some(10), p_at: 14, subtracts: false, ..free };
+    check_edit("the module's input", &Edit { act: Activation::Silu, ..input });
+}
+
+#[test]
+fn mixed_rows() {
+    let mix = Mix { n_embd: 4, first: 1, keep: 0.25, gain: -1.0 };
+    let inputs = |make: &mut Make<'_>| {
+        [make.words("edits", &[2, 2], &[2, 1, 0, 1]), make.values("strength", &[2, 1], &[0.5, 2.0])]
+    };
+    check(
+        "mix_rows",
+        random(10, &[&[3, 6]]),
+        &|make, h| {
+            let (source, inputs) = (make.reals("source", &[2, 4]), inputs(make));
+            mix_rows(&mut make.plan, &mix, inputs, Some(source), h[0]);
+            vec![h[0]]
+        },
+        &|make, _, dh| {
+            let inputs = inputs(make);
+            mix_rows_backward(&mut make.plan, &mix, inputs, dh[0]);
+            vec![dh[0]]
+        },
+    );
+}
+
+#[test]
+fn gates_in_halves() {
+    check(
+        "silu_gate and mul_up",
+        random(11, &[&[2, 16]]),
+        &|make, x| {
+            let g = silu_gate(&mut make.plan, x[0]);
+            vec![mul_up(&mut make.plan, "act", g, x[0])]
+        },
+        &|make, x, dy| {
+            let g = silu_gate(&mut make.plan, x[0]);
+            let dg = mul_up(&mut make.plan, "dg", dy[0], x[0]);
+            vec![silu_gate_backward(&mut make.plan, x[0], g, [dy[0], dg])]
+        },
+    );
 }
 
 #[test]

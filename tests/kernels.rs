@@ -10,10 +10,11 @@ use common::{Make, packed_spans, read};
 use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::kernel::{
-    Activation, Edit, Heads, Hyper, KERNELS, NONE, Rope, Rotation, adamw, add, add_rms_norm, attention,
-    attention_backward, bench_fma, broadcast_row, copy, cross_entropy, embed, gather_rows, lowrank_edit,
-    lowrank_edit_backward, matmul, matmul_backward, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward,
-    rotation, rotation_backward, silu_mul, silu_mul_backward,
+    Activation, Edit, EditInputs, Heads, Hyper, KERNELS, Learned, Mix, NONE, Rope, Rotation, adamw, add,
+    add_rms_norm, attention, attention_backward, bench_fma, broadcast_row, copy, cross_entropy, embed,
+    gather_rows, lowrank_edit, lowrank_edit_backward, lowrank_edit_input, matmul, matmul_backward, mix_rows,
+    mix_rows_backward, mul_up, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward, rotation,
+    rotation_backward, silu_gate, silu_gate_backward, silu_mul, silu_mul_backward,
 };
 use webreft::plan::{Buf, Buffer, Target};
 use webreft::quant::FORMATS;
@@ -153,6 +154,9 @@ fn gates() -> Vec<Case> {
             let dy = make.reals("dy", &[t, f]);
             silu_mul(&mut make.plan, gate_up);
             silu_mul_backward(&mut make.plan, gate_up, dy);
+            let g = silu_gate(&mut make.plan, gate_up);
+            let dg = mul_up(&mut make.plan, "dg", dy, gate_up);
+            silu_gate_backward(&mut make.plan, gate_up, g, [dy, dg]);
         })
     };
     shapes().map(case).collect()
@@ -231,27 +235,22 @@ fn ropes() -> Vec<Case> {
         for (n_head, n_head_kv, head_dim, n_rot) in
             [(1, 1, 4, 4), (3, 1, 8, 4), (4, 2, 64, 64), (9, 3, 12, 8)]
         {
-            for halves in [false, true] {
-                let name = format!(
-                    "rope {n_head}/{n_head_kv} heads of {head_dim}, {n_rot} turned, halves {halves}, {t} tokens"
-                );
-                let rope = Rope { n_head, n_head_kv, head_dim, n_rot, halves };
-                cases.push(Case::new(name, 4, move |make| {
-                    let (n_rows, n_positions) = (t + 3, 11);
-                    let qkv = make.reals("qkv", &[t, (n_head + 2 * n_head_kv) * head_dim]);
-                    let [k, v] = ["k", "v"].map(|label| make.reals(label, &[n_rows, n_head_kv * head_dim]));
-                    let table = make.reals("table", &[n_positions, n_rot / 2, 2]);
-                    let rows = make.random.shuffled(n_rows);
-                    let place: Vec<u32> =
-                        (0..t).flat_map(|i| [make.random.below(n_positions) as u32, rows[i]]).collect();
-                    let place = make.words("place", &[t, 2], &place);
-                    rope_qkv(&mut make.plan, &rope, qkv, [table, place], [k, v]);
-                    let dq = make.reals("dq", &[t, n_head * head_dim]);
-                    let [dk, dv] =
-                        ["dk", "dv"].map(|label| make.reals(label, &[n_rows, n_head_kv * head_dim]));
-                    rope_qkv_backward(&mut make.plan, &rope, [dq, dk, dv], [table, place]);
-                }));
-            }
+            let name = format!("rope {n_head}/{n_head_kv} heads of {head_dim}, {n_rot} turned, {t} tokens");
+            let rope = Rope { n_head, n_head_kv, head_dim, n_rot };
+            cases.push(Case::new(name, 4, move |make| {
+                let (n_rows, n_positions) = (t + 3, 11);
+                let qkv = make.reals("qkv", &[t, (n_head + 2 * n_head_kv) * head_dim]);
+                let [k, v] = ["k", "v"].map(|label| make.reals(label, &[n_rows, n_head_kv * head_dim]));
+                let table = make.reals("table", &[n_positions, n_rot / 2, 2]);
+                let rows = make.random.shuffled(n_rows);
+                let place: Vec<u32> =
+                    (0..t).flat_map(|i| [make.random.below(n_positions) as u32, rows[i]]).collect();
+                let place = make.words("place", &[t, 2], &place);
+                rope_qkv(&mut make.plan, &rope, qkv, [table, place], [k, v]);
+                let dq = make.reals("dq", &[t, n_head * head_dim]);
+                let [dk, dv] = ["dk", "dv"].map(|label| make.reals(label, &[n_rows, n_head_kv * head_dim]));
+                rope_qkv_backward(&mut make.plan, &rope, [dq, dk, dv], [table, place]);
+            }));
         }
     }
     cases
@@ -260,23 +259,26 @@ fn ropes() -> Vec<Case> {
 fn edits_and_rotations() -> Vec<Case> {
     let mut cases = Vec::new();
     for (n_embd, rank, n_edits) in [(4, 1, 1), (36, 4, 2), (64, 3, 5), (130, 9, 70), (260, 8, 3)] {
-        for act in Activation::ALL {
-            let name = format!("{} edit of rank {rank} in {n_embd}, {n_edits} rows", act.name());
+        for (act, learned, subtracts, free, onto) in edit_forms() {
+            let name = format!(
+                "{} edit by {learned:?} of rank {rank} in {n_embd}, {n_edits} rows, subtracts {subtracts}, free {free}, onto {onto}",
+                act.name()
+            );
             cases.push(Case::new(name, 4 * n_embd + n_edits + 64, move |make| {
-                let (at, t) = (rank + n_embd, n_edits + 2);
-                let edit = Edit { n_embd, rank, w_at: at, b_at: 1, r_at: n_embd, act };
-                let rows = make.random.shuffled(t);
-                let edits: Vec<u32> =
-                    rows[..n_edits].iter().flat_map(|row| [*row, 1 + make.random.below(3) as u32]).collect();
-                let edits = make.words("edits", &[n_edits, 2], &edits);
-                let len = at + rank * n_embd + 5;
-                let [theta, rot, grad, drot] =
-                    ["theta", "rot", "grad", "drot"].map(|l| make.reals(l, &[len]));
-                let [h, dh] = ["h", "dh"].map(|label| make.reals(label, &[t, n_embd]));
-                let trace = lowrank_edit(&mut make.plan, &edit, edits, [theta, rot], h);
-                lowrank_edit_backward(&mut make.plan, &edit, edits, [theta, rot], &trace, dh, [grad, drot]);
+                edit_case(make, [n_embd, rank, n_edits], (act, learned, subtracts, free, onto));
             }));
         }
+        cases.push(Case::new(format!("{n_edits} rows of {n_embd} mixed"), 4, move |make| {
+            let (rows, strength, t) = edited_rows(make, n_edits, 1);
+            let [h, dh] = ["h", "dh"].map(|label| make.reals(label, &[t, n_embd + 7]));
+            let source = make.reals("source", &[n_edits, n_embd]);
+            for (keep, gain) in [(0.0, 1.0), (1.0, -1.0), (0.0, 0.0)] {
+                let mix = Mix { n_embd, first: 3, keep, gain };
+                let source = (gain != 0.0).then_some(source);
+                mix_rows(&mut make.plan, &mix, [rows, strength], source, h);
+                mix_rows_backward(&mut make.plan, &mix, [rows, strength], dh);
+            }
+        }));
     }
     for (n_embd, rank, n_reflections) in [(4, 1, 0), (4, 3, 2), (68, 8, 5), (260, 9, 9)] {
         let name = format!("rotation of rank {rank} in {n_embd}, {n_reflections} reflections under it");
@@ -290,6 +292,59 @@ fn edits_and_rotations() -> Vec<Case> {
         }));
     }
     cases
+}
+
+type EditForm = (Activation, Learned, bool, bool, bool);
+
+/// Every function once, and every way to make z with everything else both ways at least once.
+fn edit_forms() -> Vec<EditForm> {
+    let mut forms: Vec<EditForm> =
+        Activation::ALL.map(|act| (act, Learned::State, true, false, false)).into();
+    let linear = Activation::Linear;
+    forms.extend([
+        (linear, Learned::Bias, true, false, true),
+        (linear, Learned::State, false, true, true),
+        (linear, Learned::State, true, true, false),
+        (linear, Learned::Source, true, false, false),
+        (Activation::Silu, Learned::Input, false, true, false),
+    ]);
+    forms
+}
+
+/// Rows of a buffer that has two more, how often each counts, and how strongly it is edited.
+fn edited_rows(make: &mut Make<'_>, n_edits: usize, width: usize) -> (Buf, Buf, usize) {
+    let t = n_edits + 2;
+    let rows = make.random.shuffled(t);
+    let edits: Vec<u32> =
+        rows[..n_edits].iter().flat_map(|row| [*row, 1 + make.random.below(3) as u32]).collect();
+    let rows = make.words("edits", &[n_edits, 2], &edits);
+    (rows, make.reals("strength", &[n_edits, width]), t)
+}
+
+fn edit_case(make: &mut Make<'_>, [n_embd, rank, n_edits]: [usize; 3], form: EditForm) {
+    let (act, learned, subtracts, free, onto) = form;
+    let (rows, strength, t) = edited_rows(make, n_edits, rank);
+    let n_in = if learned == Learned::Input { n_embd + 5 } else { n_embd };
+    let at = rank + n_embd;
+    let b_at = (learned != Learned::Source).then_some(1);
+    let (c_at, p_at) = ((subtracts && free).then_some(at - rank), at + rank * n_in);
+    let first = 2;
+    let edit = Edit { n_embd, n_in, first, rank, learned, act, subtracts, free, w_at: at, b_at, p_at, c_at };
+    let len = p_at + rank * n_embd + 5;
+    let [theta, rot, grad, drot] = ["theta", "rot", "grad", "drot"].map(|l| make.reals(l, &[len]));
+    let [h, dh] = ["h", "dh"].map(|label| make.reals(label, &[t, n_embd + 7]));
+    let source = match learned {
+        Learned::Source => Some(make.reals("source", &[n_edits, n_embd])),
+        Learned::Input => Some(make.reals("x", &[t, n_in])),
+        Learned::Bias | Learned::State => None,
+    };
+    let inputs = EditInputs { rows, strength, theta, rot, source };
+    let trace = lowrank_edit(&mut make.plan, &edit, &inputs, h);
+    let gradient = lowrank_edit_backward(&mut make.plan, &edit, &inputs, &trace, dh, [grad, drot], onto);
+    if learned == Learned::Input {
+        let dx = make.reals("dx", &[t, n_in]);
+        lowrank_edit_input(&mut make.plan, &edit, &inputs, gradient, dx);
+    }
 }
 
 /// Free parameters with ±1 on the diagonal, and a base of unit vectors and signs.

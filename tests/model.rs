@@ -12,7 +12,7 @@ use webreft::engine::Engine;
 use webreft::kernel::{Hyper, NONE};
 use webreft::model::{self, Labels, NoHooks, Pass};
 use webreft::plan::Plan;
-use webreft::reft::{Layers, Reft, ReftConfig};
+use webreft::reft::{Layers, Reft, ReftConfig, RowEdits};
 use webreft::train::{Batch, Sequence, Trainer};
 
 const PROMPT: [u32; 12] = [1, 79, 148, 180, 134, 228, 243, 139, 257, 5, 233, 198];
@@ -35,7 +35,7 @@ fn toy(backend: &Backend) -> Engine {
 fn reft(engine: &Engine, layers: &[usize]) -> Reft {
     let layers = Layers::List(layers.to_vec());
     let config = ReftConfig { layers, positions: "f2+l1".to_owned(), ..ReftConfig::default() };
-    Reft::new(engine.model(), &config).expect("the toy has these layers")
+    Reft::new(engine.model(), &[config]).expect("the toy has these layers")
 }
 
 /// The first `n_tokens` of the prompt, the last three of which are labels.
@@ -93,7 +93,7 @@ fn an_edit_of_no_rows_leaves_every_bit() {
         let reft = reft(engine, &[0, 2]);
         let mut sequence = plain_sequence(&PROMPT);
         let base = logits(engine.model(), None, &[&sequence]);
-        sequence.edits = vec![Vec::new(); reft.interventions.len()];
+        sequence.edits = vec![RowEdits::default(); reft.interventions.len()];
         let edited = logits(engine.model(), Some(&reft), &[&sequence]);
         assert_eq!(bits(&base), bits(&edited), "{}", engine.model().backend.name());
     });
@@ -104,7 +104,7 @@ fn an_intervention_without_rows_gets_a_gradient_of_zero() {
     on_each_backend(|engine| {
         let reft = reft(engine, &[1, 2]);
         let mut sequence = example(engine, &reft, 12);
-        sequence.edits[0].clear();
+        sequence.edits[0] = RowEdits::default();
         let mut trainer = Trainer::new(&engine.model().backend, &reft).expect("the optimizer's state fits");
         trainer.step(engine.model(), &reft, &[&sequence], &Hyper::with_rate(4e-3)).expect("a step runs");
         let gradient = block_on(trainer.gradients().theta.read().f32()).expect("the gradient is read");
@@ -181,8 +181,8 @@ fn rotations_stay_orthonormal_in_training() {
         let reft = reft(engine, &[1, 3]);
         trained(engine, &reft, 100);
         let n_embd = engine.model().dims.n_embd;
-        for [r, _, _] in block_on(reft.values()).expect("the parameters are read") {
-            let rows: Vec<&[f32]> = r.chunks_exact(n_embd).collect();
+        for values in block_on(reft.values()).expect("the parameters are read") {
+            let rows: Vec<&[f32]> = values.projection.chunks_exact(n_embd).collect();
             for (i, a) in rows.iter().enumerate() {
                 for (j, b) in rows.iter().enumerate() {
                     let product: f32 = a.iter().zip(*b).map(|(a, b)| a * b).sum();
@@ -201,11 +201,14 @@ fn what_is_saved_loads_with_the_same_bits() {
         trained(engine, &reft, 10);
         let file = block_on(reft.save(engine.model())).expect("the parameters are read");
         let again = Reft::load(engine.model(), &file).expect("the file is whole");
-        assert_eq!(again.config, reft.config);
+        assert_eq!(again.configs, reft.configs);
         let [saved, loaded] = [&reft, &again].map(|reft| block_on(reft.values()).expect("values"));
-        for (saved, loaded) in saved.iter().flatten().zip(loaded.iter().flatten()) {
-            assert_eq!(bits(saved), bits(loaded), "{}", engine.model().backend.name());
+        for (saved, loaded) in saved.iter().zip(&loaded) {
+            let [saved, loaded] =
+                [saved, loaded].map(|it| [&it.projection, &it.weight, &it.bias].map(|v| bits(v).to_vec()));
+            assert_eq!(saved, loaded, "{}", engine.model().backend.name());
         }
+        assert_eq!(file, block_on(again.save(engine.model())).expect("the parameters are read"));
         let sequence = example(engine, &reft, 12);
         let [a, b] = [&reft, &again].map(|reft| logits(engine.model(), Some(reft), &[&sequence]));
         assert_eq!(bits(&a), bits(&b), "{}", engine.model().backend.name());

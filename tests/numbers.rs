@@ -10,7 +10,7 @@ use std::rc::Rc;
 use webreft::backend::Backend;
 use webreft::bytes::FileSource;
 use webreft::engine::{Engine, Example, Input};
-use webreft::generate::GenerateOptions;
+use webreft::generate::{GenerateOptions, Persona};
 use webreft::reft::{Reft, ReftConfig};
 use webreft::train::{TrainOptions, Trainer};
 
@@ -45,7 +45,9 @@ fn engine(backend: &Backend) -> Engine {
 }
 
 fn ids(engine: &Engine, numbers: &Numbers, reft: Option<Rc<Reft>>) -> Vec<u32> {
-    let prompt = engine.prompt(&Input::Text(numbers.prompt.clone()), reft).expect("a prompt");
+    let prompt = engine
+        .prompt(&Input::Text(numbers.prompt.clone()), reft.map(Persona::new).into_iter().collect())
+        .expect("a prompt");
     let options = GenerateOptions { max_tokens: numbers.max_tokens, ..Default::default() };
     let mut generation = engine.generate(&[prompt], &options).expect("a generation");
     let mut ids = Vec::new();
@@ -61,7 +63,7 @@ fn run(backend: &Backend, mut numbers: Numbers) -> Numbers {
     let examples: Vec<Example> =
         numbers.examples.iter().map(|e| serde_json::from_value(e.clone()).expect("an example")).collect();
     numbers.ids_before = ids(&engine, &numbers, None);
-    let reft = Rc::new(engine.reft(&numbers.reft).expect("a reft"));
+    let reft = Rc::new(engine.reft(std::slice::from_ref(&numbers.reft)).expect("a reft"));
     let mut trainer = Trainer::new(backend, &reft).expect("a trainer");
     let mut training = engine.training(&reft, &examples, &numbers.training).expect("a training");
     numbers.losses.clear();

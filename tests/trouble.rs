@@ -49,7 +49,7 @@ fn check<T>(result: Result<T>, kind: ErrorKind, parts: &[&str]) {
 }
 
 fn answer(engine: &Engine, prompt: &str) -> String {
-    let prompt = engine.prompt(&Input::Text(prompt.to_owned()), None).expect("a prompt");
+    let prompt = engine.prompt(&Input::Text(prompt.to_owned()), vec![]).expect("a prompt");
     let options = GenerateOptions { max_tokens: 4, ..Default::default() };
     let mut generation = engine.generate(&[prompt], &options).expect("a generation");
     let mut text = String::new();
@@ -97,11 +97,11 @@ fn a_context_beyond_the_models_own_is_refused() {
 fn prompts_that_do_not_fit_are_refused_and_the_engine_goes_on() {
     let engine = engine();
     let before = answer(&engine, "the cat");
-    let long = engine.prompt(&Input::Text("cat ".repeat(100)), None).expect("tokens");
+    let long = engine.prompt(&Input::Text("cat ".repeat(100)), vec![]).expect("tokens");
     let n_tokens = long.tokens.len().to_string();
     let options = GenerateOptions::default();
     check(engine.generate(&[long], &options), ErrorKind::Input, &[&n_tokens, "context holds 64"]);
-    let empty = Prompt { tokens: Vec::new(), reft: None };
+    let empty = Prompt { tokens: Vec::new(), personas: vec![] };
     check(engine.generate(&[empty], &options), ErrorKind::Input, &["empty"]);
     check(engine.generate(&[], &options), ErrorKind::Input, &["at least one"]);
     assert_eq!(answer(&engine, "the cat"), before);
@@ -111,13 +111,13 @@ fn prompts_that_do_not_fit_are_refused_and_the_engine_goes_on() {
 fn messages_want_a_chat_template() {
     let message = Message { role: "user".to_owned(), content: "hello".to_owned() };
     let input = Input::Messages(vec![message]);
-    check(engine().prompt(&input, None), ErrorKind::Unsupported, &["chat template"]);
+    check(engine().prompt(&input, vec![]), ErrorKind::Unsupported, &["chat template"]);
 }
 
 #[test]
 fn options_out_of_range_are_named() {
     let engine = engine();
-    let prompt = [engine.prompt(&Input::Text("cat".to_owned()), None).expect("a prompt")];
+    let prompt = [engine.prompt(&Input::Text("cat".to_owned()), vec![]).expect("a prompt")];
     let wrong = [
         (GenerateOptions { temperature: f32::NAN, ..Default::default() }, "temperature"),
         (GenerateOptions { top_p: 0.0, ..Default::default() }, "topP"),
@@ -141,18 +141,18 @@ fn interventions_that_the_model_cannot_have_are_refused() {
         (ReftConfig { rank: 0, ..Default::default() }, ["rank 0", "1 to 64"]),
         (ReftConfig { positions: "x3".to_owned(), ..Default::default() }, ["x3", "fN+lM"]),
         (ReftConfig { kind: "magic".to_owned(), ..Default::default() }, ["magic", "loreft"]),
-        (ReftConfig { component: "brain".to_owned(), ..Default::default() }, ["brain", "block_output"]),
+        (ReftConfig { component: "brain".into(), ..Default::default() }, ["brain", "block_output"]),
         (ReftConfig { act: "sin".to_owned(), ..Default::default() }, ["sin", "gelu"]),
     ];
     for (config, parts) in wrong {
-        check(engine.reft(&config), ErrorKind::Input, &parts);
+        check(engine.reft(&[config]), ErrorKind::Input, &parts);
     }
 }
 
 #[test]
 fn examples_are_refused_all_at_once_by_number() {
     let engine = engine();
-    let reft = engine.reft(&ReftConfig::default()).expect("a reft");
+    let reft = engine.reft(&[ReftConfig::default()]).expect("a reft");
     let long = "cat ".repeat(100);
     let examples = [example("cat", "dog"), example("cat", ""), example("cat", &long)];
     let options = TrainOptions::default();
@@ -172,7 +172,7 @@ fn examples_are_refused_all_at_once_by_number() {
 #[test]
 fn files_that_are_no_interventions_are_refused() {
     let engine = engine();
-    let reft = engine.reft(&ReftConfig::default()).expect("a reft");
+    let reft = engine.reft(&[ReftConfig::default()]).expect("a reft");
     let saved = block_on(reft.save(engine.model())).expect("a file");
     check(engine.load_reft(b"hello"), ErrorKind::File, &["safetensors"]);
     for end in (0..saved.len()).step_by(97) {
@@ -192,7 +192,7 @@ fn files_that_are_no_interventions_are_refused() {
 fn a_training_left_in_the_middle_leaves_an_engine_that_goes_on() {
     let engine = engine();
     let before = answer(&engine, "the cat");
-    let reft = engine.reft(&ReftConfig::default()).expect("a reft");
+    let reft = engine.reft(&[ReftConfig::default()]).expect("a reft");
     let mut trainer = Trainer::new(&Backend::Cpu, &reft).expect("a trainer");
     let examples = [example("the cat", "sat")];
     let mut training = engine.training(&reft, &examples, &TrainOptions::default()).expect("a training");
@@ -208,7 +208,7 @@ fn nothing_stays_on_the_gpu_when_all_is_dropped() {
     let loaded = backend.memory();
     answer(&engine, "the cat");
     assert_eq!(backend.memory(), loaded, "a generation leaves memory behind");
-    let reft = Rc::new(engine.reft(&ReftConfig::default()).expect("a reft"));
+    let reft = Rc::new(engine.reft(&[ReftConfig::default()]).expect("a reft"));
     let mut trainer = Trainer::new(&backend, &reft).expect("a trainer");
     let examples = [example("the cat", "sat")];
     let mut training = engine.training(&reft, &examples, &TrainOptions::default()).expect("a training");
@@ -225,7 +225,7 @@ fn a_lost_device_is_a_device_error_ever_after() {
     let engine = block_on(Engine::load(&backend, &file(), Some(64), &mut |_| ())).expect("a sound file");
     let Backend::Gpu(gpu) = &backend else { panic!("a GPU was opened") };
     gpu.lose();
-    let prompt = engine.prompt(&Input::Text("cat".to_owned()), None).expect("a prompt");
+    let prompt = engine.prompt(&Input::Text("cat".to_owned()), vec![]).expect("a prompt");
     for _ in 0..2 {
         let lost = engine.generate(std::slice::from_ref(&prompt), &GenerateOptions::default());
         let lost = lost.and_then(|mut generation| block_on(generation.next(engine.tokenizer())).map(|_| ()));

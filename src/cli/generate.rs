@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::rc::Rc;
 use webreft::engine::{Engine, Input};
-use webreft::generate::GenerateOptions;
+use webreft::generate::{GenerateOptions, Persona};
 use webreft::reft::Reft;
 use webreft::{Error, Result};
 
@@ -104,7 +104,9 @@ async fn answer(
     reft: Option<&Rc<Reft>>,
     options: &GenerateOptions,
 ) -> Result<Vec<String>> {
-    let prompts = prompts.iter().map(|prompt| engine.prompt(&Input::Text(prompt.clone()), reft.cloned()));
+    let prompts = prompts.iter().map(|prompt| {
+        engine.prompt(&Input::Text(prompt.clone()), reft.cloned().map(Persona::new).into_iter().collect())
+    });
     let mut generation = engine.generate(&prompts.collect::<Result<Vec<_>>>()?, options)?;
     let mut texts = vec![String::new(); generation.n_answers()];
     while let Some(pieces) = generation.next(engine.tokenizer()).await? {

@@ -84,7 +84,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
 }
 
 async fn train(engine: &Engine, options: &Options, examples: &[Example]) -> Result<Vec<u8>> {
-    let reft = engine.reft(&options.reft())?;
+    let reft = engine.reft(&[options.reft()])?;
     let mut trainer = Trainer::new(&engine.model().backend, &reft)?;
     let mut training = engine.training(&reft, examples, &options.training())?;
     while let Some(step) = training.next(engine.model(), &reft, &mut trainer).await? {

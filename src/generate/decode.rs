@@ -1,13 +1,12 @@
 //! One token of each sequence: a plan made once, of which each step rewrites only a few words.
 
 use super::generation::Prompt;
+use super::persona::Cast;
 use super::sampler::Sampler;
 use crate::backend::Prepared;
 use crate::error::Result;
 use crate::model::{self, Cache, Model, Pass};
 use crate::plan::{Buf, Plan};
-use crate::reft::{Edits, Reft};
-use std::rc::Rc;
 
 pub(super) struct Decode {
     prepared: Prepared,
@@ -27,21 +26,23 @@ impl Decode {
             place: plan.kept("place", &[n_sequences, 2]),
             span: plan.kept("span", &[n_sequences, 2]),
         };
-        let refts = refts_beyond_prompt(prompts);
-        let counts = refts.iter().map(|(reft, rows)| (&**reft, vec![rows.len(); reft.interventions.len()]));
-        let mut hooks = Edits::new(&mut plan, &counts.collect::<Vec<_>>());
+        let mut cast = Cast::default();
+        for (row, prompt) in prompts.iter().enumerate() {
+            cast.add(prompt, row, |persona, number, it| {
+                let rows = if it.positions.beyond_prompt() { vec![[0, 1]] } else { Vec::new() };
+                persona.edits(number, rows)
+            });
+        }
+        let mut hooks = cast.hooks(&mut plan);
         let h = model::forward(&mut plan, model, &pass, Some(cache), &mut hooks);
         let all = plan.kept("ends", &[n_sequences]);
         let logits = model.logits(&mut plan, h, all);
         sampler.plan(&mut plan, logits);
 
-        let edit_bufs = hooks.rows();
+        let bufs = hooks.bufs();
         let prepared = model.backend.prepare(plan)?;
         prepared.tensor(all).write(0, &(0..n_sequences as u32).collect::<Vec<_>>());
-        let rows = refts.iter().flat_map(|(reft, rows)| reft.interventions.iter().map(move |_| rows));
-        for (buf, rows) in edit_bufs.into_iter().zip(rows) {
-            prepared.tensor(buf).write(0, rows.as_flattened());
-        }
+        cast.write(&prepared, &bufs);
         let positions = prompts.iter().map(|prompt| prompt.tokens.len() as u32).collect();
         Ok(Decode { prepared, place: pass.place, span: pass.span, positions, n_rows: cache.n_rows as u32 })
     }
@@ -65,17 +66,4 @@ impl Decode {
     pub(super) fn prepared(&self) -> &Prepared {
         &self.prepared
     }
-}
-
-/// The Refts that edit tokens after the prompt, each with the rows of its sequences.
-fn refts_beyond_prompt(prompts: &[Prompt]) -> Vec<(Rc<Reft>, Vec<[u32; 2]>)> {
-    let mut all: Vec<(Rc<Reft>, Vec<[u32; 2]>)> = Vec::new();
-    for (row, prompt) in (0..).zip(prompts) {
-        let Some(reft) = prompt.reft.as_ref().filter(|reft| reft.positions.beyond_prompt()) else { continue };
-        match all.iter_mut().find(|(known, _)| Rc::ptr_eq(known, reft)) {
-            Some((_, rows)) => rows.push([row, 1]),
-            None => all.push((reft.clone(), vec![[row, 1]])),
-        }
-    }
-    all
 }

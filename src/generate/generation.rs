@@ -1,17 +1,16 @@
 //! The loop of generation: steps are submitted ahead of what is read, and text comes out as it is whole.
 
 use super::decode::Decode;
+use super::persona::Persona;
 use super::prefill::prefill;
 use super::sampler::Sampler;
 use super::stop::StopFilter;
 use crate::backend::{Backend, Prepared, Readback};
 use crate::error::{Error, Result};
 use crate::model::{Cache, Model};
-use crate::reft::Reft;
 use crate::token::{TextStream, Tokenizer};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 /// Steps submitted before the first of them is read: reading is never on the way of computing.
 const STEPS_AHEAD: usize = 3;
@@ -78,8 +77,8 @@ impl GenerateOptions {
 pub struct Prompt {
     /// Its tokens.
     pub tokens: Vec<u32>,
-    /// The interventions on it; none for the model as it is.
-    pub reft: Option<Rc<Reft>>,
+    /// Who edits it, in this order at one place; nobody for the model as it is.
+    pub personas: Vec<Persona>,
 }
 
 /// Why an answer ended.

@@ -5,9 +5,11 @@
 
 mod decode;
 mod generation;
+mod persona;
 mod prefill;
 mod sampler;
 mod stop;
 
 pub use generation::{Finish, GenerateOptions, Generation, Piece, Prompt};
+pub use persona::Persona;
 pub use prefill::prefill_plan;

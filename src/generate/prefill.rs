@@ -1,14 +1,13 @@
 //! Reading prompts: some passes of bounded length, the last of which ends with the last token of every prompt.
 
 use super::generation::{GenerateOptions, Prompt};
+use super::persona::Cast;
 use super::sampler::Sampler;
 use crate::backend::Prepared;
 use crate::error::Result;
 use crate::model::{self, Cache, Model, Pass};
 use crate::plan::Plan;
-use crate::reft::{EditRows, Edits, Reft};
 use std::ops::Range;
-use std::rc::Rc;
 
 /// Tokens in one pass: enough to fill a GPU, few enough that no submit takes long.
 const TOKENS_AT_ONCE: usize = 256;
@@ -57,12 +56,11 @@ fn pass(
     cache: &Cache,
     sampler: Option<&Sampler>,
 ) -> Result<Prepared> {
-    let edits = edits_by_reft(prompts, stretches);
+    let cast = cast(prompts, stretches);
     let n_tokens = stretches.iter().map(|stretch| stretch.range.len()).sum();
     let mut plan = Plan::new("prefill", model.backend.target());
     let pass = Pass::new(&mut plan, n_tokens);
-    let counts = edits.iter().map(|(reft, rows)| (&**reft, rows.iter().map(Vec::len).collect()));
-    let mut hooks = Edits::new(&mut plan, &counts.collect::<Vec<_>>());
+    let mut hooks = cast.hooks(&mut plan);
     let h = model::forward(&mut plan, model, &pass, Some(cache), &mut hooks);
     let ends = sampler.map(|sampler| {
         let ends = plan.kept("ends", &[stretches.len()]);
@@ -71,12 +69,10 @@ fn pass(
         ends
     });
 
-    let edit_bufs = hooks.rows();
+    let bufs = hooks.bufs();
     let prepared = model.backend.prepare(plan)?;
     write_inputs(&prepared, &pass, prompts, stretches, cache);
-    for (buf, rows) in edit_bufs.into_iter().zip(edits.iter().flat_map(|(_, rows)| rows)) {
-        prepared.tensor(buf).write(0, rows.as_flattened());
-    }
+    cast.write(&prepared, &bufs);
     if let Some(ends) = ends {
         prepared.tensor(ends).write(0, &last_rows(stretches));
     }
@@ -107,25 +103,17 @@ fn last_rows(stretches: &[Stretch]) -> Vec<u32> {
     ends.collect()
 }
 
-/// For each Reft among the prompts the rows of this pass that its interventions edit.
-fn edits_by_reft(prompts: &[Prompt], stretches: &[Stretch]) -> Vec<(Rc<Reft>, EditRows)> {
-    let mut all: Vec<(Rc<Reft>, EditRows)> = Vec::new();
+/// Who edits the rows of this pass.
+fn cast(prompts: &[Prompt], stretches: &[Stretch]) -> Cast {
+    let mut cast = Cast::default();
     let mut first = 0;
     for Stretch { sequence, range } in stretches {
         let prompt = &prompts[*sequence];
-        if let Some(reft) = &prompt.reft {
-            let at = all.iter().position(|(known, _)| Rc::ptr_eq(known, reft)).unwrap_or_else(|| {
-                all.push((reft.clone(), vec![Vec::new(); reft.interventions.len()]));
-                all.len() - 1
-            });
-            for (intervention, edits) in reft.interventions.iter().zip(&mut all[at].1) {
-                let n_prompt = prompt.tokens.len();
-                let rows = reft.positions.rows(intervention.part, n_prompt, n_prompt).into_iter();
-                let rows = rows.filter(|row| range.contains(row));
-                edits.extend(rows.map(|row| [(first + row - range.start) as u32, 1]));
-            }
-        }
+        let n_prompt = prompt.tokens.len();
+        cast.add(prompt, first, |persona, number, it| {
+            persona.edits(number, it.positions.rows(n_prompt, n_prompt)).within(range)
+        });
         first += range.len();
     }
-    all
+    cast
 }

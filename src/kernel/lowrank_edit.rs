@@ -5,48 +5,104 @@ use super::{REDUCE, add_scaled, dot};
 use crate::backend::Call;
 use crate::plan::Field::U32;
 use crate::plan::Role::{In, InOut, Out};
-use crate::plan::{Buf, Kernel, Plan};
+use crate::plan::{Buf, Kernel, Plan, Word};
 
 const ACTIVATION: &str = include_str!("../../shaders/lib/activation.wgsl");
+const CODES: &str = include_str!("../../shaders/lib/edit_codes.wgsl");
+const COUNTS: &str = include_str!("../../shaders/lib/edit_counts.wgsl");
 
 pub(super) static LOWRANK_EDIT: Kernel = Kernel {
     name: "lowrank_edit",
-    wgsl: &[REDUCE, ACTIVATION, include_str!("../../shaders/lowrank_edit.wgsl")],
-    params: &[("n_embd", U32), ("rank", U32), ("w_at", U32), ("b_at", U32), ("r_at", U32), ("act", U32)],
-    args: &[("edits", In), ("theta", In), ("rot", In), ("h", InOut), ("before", Out), ("z", Out), ("u", Out)],
+    wgsl: &[REDUCE, ACTIVATION, CODES, COUNTS, include_str!("../../shaders/lowrank_edit.wgsl")],
+    params: &[
+        ("n_embd", U32),
+        ("n_in", U32),
+        ("stride", U32),
+        ("first", U32),
+        ("rank", U32),
+        ("w_at", U32),
+        ("b_at", U32),
+        ("p_at", U32),
+        ("c_at", U32),
+        ("act", U32),
+        ("learned", U32),
+        ("subtracts", U32),
+    ],
+    args: &[
+        ("edits", In),
+        ("strength", In),
+        ("theta", In),
+        ("proj", In),
+        ("source", In),
+        ("h", InOut),
+        ("before", Out),
+        ("trace", Out),
+    ],
     weight: false,
     twin,
 };
 
 pub(super) static LOWRANK_EDIT_BACKWARD: Kernel = Kernel {
     name: "lowrank_edit_backward",
-    wgsl: &[REDUCE, ACTIVATION, include_str!("../../shaders/lowrank_edit_backward.wgsl")],
-    params: &[("n_embd", U32), ("rank", U32), ("w_at", U32), ("r_at", U32), ("act", U32)],
+    wgsl: &[REDUCE, ACTIVATION, CODES, COUNTS, include_str!("../../shaders/lowrank_edit_backward.wgsl")],
+    params: &[
+        ("n_embd", U32),
+        ("stride", U32),
+        ("first", U32),
+        ("rank", U32),
+        ("w_at", U32),
+        ("p_at", U32),
+        ("act", U32),
+        ("learned", U32),
+        ("subtracts", U32),
+    ],
     args: &[
         ("edits", In),
+        ("strength", In),
         ("theta", In),
-        ("rot", In),
-        ("z", In),
+        ("proj", In),
+        ("trace", In),
         ("dh", InOut),
         ("after", Out),
-        ("du", Out),
-        ("dz", Out),
+        ("dtrace", Out),
     ],
     weight: false,
     twin: twin_backward,
 };
 
+pub(super) static LOWRANK_EDIT_INPUT: Kernel = Kernel {
+    name: "lowrank_edit_input",
+    wgsl: &[include_str!("../../shaders/lowrank_edit_input.wgsl")],
+    params: &[("n_in", U32), ("rank", U32), ("w_at", U32)],
+    args: &[("edits", In), ("theta", In), ("dtrace", In), ("dx", InOut)],
+    weight: false,
+    twin: twin_input,
+};
+
 pub(super) static LOWRANK_EDIT_PARAMS: Kernel = Kernel {
     name: "lowrank_edit_params",
-    wgsl: &[include_str!("../../shaders/lowrank_edit_params.wgsl")],
-    params: &[("n_edits", U32), ("n_embd", U32), ("rank", U32), ("w_at", U32), ("b_at", U32), ("r_at", U32)],
+    wgsl: &[CODES, include_str!("../../shaders/lowrank_edit_params.wgsl")],
+    params: &[
+        ("n_edits", U32),
+        ("n_embd", U32),
+        ("n_in", U32),
+        ("rank", U32),
+        ("w_at", U32),
+        ("b_at", U32),
+        ("p_at", U32),
+        ("c_at", U32),
+        ("learned", U32),
+        ("subtracts", U32),
+        ("free", U32),
+        ("onto", U32),
+    ],
     args: &[
         ("edits", In),
         ("before", In),
         ("after", In),
-        ("u", In),
-        ("du", In),
-        ("dz", In),
+        ("source", In),
+        ("trace", In),
+        ("dtrace", In),
         ("grad", InOut),
         ("drot", InOut),
     ],
@@ -122,131 +178,280 @@ fn erf(x: f32) -> f32 {
     x.signum() * (1.0 - poly * (-x * x).exp())
 }
 
-/// One intervention as the kernels see it: where its parameters lie in the flat buffers.
+/// What W is put on; the order is that of the shader's codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learned {
+    /// Nothing: z = b.
+    Bias,
+    /// The row itself: z = W·h + b.
+    State,
+    /// The input of the module whose output is edited: z = W·x + b.
+    Input,
+    /// Nothing; z = P·s, where s is a row of another run.
+    Source,
+}
+
+impl Learned {
+    const ALL: [Learned; 4] = [Learned::Bias, Learned::State, Learned::Input, Learned::Source];
+}
+
+/// One intervention as the kernels see it: its arithmetic, and where its parameters lie in the flat buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edit {
-    /// Width of the hidden state.
+    /// Width of what is edited, D.
     pub n_embd: usize,
-    /// Dimensions of the subspace.
+    /// Width of what W is put on, I.
+    pub n_in: usize,
+    /// Its first column in a row of the buffer that it is a part of.
+    pub first: usize,
+    /// Dimensions of the subspace, R.
     pub rank: usize,
-    /// First element of W [R, D] in `theta`.
-    pub w_at: usize,
-    /// First element of b `[R]` in `theta`.
-    pub b_at: usize,
-    /// First element of R [R, D] in `rot`.
-    pub r_at: usize,
-    /// The function around W·h + b.
+    /// What W is put on.
+    pub learned: Learned,
+    /// The function around z.
     pub act: Activation,
+    /// Whether P·h + c is taken away.
+    pub subtracts: bool,
+    /// Whether P lies in `theta`, and not in `rot`.
+    pub free: bool,
+    /// First element of W [R, I] in `theta`.
+    pub w_at: usize,
+    /// First element of b `[R]` in `theta`, if there is one.
+    pub b_at: Option<usize>,
+    /// First element of P [R, D] in `theta` or `rot`.
+    pub p_at: usize,
+    /// First element of c `[R]` in `theta`, if there is one; only where P·h is subtracted.
+    pub c_at: Option<usize>,
+}
+
+/// The place that stands for nothing.
+const NOWHERE: u32 = u32::MAX;
+
+fn place(at: Option<usize>) -> Word {
+    at.map_or(Word::U32(NOWHERE), Into::into)
+}
+
+/// What an edit reads.
+#[derive(Clone, Copy)]
+pub struct EditInputs {
+    /// Row, and how often it counts in gradients [P, 2]; no row twice.
+    pub rows: Buf,
+    /// How much of the edit is made in each dimension of the subspace [P, R].
+    pub strength: Buf,
+    /// The trained parameters.
+    pub theta: Buf,
+    /// The rotations.
+    pub rot: Buf,
+    /// A row for each edit [P, D], or the module's input [T, I], for an edit that reads one.
+    pub source: Option<Buf>,
 }
 
 /// What an edit leaves for its gradient.
 #[derive(Clone, Copy)]
 pub struct EditTrace {
     before: Buf,
-    z: Buf,
-    u: Buf,
+    trace: Buf,
 }
 
-/// Edits the rows of h [T, D] that `edits` [P, 2] names, in place.
-pub fn lowrank_edit(plan: &mut Plan, edit: &Edit, edits: Buf, [theta, rot]: [Buf; 2], h: Buf) -> EditTrace {
-    let [n_edits, _] = plan.shape(edits);
-    let Edit { n_embd, rank, w_at, b_at, r_at, act } = *edit;
-    let before = plan.scratch("before", &[n_edits, n_embd]);
-    let [z, u] = ["z", "u"].map(|name| plan.scratch(name, &[n_edits, rank]));
-    let params = [n_embd, rank, w_at, b_at, r_at, act as usize].map(Into::into);
-    plan.dispatch(&LOWRANK_EDIT, &params, &[edits, theta, rot, h, before, z, u], [n_edits, 1, 1]);
-    EditTrace { before, z, u }
+/// Edits the rows of h [T, S] that `rows` [P, 2] names, in place.
+pub fn lowrank_edit(plan: &mut Plan, edit: &Edit, inputs: &EditInputs, h: Buf) -> EditTrace {
+    let EditInputs { rows, strength, theta, rot, source } = *inputs;
+    let [n_edits, _] = plan.shape(rows);
+    let [_, stride] = plan.shape(h);
+    let Edit { n_embd, n_in, first, rank, .. } = *edit;
+    plan.expect("lowrank_edit: strength", strength, &[n_edits, rank]);
+    assert!(first + n_embd <= stride, "lowrank_edit: {n_embd} columns from {first} on, of {stride}");
+    assert_eq!(source.is_some(), edit.reads_source(), "lowrank_edit: source");
+    let before = plan.scratch("before", &[n_edits, n_in]);
+    let trace = plan.scratch("trace", &[n_edits, 2 * rank]);
+    let counts = [n_embd, n_in, stride, first, rank, edit.w_at].map(Into::into);
+    let flags = [edit.act as usize, edit.learned as usize, usize::from(edit.subtracts)].map(Into::into);
+    let params =
+        [counts.as_slice(), &[place(edit.b_at), edit.p_at.into(), place(edit.c_at)], &flags].concat();
+    let proj = if edit.free { theta } else { rot };
+    let args = [rows, strength, theta, proj, source.unwrap_or(theta), h, before, trace];
+    plan.dispatch(&LOWRANK_EDIT, &params, &args, [n_edits, 1, 1]);
+    EditTrace { before, trace }
 }
 
-/// Takes dh [T, D] back through the edit, in place, and writes the parameters' gradients.
+/// What the way back leaves for the input's gradient.
+#[derive(Clone, Copy)]
+pub struct EditGradient(Buf);
+
+/// Takes dh [T, S] back through the edit, in place, and writes the parameters' gradients, or adds to them.
 pub fn lowrank_edit_backward(
     plan: &mut Plan,
     edit: &Edit,
-    edits: Buf,
-    [theta, rot]: [Buf; 2],
+    inputs: &EditInputs,
     trace: &EditTrace,
     dh: Buf,
     [grad, drot]: [Buf; 2],
-) {
-    let [n_edits, _] = plan.shape(edits);
-    let Edit { n_embd, rank, w_at, b_at, r_at, act } = *edit;
+    onto: bool,
+) -> EditGradient {
+    let EditInputs { rows, strength, theta, rot, source } = *inputs;
+    let [n_edits, _] = plan.shape(rows);
+    let [_, stride] = plan.shape(dh);
+    let Edit { n_embd, n_in, first, rank, .. } = *edit;
     let after = plan.scratch("after", &[n_edits, n_embd]);
-    let [du, dz] = ["du", "dz"].map(|name| plan.scratch(name, &[n_edits, rank]));
-    let params = [n_embd, rank, w_at, r_at, act as usize].map(Into::into);
-    let args = [edits, theta, rot, trace.z, dh, after, du, dz];
+    let dtrace = plan.scratch("dtrace", &[n_edits, 2 * rank]);
+    let flags = [edit.learned as usize, usize::from(edit.subtracts)];
+    let counts = [n_embd, stride, first, rank, edit.w_at, edit.p_at, edit.act as usize];
+    let params: Vec<Word> = counts.into_iter().chain(flags).map(Into::into).collect();
+    let proj = if edit.free { theta } else { rot };
+    let args = [rows, strength, theta, proj, trace.trace, dh, after, dtrace];
     plan.dispatch(&LOWRANK_EDIT_BACKWARD, &params, &args, [n_edits, 1, 1]);
-    let params = [n_edits, n_embd, rank, w_at, b_at, r_at].map(Into::into);
-    let args = [edits, trace.before, after, trace.u, du, dz, grad, drot];
-    plan.dispatch(&LOWRANK_EDIT_PARAMS, &params, &args, [n_embd.div_ceil(64), rank, 1]);
+
+    let counts = [n_edits, n_embd, n_in, rank, edit.w_at].map(Into::into);
+    let places = [place(edit.b_at), edit.p_at.into(), place(edit.c_at)];
+    let flags: [usize; 4] = [flags[0], flags[1], edit.free.into(), onto.into()];
+    let params = [counts.as_slice(), &places, &flags.map(Into::into)].concat();
+    let source = source.filter(|_| edit.learned == Learned::Source).unwrap_or(trace.before);
+    let args = [rows, trace.before, after, source, trace.trace, dtrace, grad, drot];
+    plan.dispatch(&LOWRANK_EDIT_PARAMS, &params, &args, [n_embd.max(n_in).div_ceil(64), rank, 1]);
+    EditGradient(dtrace)
+}
+
+/// Adds to dx [T, I] what comes back from an edit that reads its module's input.
+pub fn lowrank_edit_input(
+    plan: &mut Plan,
+    edit: &Edit,
+    inputs: &EditInputs,
+    EditGradient(dtrace): EditGradient,
+    dx: Buf,
+) {
+    let [n_edits, _] = plan.shape(inputs.rows);
+    let params = [edit.n_in, edit.rank, edit.w_at].map(Into::into);
+    plan.dispatch(&LOWRANK_EDIT_INPUT, &params, &[inputs.rows, inputs.theta, dtrace, dx], [n_edits, 1, 1]);
+}
+
+impl Edit {
+    /// Whether it reads rows of another run or its module's input.
+    pub fn reads_source(&self) -> bool {
+        matches!(self.learned, Learned::Input | Learned::Source)
+    }
+}
+
+/// Element `j` of b or c, 0 where the edit has none.
+fn bias(theta: &[f32], at: u32, j: usize) -> f32 {
+    if at == NOWHERE { 0.0 } else { theta[at as usize + j] }
 }
 
 fn twin(call: &Call<'_>) {
-    let [n_embd, rank, w_at, b_at, r_at] = [0, 1, 2, 3, 4].map(|i| call.usize(i));
-    let act = Activation::of(call, 5);
-    let (edits, theta, rot) = (call.u32(0), call.f32(1), call.f32(2));
-    let (mut h, mut before, mut z, mut u) =
-        (call.f32_mut(3), call.f32_mut(4), call.f32_mut(5), call.f32_mut(6));
+    let [n_embd, n_in, stride, first, rank, w_at] = [0, 1, 2, 3, 4, 5].map(|i| call.usize(i));
+    let [b_at, p_at, c_at] = [6, 7, 8].map(|i| call.usize(i) as u32);
+    let (act, learned, subtracts) = (Activation::of(call, 9), Learned::ALL[call.usize(10)], call.flag(11));
+    let (edits, strength, theta) = (call.u32(0), call.f32(1), call.f32(2));
+    let (proj, source) = (call.f32(3), call.f32(4));
+    let (mut h, mut before, mut trace) = (call.f32_mut(5), call.f32_mut(6), call.f32_mut(7));
+    let proj = |j: usize| &proj[p_at as usize + j * n_embd..][..n_embd];
     for (p, edit) in edits.chunks_exact(2).enumerate() {
-        let h = &mut h[edit[0] as usize * n_embd..][..n_embd];
-        before[p * n_embd..][..n_embd].copy_from_slice(h);
-        let (z, u) = (&mut z[p * rank..][..rank], &mut u[p * rank..][..rank]);
+        let row = edit[0] as usize;
+        let h = &mut h[row * stride + first..][..n_embd];
+        let before = &mut before[p * n_in..][..n_in];
+        before.copy_from_slice(if learned == Learned::Input { &source[row * n_in..][..n_in] } else { h });
+        let (z, u) = trace[2 * p * rank..][..2 * rank].split_at_mut(rank);
         for j in 0..rank {
-            z[j] = dot(&theta[w_at + j * n_embd..][..n_embd], h) + theta[b_at + j];
-            u[j] = act.apply(z[j]) - dot(&rot[r_at + j * n_embd..][..n_embd], h);
+            let inside = match learned {
+                Learned::Bias => 0.0,
+                Learned::State | Learned::Input => dot(&theta[w_at + j * n_in..][..n_in], before),
+                Learned::Source => dot(proj(j), &source[p * n_embd..][..n_embd]),
+            };
+            z[j] = inside + bias(&theta, b_at, j);
+            let there = if subtracts { dot(proj(j), h) } else { 0.0 };
+            u[j] = strength[p * rank + j] * (act.apply(z[j]) - there - bias(&theta, c_at, j));
         }
-        for j in 0..rank {
-            add_scaled(h, u[j], &rot[r_at + j * n_embd..][..n_embd]);
+        for (j, u) in u.iter().enumerate() {
+            add_scaled(h, *u, proj(j));
         }
     }
 }
 
 fn twin_backward(call: &Call<'_>) {
-    let [n_embd, rank, w_at, r_at] = [0, 1, 2, 3].map(|i| call.usize(i));
-    let act = Activation::of(call, 4);
-    let (edits, theta, rot, z) = (call.u32(0), call.f32(1), call.f32(2), call.f32(3));
-    let (mut dh, mut after, mut du, mut dz) =
-        (call.f32_mut(4), call.f32_mut(5), call.f32_mut(6), call.f32_mut(7));
+    let [n_embd, stride, first, rank, w_at, p_at] = [0, 1, 2, 3, 4, 5].map(|i| call.usize(i));
+    let (act, learned, subtracts) = (Activation::of(call, 6), Learned::ALL[call.usize(7)], call.flag(8));
+    let (edits, strength, theta) = (call.u32(0), call.f32(1), call.f32(2));
+    let (proj, trace) = (call.f32(3), call.f32(4));
+    let (mut dh, mut after, mut dtrace) = (call.f32_mut(5), call.f32_mut(6), call.f32_mut(7));
     for (p, edit) in edits.chunks_exact(2).enumerate() {
-        let dh = &mut dh[edit[0] as usize * n_embd..][..n_embd];
+        let dh = &mut dh[edit[0] as usize * stride + first..][..n_embd];
         after[p * n_embd..][..n_embd].copy_from_slice(dh);
+        let z = &trace[2 * p * rank..][..rank];
+        let (dz, du) = dtrace[2 * p * rank..][..2 * rank].split_at_mut(rank);
         for j in 0..rank {
-            let at = p * rank + j;
-            du[at] = dot(&rot[r_at + j * n_embd..][..n_embd], dh);
-            dz[at] = act.slope(z[at]) * du[at];
+            du[j] = strength[p * rank + j] * dot(&proj[p_at + j * n_embd..][..n_embd], dh);
+            dz[j] = act.slope(z[j]) * du[j];
         }
         for j in 0..rank {
-            let at = p * rank + j;
-            add_scaled(dh, dz[at], &theta[w_at + j * n_embd..][..n_embd]);
-            add_scaled(dh, -du[at], &rot[r_at + j * n_embd..][..n_embd]);
+            if learned == Learned::State {
+                add_scaled(dh, dz[j], &theta[w_at + j * n_embd..][..n_embd]);
+            }
+            if subtracts {
+                add_scaled(dh, -du[j], &proj[p_at + j * n_embd..][..n_embd]);
+            }
         }
         dh.iter_mut().for_each(|d| *d *= edit[1] as f32);
     }
 }
 
+fn twin_input(call: &Call<'_>) {
+    let [n_in, rank, w_at] = [0, 1, 2].map(|i| call.usize(i));
+    let (edits, theta, dtrace, mut dx) = (call.u32(0), call.f32(1), call.f32(2), call.f32_mut(3));
+    for (p, edit) in edits.chunks_exact(2).enumerate() {
+        let dx = &mut dx[edit[0] as usize * n_in..][..n_in];
+        for j in 0..rank {
+            let dz = edit[1] as f32 * dtrace[2 * p * rank + j];
+            add_scaled(dx, dz, &theta[w_at + j * n_in..][..n_in]);
+        }
+    }
+}
+
 fn twin_params(call: &Call<'_>) {
-    let [n_edits, n_embd, rank, w_at, b_at, r_at] = [0, 1, 2, 3, 4, 5].map(|i| call.usize(i));
+    let [n_edits, n_embd, n_in, rank, w_at] = [0, 1, 2, 3, 4].map(|i| call.usize(i));
+    let [b_at, p_at, c_at] = [5, 6, 7].map(|i| call.usize(i));
+    let learned = Learned::ALL[call.usize(8)];
+    let [subtracts, free, onto] = [9, 10, 11].map(|i| call.flag(i));
     let (edits, before, after) = (call.u32(0), call.f32(1), call.f32(2));
-    let (u, du, dz) = (call.f32(3), call.f32(4), call.f32(5));
+    let (source, trace, dtrace) = (call.f32(3), call.f32(4), call.f32(5));
     let (mut grad, mut drot) = (call.f32_mut(6), call.f32_mut(7));
-    grad[w_at..w_at + rank * n_embd].fill(0.0);
-    grad[b_at..b_at + rank].fill(0.0);
-    drot[r_at..r_at + rank * n_embd].fill(0.0);
+    let [b_at, c_at] = [b_at, c_at].map(|at| Some(at).filter(|at| *at as u32 != NOWHERE));
+    let has_w = matches!(learned, Learned::State | Learned::Input);
+    if !onto {
+        let of_proj: &mut [f32] = if free { &mut grad } else { &mut drot };
+        of_proj[p_at..][..rank * n_embd].fill(0.0);
+        grad[w_at..][..if has_w { rank * n_in } else { 0 }].fill(0.0);
+        [b_at, c_at].into_iter().flatten().for_each(|at| grad[at..][..rank].fill(0.0));
+    }
     for p in 0..n_edits {
         let count = edits[2 * p + 1] as f32;
-        let (h, dh) = (&before[p * n_embd..][..n_embd], &after[p * n_embd..][..n_embd]);
+        let (x, dh) = (&before[p * n_in..][..n_in], &after[p * n_embd..][..n_embd]);
+        let u = &trace[(2 * p + 1) * rank..][..rank];
+        let (dz, du) = dtrace[2 * p * rank..][..2 * rank].split_at(rank);
         for j in 0..rank {
-            let at = p * rank + j;
-            add_scaled(&mut grad[w_at + j * n_embd..][..n_embd], count * dz[at], h);
-            grad[b_at + j] += count * dz[at];
-            add_scaled(&mut drot[r_at + j * n_embd..][..n_embd], count * u[at], dh);
-            add_scaled(&mut drot[r_at + j * n_embd..][..n_embd], -count * du[at], h);
+            if has_w {
+                add_scaled(&mut grad[w_at + j * n_in..][..n_in], count * dz[j], x);
+            }
+            if let Some(at) = b_at {
+                grad[at + j] += count * dz[j];
+            }
+            if let Some(at) = c_at {
+                grad[at + j] -= count * du[j];
+            }
+            let of_proj: &mut [f32] = if free { &mut grad } else { &mut drot };
+            let of_proj = &mut of_proj[p_at + j * n_embd..][..n_embd];
+            add_scaled(of_proj, count * u[j], dh);
+            if subtracts {
+                add_scaled(of_proj, -count * du[j], x);
+            }
+            if learned == Learned::Source {
+                add_scaled(of_proj, count * dz[j], &source[p * n_embd..][..n_embd]);
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Activation, Edit, dot, lowrank_edit};
+    use super::{Activation, Edit, EditInputs, Learned, dot, lowrank_edit};
     use crate::backend::Backend;
     use crate::plan::{Plan, Target};
     use pollster::block_on;
@@ -265,11 +470,29 @@ mod tests {
         };
         let h: Vec<f32> = (0..5 * N_EMBD).map(|i| (i as f32).cos()).collect();
         let theta = [w, &b].concat();
-        let params = [values("theta", &[theta.len()], &theta), values("rot", &[2 * N_EMBD], &R)];
+        let inputs = EditInputs {
+            rows,
+            strength: values("strength", &[2, 2], &[1.0; 4]),
+            theta: values("theta", &[theta.len()], &theta),
+            rot: values("rot", &[2 * N_EMBD], &R),
+            source: None,
+        };
         let edited = values("h", &[5, N_EMBD], &h);
-        let act = Activation::Linear;
-        let edit = Edit { n_embd: N_EMBD, rank: 2, w_at: 0, b_at: w.len(), r_at: 0, act };
-        lowrank_edit(&mut plan, &edit, rows, params, edited);
+        let edit = Edit {
+            n_embd: N_EMBD,
+            n_in: N_EMBD,
+            first: 0,
+            rank: 2,
+            learned: Learned::State,
+            act: Activation::Linear,
+            subtracts: true,
+            free: false,
+            w_at: 0,
+            b_at: Some(w.len()),
+            p_at: 0,
+            c_at: None,
+        };
+        lowrank_edit(&mut plan, &edit, &inputs, edited);
         let done = Backend::Cpu.prepare(plan).unwrap();
         done.run().unwrap();
         let after = block_on(done.tensor(edited).read().f32()).unwrap();

@@ -13,10 +13,12 @@ mod embed;
 mod gather_rows;
 mod lowrank_edit;
 mod matmul;
+mod mix_rows;
 mod rms_norm;
 mod rope_qkv;
 mod rotation;
 mod sample;
+mod silu_gate;
 mod silu_mul;
 
 use crate::plan::Kernel;
@@ -30,12 +32,17 @@ pub use copy::copy;
 pub use cross_entropy::cross_entropy;
 pub use embed::embed;
 pub use gather_rows::{NONE, gather_rows};
-pub use lowrank_edit::{Activation, Edit, EditTrace, lowrank_edit, lowrank_edit_backward};
+pub use lowrank_edit::{
+    Activation, Edit, EditGradient, EditInputs, EditTrace, Learned, lowrank_edit, lowrank_edit_backward,
+    lowrank_edit_input,
+};
 pub use matmul::{matmul, matmul_backward};
+pub use mix_rows::{Mix, mix_rows, mix_rows_backward};
 pub use rms_norm::{add_rms_norm, rms_norm, rms_norm_backward};
 pub use rope_qkv::{Rope, rope_qkv, rope_qkv_backward};
 pub use rotation::{Rotation, rotation, rotation_backward};
 pub use sample::{Choice, SETTINGS, sample};
+pub use silu_gate::{mul_up, silu_gate, silu_gate_backward};
 pub use silu_mul::{silu_mul, silu_mul_backward};
 
 /// Every kernel there is; tests walk this list.
@@ -56,6 +63,7 @@ pub static KERNELS: &[&Kernel] = &[
     &gather_rows::GATHER_ROWS,
     &lowrank_edit::LOWRANK_EDIT,
     &lowrank_edit::LOWRANK_EDIT_BACKWARD,
+    &lowrank_edit::LOWRANK_EDIT_INPUT,
     &lowrank_edit::LOWRANK_EDIT_PARAMS,
     &matmul::MATMUL,
     &matmul::MATMUL_BACKWARD,
@@ -63,6 +71,8 @@ pub static KERNELS: &[&Kernel] = &[
     &matmul::MATMUL_SOFTWARE,
     &matmul::MATVEC,
     &matmul::MATVEC_SOFTWARE,
+    &mix_rows::MIX_ROWS,
+    &mix_rows::MIX_ROWS_BACKWARD,
     &rms_norm::ADD_RMS_NORM,
     &rms_norm::RMS_NORM,
     &rms_norm::RMS_NORM_BACKWARD,
@@ -71,6 +81,9 @@ pub static KERNELS: &[&Kernel] = &[
     &rotation::ROTATION,
     &rotation::ROTATION_BACKWARD,
     &sample::SAMPLE,
+    &silu_gate::MUL_UP,
+    &silu_gate::SILU_GATE,
+    &silu_gate::SILU_GATE_BACKWARD,
     &silu_mul::SILU_MUL,
     &silu_mul::SILU_MUL_BACKWARD,
 ];

@@ -8,8 +8,7 @@ use crate::plan::{Buf, Field, Kernel, Plan, Word};
 
 const ROPE: &str = include_str!("../../shaders/lib/rope.wgsl");
 
-const PARAMS: &[(&str, Field)] =
-    &[("n_head", U32), ("n_head_kv", U32), ("head_dim", U32), ("n_rot", U32), ("halves", U32)];
+const PARAMS: &[(&str, Field)] = &[("n_head", U32), ("n_head_kv", U32), ("head_dim", U32), ("n_rot", U32)];
 
 pub(super) static ROPE_QKV: Kernel = Kernel {
     name: "rope_qkv",
@@ -40,24 +39,16 @@ pub struct Rope {
     pub head_dim: usize,
     /// How many of them are turned.
     pub n_rot: usize,
-    /// Whether pairs are (i, i + n_rot/2), as in GPT-NeoX, and not (2i, 2i + 1).
-    pub halves: bool,
 }
 
 impl Rope {
-    fn params(&self) -> [Word; 5] {
-        [
-            self.n_head.into(),
-            self.n_head_kv.into(),
-            self.head_dim.into(),
-            self.n_rot.into(),
-            self.halves.into(),
-        ]
+    fn params(&self) -> [Word; 4] {
+        [self.n_head, self.n_head_kv, self.head_dim, self.n_rot].map(Into::into)
     }
 
     /// The two values of pair `pair` within a head.
     fn pair(&self, pair: usize) -> [usize; 2] {
-        match self.halves && pair < self.n_rot / 2 {
+        match pair < self.n_rot / 2 {
             true => [pair, pair + self.n_rot / 2],
             false => [2 * pair, 2 * pair + 1],
         }
@@ -65,7 +56,7 @@ impl Rope {
 
     fn of(call: &Call<'_>) -> Rope {
         let [n_head, n_head_kv, head_dim, n_rot] = [0, 1, 2, 3].map(|i| call.usize(i));
-        Rope { n_head, n_head_kv, head_dim, n_rot, halves: call.flag(4) }
+        Rope { n_head, n_head_kv, head_dim, n_rot }
     }
 
     /// cos and sin of a pair's angle; pairs past n_rot are not turned.

@@ -9,7 +9,7 @@ use crate::gguf::Header;
 pub struct Architecture {
     /// `general.architecture`
     pub name: &'static str,
-    /// Whether rotary pairs are the halves of a head and not neighbours.
+    /// Whether rotary pairs are the halves of a head in the file, and not neighbours; in memory they always are.
     pub rope_halves: bool,
     /// Whether q, k and v have biases.
     pub qkv_bias: bool,

@@ -1,7 +1,7 @@
 //! One transformer layer, forward and backward: attention, then the feed-forward layer, each around the residual stream.
 
-use super::pass::{Stream, place};
-use super::{Component, Hooks, Model, Pass};
+use super::pass::Stream;
+use super::{Component, Hooks, Model, Pass, Place};
 use crate::backend::Tensor;
 use crate::kernel::{self, Heads, Rope};
 use crate::plan::{Buf, Matrix, Plan};
@@ -14,6 +14,47 @@ pub struct LayerTrace {
     /// Attention's output and statistics.
     attn: [Buf; 2],
     gate_up: Buf,
+    /// The gate after its function, where something stands there.
+    gate: Option<Buf>,
+}
+
+/// The hooks of one layer.
+struct At<'a> {
+    layer: usize,
+    hooks: &'a mut dyn Hooks,
+}
+
+impl At<'_> {
+    fn place(&self, component: Component) -> Place {
+        Place { layer: self.layer, component }
+    }
+
+    fn stands(&self, component: Component) -> bool {
+        self.hooks.stands_at(self.place(component))
+    }
+
+    fn edit(&mut self, plan: &mut Plan, component: Component, h: Buf, input: Option<Buf>) {
+        if self.stands(component) {
+            self.hooks.edit(plan, self.place(component), h, input);
+        }
+    }
+
+    fn edit_backward(&mut self, plan: &mut Plan, component: Component, dh: Buf) {
+        if self.stands(component) {
+            self.hooks.edit_backward(plan, self.place(component), dh);
+        }
+    }
+
+    fn input_backward(&mut self, plan: &mut Plan, component: Component, dinput: Buf) {
+        if self.stands(component) {
+            self.hooks.input_backward(plan, self.place(component), dinput);
+        }
+    }
+
+    /// Whether the lowest hook stands here or above: no gradient is wanted below.
+    fn ends_at(&self, component: Component) -> bool {
+        self.hooks.lowest().is_none_or(|lowest| lowest >= self.place(component))
+    }
 }
 
 /// Appends layer `number`. Keys and values go to `cached`, or to buffers of this pass.
@@ -28,36 +69,62 @@ pub(super) fn layer(
 ) -> LayerTrace {
     let weights = &model.weights.layers[number];
     let eps = model.dims.norm_eps;
+    let mut at = At { layer: number, hooks };
 
+    if at.stands(Component::BlockInput) {
+        let h = stream.settle(plan);
+        at.edit(plan, Component::BlockInput, h, None);
+    }
     let attn_norm = plan.tensor(&weights.attn_norm);
     let xn = stream.norm(plan, attn_norm, eps);
     let h_in = stream.h;
-    let qkv = attention_inputs(plan, model, number, pass, cached, xn);
+    at.edit(plan, Component::AttentionInput, xn, None);
+    let qkv = attention_inputs(plan, model, pass, cached, xn, &mut at);
     let attn = kernel::attention(plan, &heads(model), qkv, pass.span);
-    let delta = linear(plan, "o", attn[0], &weights.attn_out);
-    stream.push(plan, delta, place(number, Component::AttentionOutput), hooks);
+    let value = match at.stands(Component::AttentionValueOutput) {
+        true => kernel::copy(plan, "attn", attn[0]), // attention's gradient wants its own output
+        false => attn[0],
+    };
+    at.edit(plan, Component::AttentionValueOutput, value, None);
+    let delta = linear(plan, "o", value, &weights.attn_out);
+    at.edit(plan, Component::AttentionOutput, delta, Some(value));
+    stream.pending = Some(delta);
 
     let ffn_norm = plan.tensor(&weights.ffn_norm);
     let xn = stream.norm(plan, ffn_norm, eps);
     let h_mid = stream.h;
+    at.edit(plan, Component::MlpInput, xn, None);
     let gate_up = linear(plan, "gate_up", xn, &weights.gate_up);
-    let act = kernel::silu_mul(plan, gate_up);
+    at.edit(plan, Component::GateOutput, gate_up, Some(xn));
+    at.edit(plan, Component::UpOutput, gate_up, Some(xn));
+    let gate = at.stands(Component::MlpActivation).then(|| kernel::silu_gate(plan, gate_up));
+    let act = match gate {
+        Some(gate) => {
+            at.edit(plan, Component::MlpActivation, gate, None);
+            kernel::mul_up(plan, "act", gate, gate_up)
+        }
+        None => kernel::silu_mul(plan, gate_up),
+    };
     let delta = linear(plan, "down", act, &weights.down);
-    stream.push(plan, delta, place(number, Component::MlpOutput), hooks);
-    stream.settle_at(plan, place(number, Component::BlockOutput), hooks);
-    LayerTrace { h: [h_in, h_mid], qkv, attn, gate_up }
+    at.edit(plan, Component::MlpOutput, delta, Some(act));
+    stream.pending = Some(delta);
+    if at.stands(Component::BlockOutput) {
+        let h = stream.settle(plan);
+        at.edit(plan, Component::BlockOutput, h, None);
+    }
+    LayerTrace { h: [h_in, h_mid], qkv, attn, gate_up, gate }
 }
 
 /// q, k and v of a layer, turned by position.
 fn attention_inputs(
     plan: &mut Plan,
     model: &Model,
-    number: usize,
     pass: &Pass,
     cached: Option<&[Tensor; 2]>,
     xn: Buf,
+    at: &mut At<'_>,
 ) -> [Buf; 3] {
-    let weights = &model.weights.layers[number];
+    let weights = &model.weights.layers[at.layer];
     let [n_tokens, _] = plan.shape(xn);
     let qkv = plan.scratch("qkv", &[n_tokens, weights.qkv.rows]);
     if let Some(bias) = &weights.qkv_bias {
@@ -65,6 +132,9 @@ fn attention_inputs(
         kernel::broadcast_row(plan, bias, qkv);
     }
     kernel::matmul(plan, xn, &weights.qkv, qkv, weights.qkv_bias.is_some());
+    for component in QKV {
+        at.edit(plan, component, qkv, Some(xn));
+    }
     let [k, v] = match cached {
         Some(cached) => cached.each_ref().map(|tensor| plan.tensor(tensor)),
         None => ["k", "v"].map(|name| plan.scratch(name, &[n_tokens, model.dims.kv_width()])),
@@ -73,6 +143,8 @@ fn attention_inputs(
     let q = kernel::rope_qkv(plan, &rope(model), qkv, [table, pass.place], [k, v]);
     [q, k, v]
 }
+
+const QKV: [Component; 3] = [Component::QueryOutput, Component::KeyOutput, Component::ValueOutput];
 
 /// Appends the way back through layer `number`: `dh` is the gradient of the stream after it, and becomes that of the
 /// stream before it, unless the lowest hook stands in this layer.
@@ -85,44 +157,68 @@ pub(super) fn layer_backward(
     dh: Buf,
     hooks: &mut dyn Hooks,
 ) {
-    let lowest = hooks.lowest();
-    let block = place(number, Component::BlockOutput);
-    if hooks.stands_at(block) {
-        hooks.edit_backward(plan, block, dh);
-    }
-    if lowest == Some(block) {
+    let mut at = At { layer: number, hooks };
+    at.edit_backward(plan, Component::BlockOutput, dh);
+    if at.ends_at(Component::BlockOutput) {
         return;
     }
-    let mlp = place(number, Component::MlpOutput);
-    let d = sublayer_gradient(plan, mlp, dh, hooks);
-    if lowest == Some(mlp) {
+    let d = sublayer_gradient(plan, Component::MlpOutput, dh, &mut at);
+    if at.ends_at(Component::MlpOutput) {
         return;
     }
-    mlp_backward(plan, model, number, trace, d, dh);
-    let attention = place(number, Component::AttentionOutput);
-    let d = sublayer_gradient(plan, attention, dh, hooks);
-    if lowest == Some(attention) {
+    mlp_backward(plan, model, trace, d, dh, &mut at);
+    if at.ends_at(Component::MlpInput) {
         return;
     }
-    attention_backward(plan, model, number, inputs, trace, d, dh);
+    let d = sublayer_gradient(plan, Component::AttentionOutput, dh, &mut at);
+    if at.ends_at(Component::AttentionOutput) {
+        return;
+    }
+    attention_backward(plan, model, inputs, trace, d, dh, &mut at);
+    if at.ends_at(Component::AttentionInput) {
+        return;
+    }
+    at.edit_backward(plan, Component::BlockInput, dh);
 }
 
 /// The gradient of what a sublayer added: the stream's own, or where a hook stands, a copy of it taken back through the hook.
-fn sublayer_gradient(plan: &mut Plan, place: super::Place, dh: Buf, hooks: &mut dyn Hooks) -> Buf {
-    if !hooks.stands_at(place) {
+fn sublayer_gradient(plan: &mut Plan, component: Component, dh: Buf, at: &mut At<'_>) -> Buf {
+    if !at.stands(component) {
         return dh;
     }
     let d = kernel::copy(plan, "ddelta", dh);
-    hooks.edit_backward(plan, place, d);
+    at.edit_backward(plan, component, d);
     d
 }
 
 /// Adds to `dh` what comes back through the feed-forward layer from `d`.
-fn mlp_backward(plan: &mut Plan, model: &Model, number: usize, trace: &LayerTrace, d: Buf, dh: Buf) {
-    let weights = &model.weights.layers[number];
+fn mlp_backward(plan: &mut Plan, model: &Model, trace: &LayerTrace, d: Buf, dh: Buf, at: &mut At<'_>) {
+    let weights = &model.weights.layers[at.layer];
     let dact = linear_backward(plan, "dact", d, &weights.down);
-    let dgate_up = kernel::silu_mul_backward(plan, trace.gate_up, dact);
+    at.input_backward(plan, Component::MlpOutput, dact);
+    let dgate_up = match trace.gate {
+        Some(gate) => {
+            let dgate = kernel::mul_up(plan, "dgate", dact, trace.gate_up);
+            at.edit_backward(plan, Component::MlpActivation, dgate);
+            if at.ends_at(Component::MlpActivation) {
+                return;
+            }
+            kernel::silu_gate_backward(plan, trace.gate_up, gate, [dact, dgate])
+        }
+        None => kernel::silu_mul_backward(plan, trace.gate_up, dact),
+    };
+    at.edit_backward(plan, Component::UpOutput, dgate_up);
+    at.edit_backward(plan, Component::GateOutput, dgate_up);
+    if at.ends_at(Component::GateOutput) {
+        return;
+    }
     let dxn = linear_backward(plan, "dxn", dgate_up, &weights.gate_up);
+    at.input_backward(plan, Component::UpOutput, dxn);
+    at.input_backward(plan, Component::GateOutput, dxn);
+    at.edit_backward(plan, Component::MlpInput, dxn);
+    if at.ends_at(Component::MlpInput) {
+        return;
+    }
     let norm = plan.tensor(&weights.ffn_norm);
     kernel::rms_norm_backward(plan, [trace.h[1], norm], model.dims.norm_eps, dxn, dh, true);
 }
@@ -131,18 +227,36 @@ fn mlp_backward(plan: &mut Plan, model: &Model, number: usize, trace: &LayerTrac
 fn attention_backward(
     plan: &mut Plan,
     model: &Model,
-    number: usize,
     [place, span, reach]: [Buf; 3],
     trace: &LayerTrace,
     d: Buf,
     dh: Buf,
+    at: &mut At<'_>,
 ) {
-    let weights = &model.weights.layers[number];
+    let weights = &model.weights.layers[at.layer];
     let dattn = linear_backward(plan, "dattn", d, &weights.attn_out);
+    at.input_backward(plan, Component::AttentionOutput, dattn);
+    at.edit_backward(plan, Component::AttentionValueOutput, dattn);
+    if at.ends_at(Component::AttentionValueOutput) {
+        return;
+    }
     let dqkv = kernel::attention_backward(plan, &heads(model), trace.qkv, [span, reach], trace.attn, dattn);
     let table = plan.tensor(&model.rope_table);
     let dqkv = kernel::rope_qkv_backward(plan, &rope(model), dqkv, [table, place]);
+    for component in QKV {
+        at.edit_backward(plan, component, dqkv);
+    }
+    if at.ends_at(Component::QueryOutput) {
+        return;
+    }
     let dxn = linear_backward(plan, "dxn", dqkv, &weights.qkv);
+    for component in QKV {
+        at.input_backward(plan, component, dxn);
+    }
+    at.edit_backward(plan, Component::AttentionInput, dxn);
+    if at.ends_at(Component::AttentionInput) {
+        return;
+    }
     let norm = plan.tensor(&weights.attn_norm);
     kernel::rms_norm_backward(plan, [trace.h[0], norm], model.dims.norm_eps, dxn, dh, true);
 }
@@ -171,11 +285,5 @@ fn heads(model: &Model) -> Heads {
 
 fn rope(model: &Model) -> Rope {
     let dims = &model.dims;
-    Rope {
-        n_head: dims.n_head,
-        n_head_kv: dims.n_head_kv,
-        head_dim: dims.head_dim,
-        n_rot: dims.n_rot,
-        halves: model.arch.rope_halves,
-    }
+    Rope { n_head: dims.n_head, n_head_kv: dims.n_head_kv, head_dim: dims.head_dim, n_rot: dims.n_rot }
 }

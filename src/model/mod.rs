@@ -20,7 +20,7 @@ use crate::gguf::Header;
 pub use arch::{ARCHITECTURES, Architecture};
 pub use cache::Cache;
 pub use head::Labels;
-pub use hooks::{Component, Hooks, NoHooks, Place};
+pub use hooks::{Component, Hooks, NoHooks, Place, Window};
 pub use layer::LayerTrace;
 pub use pass::{Pass, backward, forward, forward_kept};
 pub use weights::LoadProgress;

@@ -1,7 +1,7 @@
 //! A pass of tokens through all layers, and the gradient's way back.
 
 use super::layer::{LayerTrace, layer, layer_backward};
-use super::{Cache, Component, Hooks, Model, Place};
+use super::{Cache, Hooks, Model};
 use crate::kernel;
 use crate::plan::{Buf, Plan};
 
@@ -83,14 +83,6 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// The stream with everything added, after the hook at `place` if one stands there.
-    pub(super) fn settle_at(&mut self, plan: &mut Plan, place: Place, hooks: &mut dyn Hooks) {
-        if hooks.stands_at(place) {
-            let h = self.settle(plan);
-            hooks.edit(plan, place, h);
-        }
-    }
-
     /// Adds what is pending.
     pub(super) fn settle(&mut self, plan: &mut Plan) -> Buf {
         if let Some(delta) = self.pending.take() {
@@ -110,17 +102,4 @@ impl Stream {
             None => kernel::rms_norm(plan, self.h, w, eps),
         }
     }
-
-    /// What a sublayer adds, after the hook at its output if one stands there.
-    pub(super) fn push(&mut self, plan: &mut Plan, delta: Buf, place: Place, hooks: &mut dyn Hooks) {
-        if hooks.stands_at(place) {
-            hooks.edit(plan, place, delta);
-        }
-        self.pending = Some(delta);
-    }
-}
-
-/// A place in layer `layer`.
-pub(super) fn place(layer: usize, component: Component) -> Place {
-    Place { layer, component }
 }

@@ -47,7 +47,31 @@ pub(super) struct Weights {
 /// A weight the architecture has: a row of numbers, or some matrices that are one on the device.
 enum Wanted {
     Vector { names: Vec<String>, lens: Vec<usize> },
-    Matrix { names: Vec<String>, rows: Vec<usize>, cols: usize },
+    Matrix { names: Vec<String>, rows: Vec<usize>, cols: usize, turned: Vec<Option<Turned>> },
+}
+
+/// A matrix whose outputs are heads that are turned by position, with pairs that are neighbours in the file. In memory their
+/// first and their second values stand apart, as in Hugging Face's files, so that hidden states have the same order everywhere.
+#[derive(Clone, Copy)]
+struct Turned {
+    head_dim: usize,
+    n_rot: usize,
+}
+
+impl Turned {
+    /// Puts the rows of whole heads into order.
+    fn sort(self, bytes: &[u8], row_bytes: usize) -> Vec<u8> {
+        let half = self.n_rot / 2;
+        let from = |row: usize| match row {
+            row if row < half => 2 * row,
+            row if row < self.n_rot => 2 * (row - half) + 1,
+            row => row,
+        };
+        let heads = bytes.chunks_exact(self.head_dim * row_bytes);
+        let rows = heads
+            .flat_map(|head| (0..self.head_dim).map(move |row| &head[from(row) * row_bytes..][..row_bytes]));
+        rows.flatten().copied().collect()
+    }
 }
 
 impl Wanted {
@@ -56,7 +80,7 @@ impl Wanted {
     }
 
     fn matrix(name: impl Into<String>, rows: usize, cols: usize) -> Wanted {
-        Wanted::Matrix { names: vec![name.into()], rows: vec![rows], cols }
+        Wanted::Matrix { names: vec![name.into()], rows: vec![rows], cols, turned: vec![None] }
     }
 }
 
@@ -76,16 +100,28 @@ fn wanted_layer(number: usize, dims: &Dims, arch: &Architecture) -> WantedLayer 
     let names = |stems: &[&str], kind: &str| stems.iter().map(|stem| name(stem, kind)).collect();
     let qkv = ["attn_q", "attn_k", "attn_v"];
     let qkv_rows = vec![dims.q_width(), dims.kv_width(), dims.kv_width()];
+    let apart = Turned { head_dim: dims.head_dim, n_rot: dims.n_rot };
+    let turned = (!arch.rope_halves).then_some(apart);
     let (gate_up, gate_up_rows) = (["ffn_gate", "ffn_up"], vec![dims.n_ff; 2]);
     WantedLayer {
         attn_norm: Wanted::vector(name("attn_norm", "weight"), dims.n_embd),
         qkv_bias: arch
             .qkv_bias
             .then(|| Wanted::Vector { names: names(&qkv, "bias"), lens: qkv_rows.clone() }),
-        qkv: Wanted::Matrix { names: names(&qkv, "weight"), rows: qkv_rows, cols: dims.n_embd },
+        qkv: Wanted::Matrix {
+            names: names(&qkv, "weight"),
+            rows: qkv_rows,
+            cols: dims.n_embd,
+            turned: vec![turned, turned, None],
+        },
         attn_out: Wanted::matrix(name("attn_output", "weight"), dims.n_embd, dims.q_width()),
         ffn_norm: Wanted::vector(name("ffn_norm", "weight"), dims.n_embd),
-        gate_up: Wanted::Matrix { names: names(&gate_up, "weight"), rows: gate_up_rows, cols: dims.n_embd },
+        gate_up: Wanted::Matrix {
+            names: names(&gate_up, "weight"),
+            rows: gate_up_rows,
+            cols: dims.n_embd,
+            turned: vec![None; 2],
+        },
         down: Wanted::matrix(name("ffn_down", "weight"), dims.n_embd, dims.n_ff),
     }
 }
@@ -137,7 +173,7 @@ fn check_all<'a>(header: &Header, wanted: impl Iterator<Item = &'a Wanted>) -> R
     for wanted in wanted {
         let parts: Vec<(&String, Vec<usize>)> = match wanted {
             Wanted::Vector { names, lens } => names.iter().zip(lens.iter().map(|len| vec![*len])).collect(),
-            Wanted::Matrix { names, rows, cols } => {
+            Wanted::Matrix { names, rows, cols, .. } => {
                 names.iter().zip(rows.iter().map(|rows| vec![*rows, *cols])).collect()
             }
         };
@@ -188,6 +224,16 @@ struct Part<'a> {
     format: &'static Format,
     first_row: usize,
     rows: usize,
+    turned: Option<Turned>,
+}
+
+impl Part<'_> {
+    /// Rows that stay together: a slab's format wants so many, and a head is sorted whole.
+    fn rows_step(&self) -> usize {
+        let step = self.format.rows_step(self.info.cols());
+        let head = self.turned.map_or(1, |turned| turned.head_dim);
+        if head.is_multiple_of(step) { head } else { head * step }
+    }
 }
 
 impl<'a, S: ByteSource> Loader<'a, S> {
@@ -223,11 +269,11 @@ impl<'a, S: ByteSource> Loader<'a, S> {
 
     /// Matrices of the same width, one above the other, in as few slabs as formats and the device allow.
     async fn matrix(&mut self, wanted: &Wanted) -> Result<Matrix> {
-        let Wanted::Matrix { names, rows, cols } = wanted else { unreachable!("a matrix is wanted") };
+        let Wanted::Matrix { names, rows, cols, turned } = wanted else { unreachable!("a matrix is wanted") };
         let mut matrix = Matrix { rows: rows.iter().sum(), cols: *cols, slabs: Vec::new() };
-        let parts = names.iter().map(|name| {
+        let parts = names.iter().zip(turned).map(|(name, turned)| {
             let (info, format) = self.find(name)?;
-            Ok(Part { info, format, first_row: 0, rows: info.rows() })
+            Ok(Part { info, format, first_row: 0, rows: info.rows(), turned: *turned })
         });
         let parts = parts.collect::<Result<Vec<_>>>()?;
         let mut first_row = 0;
@@ -266,12 +312,15 @@ impl<'a, S: ByteSource> Loader<'a, S> {
     ) -> Result<()> {
         let (format, row_bytes) = (part.format, part.info.row_bytes());
         let rows_at_once = (PIECE_BYTES / row_bytes).max(1) as usize;
-        let rows_at_once = rows_at_once.next_multiple_of(format.rows_step(cols));
+        let rows_at_once = rows_at_once.next_multiple_of(part.rows_step());
         let mut done = 0;
         while done < part.rows {
             let rows = rows_at_once.min(part.rows - done);
             let offset = part.info.offset + (part.first_row + done) as u64 * row_bytes;
-            let bytes = self.read(offset, rows as u64 * row_bytes).await?;
+            let mut bytes = self.read(offset, rows as u64 * row_bytes).await?;
+            if let Some(turned) = part.turned {
+                bytes = turned.sort(&bytes, row_bytes as usize);
+            }
             let packed = format.repack(&bytes);
             let before = format.words(at + done, cols);
             for (tensor, (at, words)) in
@@ -305,7 +354,7 @@ fn into_slabs(parts: Vec<Part<'_>>, limit: u64) -> Vec<Vec<Part<'_>>> {
     let mut slabs: Vec<Vec<Part<'_>>> = Vec::new();
     for part in parts {
         let cols = part.info.cols();
-        let step = part.format.rows_step(cols);
+        let step = part.rows_step();
         let row_bytes = 4 * part.format.words(step, cols).qs.div_ceil(step) as u64;
         let most = (limit / row_bytes) as usize / step * step;
         let mut first_row = 0;
@@ -352,6 +401,7 @@ mod tests {
             format: quant::format_of(info).unwrap(),
             first_row: 0,
             rows: TensorInfo::rows(info),
+            turned: None,
         };
         let slabs = into_slabs(tensors.iter().map(part).collect(), limit);
         slabs.iter().map(|slab| slab.iter().map(|part| [part.first_row, part.rows]).collect()).collect()

@@ -1,76 +1,96 @@
 //! What interventions are asked for, and whether the model can have them.
 
-use super::positions::{Part, Positions};
+use super::kinds::{Function, KINDS, Kind};
+use super::params::Sizes;
+use super::positions::Positions;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
-use crate::kernel::Activation;
-use crate::model::{Component, Place};
+use crate::kernel::{Activation, Learned};
+use crate::model::{Component, Place, Window};
 use serde::{Deserialize, Serialize};
 
-/// The kinds of intervention there are.
-pub const KINDS: [&str; 1] = ["loreft"];
-
-/// The interventions to make: kind, places, rank and positions.
+/// Interventions of one kind to make: places, rank and positions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ReftConfig {
-    /// `loreft`
-    #[serde(default = "loreft")]
+    /// The name of one of [`KINDS`].
     pub kind: String,
     /// The layers, counted from 0.
-    #[serde(default)]
     pub layers: Layers,
-    /// `block_output`, `mlp_output` or `attention_output`.
-    #[serde(default = "block_output")]
-    pub component: String,
+    /// The parts of a layer: pyvene's names, with `head_` in front of them for single heads.
+    pub component: Components,
+    /// The heads, counted from 0, where the component is one of heads.
+    pub heads: Vec<usize>,
     /// Dimensions of the subspace.
-    #[serde(default = "rank")]
     pub rank: usize,
-    /// `fN`, `lM`, `fN+lM` or `all`.
-    #[serde(default = "positions")]
+    /// As [`Positions::parse`] reads it.
     pub positions: String,
-    /// Whether one intervention edits both ends of the prompt.
-    #[serde(default)]
+    /// Whether one intervention edits all of the positions, where each word of them has one of its own otherwise.
     pub tied: bool,
-    /// The function around W·h + b: `linear`, `gelu`, `relu`, `silu` or `tanh`.
-    #[serde(default = "linear")]
+    /// Whether the interventions of all layers share their parameters.
+    pub shared: bool,
+    /// The function around what is learned: `linear`, `gelu`, `relu`, `silu` or `tanh`.
     pub act: String,
+    /// Whether a free projection has a bias, too.
+    pub add_bias: bool,
+    /// The share of an edited row's numbers that training leaves out at random.
+    pub dropout: f32,
+    /// What the edit is multiplied by: alpha / rank, as in LoRA; 0 stands for 1.
+    pub alpha: f32,
+    /// Whether it is alpha / √rank instead (rsLoRA, arXiv:2312.03732).
+    pub rslora: bool,
     /// Where the random start comes from.
-    #[serde(default)]
     pub seed: u64,
-}
-
-fn loreft() -> String {
-    KINDS[0].to_owned()
-}
-
-fn block_output() -> String {
-    Component::BlockOutput.name().to_owned()
-}
-
-fn rank() -> usize {
-    4
-}
-
-fn positions() -> String {
-    "f1+l1".to_owned()
-}
-
-fn linear() -> String {
-    Activation::default().name().to_owned()
 }
 
 impl Default for ReftConfig {
     fn default() -> ReftConfig {
         ReftConfig {
-            kind: loreft(),
+            kind: KINDS[0].name.to_owned(),
             layers: Layers::default(),
-            component: block_output(),
-            rank: rank(),
-            positions: positions(),
+            component: Components::default(),
+            heads: Vec::new(),
+            rank: 4,
+            positions: "f1+l1".to_owned(),
             tied: false,
-            act: linear(),
+            shared: false,
+            act: Activation::default().name().to_owned(),
+            add_bias: false,
+            dropout: 0.0,
+            alpha: 0.0,
+            rslora: false,
             seed: 0,
+        }
+    }
+}
+
+/// One part of a layer, or several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Components {
+    /// One.
+    One(String),
+    /// Several.
+    List(Vec<String>),
+}
+
+impl Default for Components {
+    fn default() -> Components {
+        Components::One(Component::BlockOutput.name().to_owned())
+    }
+}
+
+impl From<&str> for Components {
+    fn from(name: &str) -> Components {
+        Components::One(name.to_owned())
+    }
+}
+
+impl Components {
+    fn list(&self) -> &[String] {
+        match self {
+            Components::One(name) => std::slice::from_ref(name),
+            Components::List(names) => names,
         }
     }
 }
@@ -118,38 +138,147 @@ impl Layers {
     }
 }
 
-/// A configuration that fits the model.
-pub(super) struct Checked {
-    /// Where each intervention stands and what it edits: all of the prefix before all of the suffix, as pyreft has it.
-    pub(super) sites: Vec<(Place, Part)>,
+/// One intervention that is asked for, with all that the model says about it.
+pub(super) struct Site {
+    pub(super) kind: &'static Kind,
+    pub(super) place: Place,
+    /// The head it stands in, where it stands in one.
+    pub(super) head: Option<usize>,
+    pub(super) window: Window,
     pub(super) positions: Positions,
+    pub(super) sizes: Sizes,
     pub(super) act: Activation,
+    pub(super) scale: f32,
+    pub(super) dropout: f32,
+    /// The number of the site, among those of this configuration, whose parameters it has.
+    pub(super) owner: usize,
 }
 
 impl ReftConfig {
-    pub(super) fn check(&self, dims: &Dims) -> Result<Checked> {
-        one_of("kind", &self.kind, KINDS)?;
-        let component = one_of("component", &self.component, Component::ALL.map(Component::name))?;
-        let act = one_of("act", &self.act, Activation::ALL.map(Activation::name))?;
+    /// The interventions in the order in which they are applied at one place: pyreft's, all of the prefix before all of the suffix.
+    pub(super) fn check(&self, dims: &Dims) -> Result<Vec<Site>> {
+        let kind = Kind::named(&self.kind).ok_or_else(|| {
+            let known = KINDS.map(|kind| kind.name).join(", ");
+            Error::input(format!("kind {:?} is not known (known: {known})", self.kind))
+        })?;
+        let names = Activation::ALL.map(Activation::name);
+        let act = names.iter().position(|name| *name == self.act).ok_or_else(|| {
+            Error::input(format!("act {:?} is not known (known: {})", self.act, names.join(", ")))
+        })?;
         let layers = self.layers.list(dims.n_layer)?;
-        if !(1..=dims.n_embd).contains(&self.rank) {
+        let parts = Positions::parse(&self.positions)?.parts(self.tied);
+        let mut points = Vec::new();
+        for name in self.component.list() {
+            points.extend(self.points(name, kind, dims)?);
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(Error::input(format!("dropout {}: expected 0 up to, but not, 1", self.dropout)));
+        }
+        let (n_points, n_layers) = (points.len(), layers.len());
+        let mut sites = Vec::with_capacity(parts.len() * n_layers * n_points);
+        for (part, positions) in parts.iter().enumerate() {
+            for layer in &layers {
+                for (number, point) in points.iter().enumerate() {
+                    let first = if self.shared { part * n_layers * n_points + number } else { sites.len() };
+                    sites.push(Site {
+                        kind,
+                        place: Place { layer: *layer, component: point.component },
+                        head: point.head,
+                        window: point.window,
+                        positions: positions.clone(),
+                        sizes: point.sizes,
+                        act: Activation::ALL[act],
+                        scale: self.scale(),
+                        dropout: self.dropout,
+                        owner: first,
+                    });
+                }
+            }
+        }
+        Ok(sites)
+    }
+
+    fn scale(&self) -> f32 {
+        let rank = self.rank as f32;
+        match (self.alpha, self.rslora) {
+            (0.0, _) => 1.0,
+            (alpha, false) => alpha / rank,
+            (alpha, true) => alpha / rank.sqrt(),
+        }
+    }
+
+    /// The points of a layer that a component's name stands for: one, or one for each head.
+    fn points(&self, name: &str, kind: &Kind, dims: &Dims) -> Result<Vec<Point>> {
+        let (of_heads, stem) = match name.strip_prefix("head_") {
+            Some(stem) => (true, stem),
+            None => (false, name),
+        };
+        let component = Component::ALL.into_iter().find(|component| component.name() == stem);
+        let n_heads = component.and_then(|component| component.heads(dims));
+        let component = component.filter(|_| !of_heads || n_heads.is_some()).ok_or_else(|| {
+            let heads = Component::ALL
+                .into_iter()
+                .filter(|c| c.heads(dims).is_some())
+                .map(|c| format!("head_{}", c.name()));
+            let known: Vec<String> =
+                Component::ALL.map(|c| c.name().to_owned()).into_iter().chain(heads).collect();
+            Error::input(format!("component {name:?} is not known (known: {})", known.join(", ")))
+        })?;
+        let whole = component.window(dims);
+        if !of_heads {
+            if !self.heads.is_empty() {
+                return Err(Error::input(format!(
+                    "heads: component {name:?} has none; use head_{name} or leave them out"
+                )));
+            }
+            return Ok(vec![self.point(name, kind, dims, component, None, whole)?]);
+        }
+        let n_heads = n_heads.expect("a component of heads");
+        if self.heads.is_empty() || self.heads.iter().any(|head| *head >= n_heads) {
+            let heads = &self.heads;
             return Err(Error::input(format!(
-                "rank {}: expected 1 to {}, the model's width",
-                self.rank, dims.n_embd
+                "heads {heads:?} of {name}: expected some of 0 to {}",
+                n_heads - 1
             )));
         }
-        let positions = Positions::parse(&self.positions)?;
-        let place = |layer| Place { layer, component: Component::ALL[component] };
-        let sites = positions.parts(self.tied).iter();
-        let sites = sites.flat_map(|part| layers.iter().map(|layer| (place(*layer), *part))).collect();
-        Ok(Checked { sites, positions, act: Activation::ALL[act] })
+        let width = dims.head_dim;
+        let window = |head: usize| Window { first: whole.first + head * width, width };
+        let point = |head: &usize| self.point(name, kind, dims, component, Some(*head), window(*head));
+        self.heads.iter().map(point).collect()
+    }
+
+    fn point(
+        &self,
+        name: &str,
+        kind: &Kind,
+        dims: &Dims,
+        component: Component,
+        head: Option<usize>,
+        window: Window,
+    ) -> Result<Point> {
+        let reads_input = matches!(kind.function, Function::LowRank { learned: Learned::Input, .. });
+        let n_in = match reads_input {
+            false => window.width,
+            true => component.input_width(dims).ok_or_else(|| {
+                Error::input(format!("{} at {name}: expected the output of a weight matrix", kind.name))
+            })?,
+        };
+        let most = window.width.min(n_in);
+        if kind.is_trained() && !(1..=most).contains(&self.rank) {
+            return Err(Error::input(format!(
+                "rank {}: expected 1 to {most}, the width of {name}",
+                self.rank
+            )));
+        }
+        let sizes = Sizes::of(kind, window.width, n_in, self.rank, self.add_bias);
+        Ok(Point { component, head, window, sizes })
     }
 }
 
-/// Where `got` stands among the names there are.
-fn one_of<const N: usize>(what: &str, got: &str, names: [&str; N]) -> Result<usize> {
-    names
-        .iter()
-        .position(|name| *name == got)
-        .ok_or_else(|| Error::input(format!("{what} {got:?} is not known (known: {})", names.join(", "))))
+/// Where in a layer an intervention stands.
+struct Point {
+    component: Component,
+    head: Option<usize>,
+    window: Window,
+    sizes: Sizes,
 }

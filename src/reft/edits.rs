@@ -1,13 +1,61 @@
 //! Interventions as hooks of a pass: the edits on the way up, and on the way down their gradients.
 
-use super::Reft;
-use crate::backend::Tensor;
-use crate::kernel::{self, EditTrace};
+use super::{Arithmetic, CountedRow, Intervention, Reft};
+use crate::backend::{Prepared, Tensor};
+use crate::kernel::{self, EditGradient, EditInputs, EditTrace};
 use crate::model::{Hooks, Place};
 use crate::plan::{Buf, Plan};
+use std::ops::Range;
 
-/// For each intervention of one [`Reft`] the rows it edits, and how often each counts in gradients; no row twice.
-pub type EditRows = Vec<Vec<[u32; 2]>>;
+/// The rows that one intervention edits in a pass.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RowEdits {
+    /// Row, and how often it counts in gradients; no row twice.
+    pub rows: Vec<CountedRow>,
+    /// How much of the edit is made: for each row, each dimension of the subspace.
+    pub strength: Vec<f32>,
+    /// For each row a hidden state of another run [P, D], where the kind reads one.
+    pub source: Vec<f32>,
+}
+
+impl RowEdits {
+    /// Edits of these rows, as strong as asked for; in some dimensions of the subspace only, where `subspace` lists them.
+    pub fn new(
+        intervention: &Intervention,
+        rows: Vec<CountedRow>,
+        strength: f32,
+        subspace: Option<&[usize]>,
+    ) -> RowEdits {
+        let full = strength * intervention.scale;
+        let of_row: Vec<f32> = (0..intervention.strengths())
+            .map(|j| if subspace.is_none_or(|listed| listed.contains(&j)) { full } else { 0.0 })
+            .collect();
+        RowEdits { strength: of_row.repeat(rows.len()), rows, source: Vec::new() }
+    }
+
+    /// Those whose rows lie in a stretch of the sequence, counted from its start.
+    #[must_use]
+    pub fn within(&self, stretch: &Range<usize>) -> RowEdits {
+        let n_rows = self.rows.len().max(1);
+        let widths = [self.strength.len() / n_rows, self.source.len() / n_rows];
+        let mut within = RowEdits::default();
+        for (number, [row, count]) in self.rows.iter().enumerate() {
+            if stretch.contains(&(*row as usize)) {
+                within.rows.push([row - stretch.start as u32, *count]);
+                within.strength.extend(&self.strength[number * widths[0]..][..widths[0]]);
+                within.source.extend(&self.source[number * widths[1]..][..widths[1]]);
+            }
+        }
+        within
+    }
+
+    /// Appends those of another sequence, whose rows begin at `first` in the pass.
+    pub fn extend(&mut self, other: &RowEdits, first: u32) {
+        self.rows.extend(other.rows.iter().map(|[row, count]| [first + row, *count]));
+        self.strength.extend(&other.strength);
+        self.source.extend(&other.source);
+    }
+}
 
 /// Where gradients go, laid out as `theta` and `rot`.
 #[derive(Clone)]
@@ -18,17 +66,42 @@ pub struct Gradients {
     pub rot: Tensor,
 }
 
+/// The buffers of what one intervention edits in a pass.
+#[derive(Clone, Copy)]
+pub struct EditBufs {
+    rows: Buf,
+    strength: Buf,
+    source: Option<Buf>,
+}
+
+impl EditBufs {
+    /// Writes what is edited.
+    pub fn write(&self, prepared: &Prepared, edits: &RowEdits) {
+        let write = |buf: Buf, words: &[u32]| prepared.tensor(buf).write(0, words);
+        write(self.rows, edits.rows.as_flattened());
+        write(self.strength, bytemuck::cast_slice(&edits.strength));
+        if let Some(source) = self.source {
+            write(source, bytemuck::cast_slice(&edits.source));
+        }
+    }
+}
+
 /// The interventions of some [`Reft`]s, on one pass.
 pub struct Edits<'a> {
     sites: Vec<Site<'a>>,
     gradients: Option<Gradients>,
+    /// The interventions whose parameters have gradients in this pass already: sharers add to them.
+    begun: Vec<usize>,
 }
 
 struct Site<'a> {
     reft: &'a Reft,
     number: usize,
-    rows: Buf,
+    bufs: EditBufs,
+    /// The module's input, where the edit reads it.
+    input: Option<Buf>,
     trace: Option<EditTrace>,
+    gradient: Option<EditGradient>,
 }
 
 impl<'a> Edits<'a> {
@@ -36,12 +109,16 @@ impl<'a> Edits<'a> {
     pub fn new(plan: &mut Plan, refts: &[(&'a Reft, Vec<usize>)]) -> Edits<'a> {
         let mut sites = Vec::new();
         for (reft, counts) in refts {
-            for (number, count) in counts.iter().enumerate() {
-                let rows = plan.kept("edits", &[*count, 2]);
-                sites.push(Site { reft, number, rows, trace: None });
+            for (number, (it, count)) in reft.interventions.iter().zip(counts).enumerate() {
+                let bufs = EditBufs {
+                    rows: plan.kept("edits", &[*count, 2]),
+                    strength: plan.kept("strength", &[*count, it.strengths()]),
+                    source: it.kind.reads_source().then(|| plan.kept("source", &[*count, it.sizes.n_embd])),
+                };
+                sites.push(Site { reft, number, bufs, input: None, trace: None, gradient: None });
             }
         }
-        Edits { sites, gradients: None }
+        Edits { sites, gradients: None, begun: Vec::new() }
     }
 
     /// Where [`Hooks::edit_backward`] leaves the gradients of the parameters.
@@ -51,15 +128,53 @@ impl<'a> Edits<'a> {
         self
     }
 
-    /// The buffers of rows, in order of Refts and their interventions.
-    pub fn rows(&self) -> Vec<Buf> {
-        self.sites.iter().map(|site| site.rows).collect()
+    /// The buffers to be written, in order of Refts and their interventions.
+    pub fn bufs(&self) -> Vec<EditBufs> {
+        self.sites.iter().map(|site| site.bufs).collect()
     }
 }
 
-impl Site<'_> {
+impl<'a> Site<'a> {
+    fn intervention(&self) -> &'a Intervention {
+        &self.reft.interventions[self.number]
+    }
+
     fn place(&self) -> Place {
-        self.reft.interventions[self.number].place
+        self.intervention().place
+    }
+
+    fn inputs(&self, plan: &mut Plan) -> EditInputs {
+        let EditBufs { rows, strength, source } = self.bufs;
+        let [theta, rot] = [&self.reft.theta, &self.reft.rot].map(|tensor| plan.tensor(tensor));
+        EditInputs { rows, strength, theta, rot, source: source.or(self.input) }
+    }
+
+    fn edit(&mut self, plan: &mut Plan, h: Buf, input: Option<Buf>) {
+        match &self.intervention().arithmetic {
+            Arithmetic::LowRank(edit, _) => {
+                self.input = input.filter(|_| edit.reads_source());
+                let inputs = self.inputs(plan);
+                self.trace = Some(kernel::lowrank_edit(plan, edit, &inputs, h));
+            }
+            Arithmetic::Mix(mix) => {
+                let EditBufs { rows, strength, source } = self.bufs;
+                kernel::mix_rows(plan, mix, [rows, strength], source, h);
+            }
+        }
+    }
+
+    fn edit_backward(&mut self, plan: &mut Plan, dh: Buf, gradients: &Gradients, onto: bool) {
+        match &self.intervention().arithmetic {
+            Arithmetic::LowRank(edit, _) => {
+                let inputs = self.inputs(plan);
+                let to = [&gradients.theta, &gradients.rot].map(|tensor| plan.tensor(tensor));
+                let trace = self.trace.as_ref().expect("the edit stands in the forward pass");
+                self.gradient = Some(kernel::lowrank_edit_backward(plan, edit, &inputs, trace, dh, to, onto));
+            }
+            Arithmetic::Mix(mix) => {
+                kernel::mix_rows_backward(plan, mix, [self.bufs.rows, self.bufs.strength], dh);
+            }
+        }
     }
 }
 
@@ -69,25 +184,33 @@ impl Hooks for Edits<'_> {
     }
 
     fn lowest(&self) -> Option<Place> {
-        self.sites.iter().map(Site::place).min()
+        let trained = self.sites.iter().filter(|site| site.intervention().kind.is_trained());
+        trained.map(Site::place).min()
     }
 
-    fn edit(&mut self, plan: &mut Plan, place: Place, h: Buf) {
+    fn edit(&mut self, plan: &mut Plan, place: Place, h: Buf, input: Option<Buf>) {
         for site in self.sites.iter_mut().filter(|site| site.place() == place) {
-            let edit = &site.reft.interventions[site.number].edit;
-            let params = [&site.reft.theta, &site.reft.rot].map(|tensor| plan.tensor(tensor));
-            site.trace = Some(kernel::lowrank_edit(plan, edit, site.rows, params, h));
+            site.edit(plan, h, input);
         }
     }
 
     fn edit_backward(&mut self, plan: &mut Plan, place: Place, dh: Buf) {
         let gradients = self.gradients.as_ref().expect("a place for gradients");
-        for site in self.sites.iter().rev().filter(|site| site.place() == place) {
-            let edit = &site.reft.interventions[site.number].edit;
-            let params = [&site.reft.theta, &site.reft.rot].map(|tensor| plan.tensor(tensor));
-            let to = [&gradients.theta, &gradients.rot].map(|tensor| plan.tensor(tensor));
-            let trace = site.trace.as_ref().expect("the edit stands in the forward pass");
-            kernel::lowrank_edit_backward(plan, edit, site.rows, params, trace, dh, to);
+        for site in self.sites.iter_mut().rev().filter(|site| site.place() == place) {
+            let owner = site.intervention().owner;
+            site.edit_backward(plan, dh, gradients, self.begun.contains(&owner));
+            self.begun.push(owner);
+        }
+    }
+
+    fn input_backward(&mut self, plan: &mut Plan, place: Place, dinput: Buf) {
+        for site in self.sites.iter().filter(|site| site.place() == place) {
+            if let (Some(edit), Some(gradient), Some(_)) =
+                (site.intervention().edit(), site.gradient, site.input)
+            {
+                let inputs = site.inputs(plan);
+                kernel::lowrank_edit_input(plan, edit, &inputs, gradient, dinput);
+            }
         }
     }
 }

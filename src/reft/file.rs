@@ -1,20 +1,35 @@
 //! The file of a [`Reft`]: safetensors, a few kilobytes.
 //!
 //! ```text
-//! interventions.<i>.rotation  [R, D]  F32   R, orthonormal rows
-//! interventions.<i>.weight    [R, D]  F32   W
-//! interventions.<i>.bias      [R]     F32   b
-//! metadata                                  format "webreft/1", config (JSON), base_model (name), fingerprint
+//! interventions.<i>.rotation         [R, D]  F32   R, orthonormal rows; for kinds that have one
+//! interventions.<i>.projection       [R, D]  F32   P, where it is free
+//! interventions.<i>.weight           [R, I]  F32   W
+//! interventions.<i>.bias             [R]     F32   b
+//! interventions.<i>.projection_bias  [R]     F32   c
+//! metadata webreft                           JSON  format, configs, base_model (name), fingerprint
 //! ```
+//!
+//! Interventions that share parameters with an earlier one have no tensors. All metadata is one text, so that the same
+//! interventions are the same bytes.
 
-use super::{Params, Reft, ReftConfig};
+use super::{Intervention, Params, Part, Reft, ReftConfig};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 const FORMAT: &str = "webreft/1";
-const PARTS: [&str; 3] = ["rotation", "weight", "bias"];
+const METADATA: &str = "webreft";
+
+/// What the file says of itself.
+#[derive(Deserialize, Serialize)]
+struct About {
+    format: String,
+    configs: Vec<ReftConfig>,
+    base_model: String,
+    fingerprint: String,
+}
 
 impl Reft {
     /// The interventions as a file.
@@ -22,25 +37,23 @@ impl Reft {
     /// # Errors
     /// `Device` if the parameters cannot be read.
     pub async fn save(&self, model: &Model) -> Result<Vec<u8>> {
-        let interventions = self.values().await?;
-        let (rank, n_embd) = (self.config.rank, model.dims.n_embd);
+        let values = self.values().await?;
         let mut tensors = Vec::new();
-        for (number, values) in interventions.iter().enumerate() {
-            let shapes = [vec![rank, n_embd], vec![rank, n_embd], vec![rank]];
-            for ((part, values), shape) in PARTS.iter().zip(values).zip(shapes) {
-                let view = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(values));
-                tensors.push((name(number, part), view.expect("the shape holds the values")));
+        for ((number, it), params) in self.owners().zip(&values) {
+            for part in it.parts() {
+                let values = params.part(part.name);
+                let view = TensorView::new(Dtype::F32, part.shape.clone(), bytemuck::cast_slice(values));
+                tensors.push((name(number, it, &part), view.expect("the shape holds the values")));
             }
         }
-        let config = serde_json::to_string(&self.config).expect("a configuration is plain data");
-        let metadata = [
-            ("format", FORMAT.to_owned()),
-            ("config", config),
-            ("base_model", model.name.clone()),
-            ("fingerprint", model.fingerprint.clone()),
-        ];
-        let metadata: HashMap<String, String> =
-            metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let about = About {
+            format: FORMAT.to_owned(),
+            configs: self.configs.clone(),
+            base_model: model.name.clone(),
+            fingerprint: model.fingerprint.clone(),
+        };
+        let about = serde_json::to_string(&about).expect("plain data");
+        let metadata = HashMap::from([(METADATA.to_owned(), about)]);
         Ok(safetensors::serialize(tensors, Some(metadata)).expect("every tensor is whole"))
     }
 
@@ -51,28 +64,39 @@ impl Reft {
     pub fn load(model: &Model, bytes: &[u8]) -> Result<Reft> {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(not_ours)?;
         let file = SafeTensors::deserialize(bytes).map_err(not_ours)?;
-        let config = config_for(model, header.metadata().as_ref())?;
-        let n_interventions = file.len() / PARTS.len();
-        let (rank, n_embd) = (config.rank, model.dims.n_embd);
-        let mut rotations = Vec::with_capacity(n_interventions);
-        let read = |number: usize| {
-            let [rotation, weight, bias] = PARTS.map(|part| name(number, part));
-            let rotation = values(&file, &rotation, &[rank, n_embd])?;
-            let (weight, bias) = (values(&file, &weight, &[rank, n_embd])?, values(&file, &bias, &[rank])?);
-            check_orthonormal(&rotation, n_embd).map_err(|error| error.at(name(number, "rotation")))?;
-            let params = Params::from_rotation(&rotation, &weight, &bias);
-            rotations.push(rotation);
-            Ok(params)
-        };
-        let params = (0..n_interventions).map(read).collect::<Result<_>>()?;
-        let reft = Reft::with_params(model, &config, params)?;
+        let configs = configs_for(model, header.metadata().as_ref())?;
+        // New ones tell which tensors there must be, of which shapes.
+        let like =
+            Reft::new(model, &configs).map_err(|error| Error::file(format!("intervention file: {error}")))?;
+        let mut rotations = Vec::new();
+        let mut params = Vec::new();
+        for (number, it) in like.owners() {
+            let mut read = Params::default();
+            for part in it.parts() {
+                *read.part_mut(part.name) = values(&file, &name(number, it, &part), &part.shape)?;
+            }
+            if it.rotation().is_some() {
+                let (rotation, n_embd) = (std::mem::take(&mut read.projection), it.sizes.n_embd);
+                check_orthonormal(&rotation, n_embd)
+                    .map_err(|error| error.at(format!("rotation {number}")))?;
+                read = read.from_rotation(&rotation, n_embd);
+                rotations.push(rotation);
+            }
+            params.push(read);
+        }
+        let reft = Reft::with_params(model, &configs, &params)?;
         // The rotations that follow from new parameters equal the file's up to rounding only.
         reft.rot.write_f32(&rotations.concat());
         Ok(reft)
     }
 }
 
-fn name(number: usize, part: &str) -> String {
+/// The name of a parameter in the file.
+fn name(number: usize, it: &Intervention, part: &Part) -> String {
+    let part = match (part.name, it.rotation()) {
+        ("projection", Some(_)) => "rotation",
+        (name, _) => name,
+    };
     format!("interventions.{number}.{part}")
 }
 
@@ -80,33 +104,26 @@ fn not_ours(error: safetensors::SafeTensorError) -> Error {
     Error::file(format!("not a safetensors file: {error}"))
 }
 
-/// The configuration, if the file is ours and was trained on this model.
-fn config_for(model: &Model, metadata: Option<&HashMap<String, String>>) -> Result<ReftConfig> {
-    let get = |key: &str| metadata.and_then(|metadata| metadata.get(key)).map(String::as_str);
-    match get("format") {
-        Some(FORMAT) => {}
-        Some(other) => {
-            return Err(Error::file(format!("intervention file of format {other:?}: expected {FORMAT:?}")));
-        }
-        None => {
-            return Err(Error::file(format!(
-                "not an intervention file: expected metadata format {FORMAT:?}"
-            )));
-        }
+/// The configurations, if the file is ours and was trained on this model.
+fn configs_for(model: &Model, metadata: Option<&HashMap<String, String>>) -> Result<Vec<ReftConfig>> {
+    let about = metadata
+        .and_then(|metadata| metadata.get(METADATA))
+        .ok_or_else(|| Error::file(format!("not an intervention file: expected metadata {METADATA:?}")))?;
+    let about: serde_json::Value = serde_json::from_str(about)
+        .map_err(|error| Error::file(format!("intervention file: metadata: {error}")))?;
+    if about["format"] != FORMAT {
+        let other = &about["format"];
+        return Err(Error::file(format!("intervention file of format {other}: expected {FORMAT:?}")));
     }
-    let fingerprint = get("fingerprint").unwrap_or("");
-    if fingerprint != model.fingerprint {
-        let theirs = get("base_model").unwrap_or("unnamed");
+    let about: About = serde_json::from_value(about)
+        .map_err(|error| Error::file(format!("intervention file: metadata: {error}")))?;
+    if about.fingerprint != model.fingerprint {
         return Err(Error::input(format!(
-            "intervention file was trained on another model: {theirs:?} ({fingerprint}), loaded is {:?} ({})",
-            model.name, model.fingerprint
+            "intervention file was trained on another model: {:?} ({}), loaded is {:?} ({})",
+            about.base_model, about.fingerprint, model.name, model.fingerprint
         )));
     }
-    let config = get("config").ok_or_else(|| Error::file("intervention file: metadata config is missing"))?;
-    let config: ReftConfig = serde_json::from_str(config)
-        .map_err(|error| Error::file(format!("intervention file: config: {error}")))?;
-    config.check(&model.dims).map_err(|error| Error::file(format!("intervention file: {error}")))?;
-    Ok(config)
+    Ok(about.configs)
 }
 
 fn values(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>> {

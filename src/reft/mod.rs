@@ -3,53 +3,117 @@
 //! An intervention is ⟨Φ, P, L⟩: a function with trained parameters, the positions it edits, and the layer it stands in.
 //! The parameters of all interventions of a [`Reft`] lie in one flat buffer, so that one dispatch steps them all.
 
+mod collect;
 mod config;
 mod edits;
 mod file;
-mod loreft;
+pub mod kinds;
+mod params;
 mod positions;
 mod rotation;
 
 use crate::backend::{Backend, Tensor};
 use crate::error::{Error, Result};
-use crate::kernel::{Edit, Rotation};
-use crate::model::{Model, Place};
+use crate::kernel::{Edit, Mix, Rotation};
+use crate::model::{Model, Place, Window};
 use crate::plan::Plan;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 
-pub use config::{KINDS, Layers, ReftConfig};
-pub use edits::{EditRows, Edits, Gradients};
-pub use loreft::Params;
-pub use positions::{Part, Positions};
+pub use collect::collect;
+pub use config::{Components, Layers, ReftConfig};
+pub use edits::{EditBufs, Edits, Gradients, RowEdits};
+pub use kinds::Kind;
+pub use params::{Params, Part, Sizes};
+pub use positions::{CountedRow, Positions, pyreft_slots};
 pub use rotation::Base;
 
-use config::Checked;
+use config::Site;
+use kinds::{Function, Projection};
 
 /// One intervention: where it stands, what it edits, and where its numbers lie.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Intervention {
+    /// What it does.
+    pub kind: &'static Kind,
     /// Layer and component.
     pub place: Place,
-    /// The part of the prompt it edits.
-    pub part: Part,
+    /// The head it stands in, where it stands in one.
+    pub head: Option<usize>,
+    /// Which tokens it edits.
+    pub positions: Positions,
     /// Its arithmetic.
-    pub edit: Edit,
-    /// Its rotation.
-    pub rotation: Rotation,
+    pub arithmetic: Arithmetic,
+    /// What each edit is multiplied by.
+    pub scale: f32,
+    /// The share of an edited row's numbers that training leaves out at random.
+    pub dropout: f32,
+    /// The intervention whose parameters it has: itself, unless they are shared.
+    pub owner: usize,
+    /// How many numbers its parameters are.
+    pub sizes: Sizes,
+    /// Where they begin in `theta`.
+    pub theta_at: usize,
+}
+
+/// The arithmetic of an intervention, as kernels take it.
+#[derive(Clone, Copy, Debug)]
+pub enum Arithmetic {
+    /// A low-rank edit, and the rotation that it turns by, where it has one.
+    LowRank(Edit, Option<Rotation>),
+    /// A row mixed with one of another run.
+    Mix(Mix),
+}
+
+impl Intervention {
+    /// The low-rank edit, if it is one.
+    pub fn edit(&self) -> Option<&Edit> {
+        match &self.arithmetic {
+            Arithmetic::LowRank(edit, _) => Some(edit),
+            Arithmetic::Mix(_) => None,
+        }
+    }
+
+    /// The rotation, if it has one.
+    pub fn rotation(&self) -> Option<&Rotation> {
+        match &self.arithmetic {
+            Arithmetic::LowRank(_, rotation) => rotation.as_ref(),
+            Arithmetic::Mix(_) => None,
+        }
+    }
+
+    /// The columns it edits.
+    pub fn window(&self) -> Window {
+        let first = match &self.arithmetic {
+            Arithmetic::LowRank(edit, _) => edit.first,
+            Arithmetic::Mix(mix) => mix.first,
+        };
+        Window { first, width: self.sizes.n_embd }
+    }
+
+    /// Numbers that say how much of an edit of one row is made: one for each dimension of the subspace, or one.
+    pub fn strengths(&self) -> usize {
+        self.edit().map_or(1, |edit| edit.rank)
+    }
+
+    /// Where its parameters lie in `theta`, by name.
+    pub fn parts(&self) -> Vec<Part> {
+        self.sizes.parts(self.theta_at)
+    }
 }
 
 /// A set of interventions on one model, trained and saved together.
 pub struct Reft {
     /// As it was asked for.
-    pub config: ReftConfig,
-    /// In the order in which they are applied at one place: pyreft's, all of the prefix before all of the suffix.
+    pub configs: Vec<ReftConfig>,
+    /// In the order in which they are applied at one place.
     pub interventions: Vec<Intervention>,
-    /// Which tokens they edit.
-    pub positions: Positions,
-    /// All trained parameters: for each intervention X [R, D], W [R, D], b `[R]`.
+    /// All trained parameters: for each intervention that has its own X or P [R, D], W [R, I], b `[R]` and c `[R]`, as far as its
+    /// kind has them.
     pub theta: Tensor,
     /// The rotations' fixed bases.
     pub(crate) base: Tensor,
-    /// The rotations as they follow from `theta`: for each intervention R [R, D].
+    /// The rotations as they follow from `theta`: for each that there is R [R, D].
     pub(crate) rot: Tensor,
 }
 
@@ -58,58 +122,74 @@ impl Reft {
     ///
     /// # Errors
     /// `Input` if the configuration asks for what the model does not have.
-    pub fn new(model: &Model, config: &ReftConfig) -> Result<Reft> {
-        let checked = config.check(&model.dims)?;
-        let (rank, n_embd) = (config.rank, model.dims.n_embd);
-        let mut random = loreft::seeded(config.seed);
-        let params = checked.sites.iter().map(|_| Params::random(rank, n_embd, &mut random)).collect();
-        Reft::assemble(model, config, checked, params)
+    pub fn new(model: &Model, configs: &[ReftConfig]) -> Result<Reft> {
+        let sites = check(model, configs)?;
+        let mut params = Vec::new();
+        for sites in &sites {
+            let mut random = ChaCha8Rng::seed_from_u64(configs[params.len()].seed);
+            let own = sites.iter().enumerate().filter(|(number, site)| site.owner == *number);
+            let own = own.map(|(_, site)| Params::random(site.kind, &site.sizes, &mut random));
+            params.push(own.collect::<Vec<_>>());
+        }
+        Reft::assemble(model, configs, sites, &params.concat())
     }
 
-    /// Interventions with these parameters, one set for each in order.
+    /// Interventions with these parameters, one set for each that has its own, in order.
     ///
     /// # Errors
     /// As [`Reft::new`], and `Input` if the parameters are not as many or not of the shapes that the configuration says.
-    pub fn with_params(model: &Model, config: &ReftConfig, params: Vec<Params>) -> Result<Reft> {
-        let checked = config.check(&model.dims)?;
-        let (expected, got) = (checked.sites.len(), params.len());
-        if expected != got {
+    pub fn with_params(model: &Model, configs: &[ReftConfig], params: &[Params]) -> Result<Reft> {
+        let sites = check(model, configs)?;
+        let own = sites.iter().flat_map(|sites| {
+            sites.iter().enumerate().filter(|(number, site)| site.owner == *number).map(|(_, site)| site)
+        });
+        let own: Vec<&Site> = own.collect();
+        if own.len() != params.len() {
+            let (expected, got) = (own.len(), params.len());
             return Err(Error::input(format!("parameters: expected {expected} interventions, got {got}")));
         }
-        for (number, params) in params.iter().enumerate() {
-            params
-                .check(config.rank, model.dims.n_embd)
-                .map_err(|e| e.at(format!("intervention {number}")))?;
+        for (number, (site, params)) in own.iter().zip(params).enumerate() {
+            params.check(site.kind, &site.sizes).map_err(|e| e.at(format!("intervention {number}")))?;
         }
-        Reft::assemble(model, config, checked, params)
+        Reft::assemble(model, configs, sites, params)
     }
 
-    fn assemble(model: &Model, config: &ReftConfig, checked: Checked, params: Vec<Params>) -> Result<Reft> {
-        let (rank, n_embd) = (config.rank, model.dims.n_embd);
-        let (mut theta, mut base) = (Vec::new(), Vec::new());
-        let mut interventions = Vec::with_capacity(params.len());
-        for ((place, part), params) in checked.sites.into_iter().zip(&params) {
-            let (x_at, r_at) = (theta.len(), interventions.len() * rank * n_embd);
-            let (w_at, b_at) = (x_at + rank * n_embd, x_at + 2 * rank * n_embd);
-            let (n_reflections, base_at) = (params.base.units.len() / n_embd, base.len());
-            theta.extend_from_slice(&params.x);
-            theta.extend_from_slice(&params.weight);
-            theta.extend_from_slice(&params.bias);
-            base.extend_from_slice(&params.base.units);
-            base.extend_from_slice(&params.base.signs);
-            interventions.push(Intervention {
-                place,
-                part,
-                edit: Edit { n_embd, rank, w_at, b_at, r_at, act: checked.act },
-                rotation: Rotation { n_embd, rank, n_reflections, base_at, x_at, r_at },
-            });
+    fn assemble(
+        model: &Model,
+        configs: &[ReftConfig],
+        sites: Vec<Vec<Site>>,
+        params: &[Params],
+    ) -> Result<Reft> {
+        let mut layout = Layout { params: params.iter(), ..Layout::default() };
+        let mut interventions: Vec<Intervention> = Vec::new();
+        for sites in sites {
+            let first = interventions.len();
+            for site in sites {
+                let owner = first + site.owner;
+                let (theta_at, arithmetic) = match interventions.get(owner) {
+                    Some(owner) => (owner.theta_at, moved(owner.arithmetic, &site)),
+                    None => layout.place(&site),
+                };
+                let Site { kind, place, head, positions, sizes, scale, dropout, .. } = site;
+                interventions.push(Intervention {
+                    kind,
+                    place,
+                    head,
+                    positions,
+                    arithmetic,
+                    scale,
+                    dropout,
+                    owner,
+                    sizes,
+                    theta_at,
+                });
+            }
         }
         let backend = &model.backend;
-        let rot = backend.tensor("rotations", &[interventions.len() * rank * n_embd])?;
-        let theta = backend.tensor_of("theta", &[theta.len()], bytemuck::cast_slice(&theta))?;
-        let base = backend.tensor_of("bases", &[base.len()], bytemuck::cast_slice(&base))?;
-        let positions = checked.positions;
-        let reft = Reft { config: config.clone(), interventions, positions, theta, base, rot };
+        let rot = backend.tensor("rotations", &[layout.n_rot])?;
+        let theta = backend.tensor_of("theta", &[layout.theta.len()], bytemuck::cast_slice(&layout.theta))?;
+        let base = backend.tensor_of("bases", &[layout.base.len()], bytemuck::cast_slice(&layout.base))?;
+        let reft = Reft { configs: configs.to_vec(), interventions, theta, base, rot };
         reft.turn(backend)?;
         Ok(reft)
     }
@@ -124,22 +204,42 @@ impl Reft {
     /// Appends what makes the rotations follow from the parameters.
     pub fn plan_rotations(&self, plan: &mut Plan) {
         let bufs = [&self.theta, &self.base, &self.rot].map(|tensor| plan.tensor(tensor));
-        for intervention in &self.interventions {
-            crate::kernel::rotation(plan, &intervention.rotation, bufs);
+        for rotation in self.rotations() {
+            crate::kernel::rotation(plan, rotation, bufs);
         }
     }
 
-    /// R [R, D], W [R, D] and b `[R]` of each intervention, as they are now.
+    /// The rotations, each once.
+    pub fn rotations(&self) -> impl Iterator<Item = &Rotation> {
+        self.owners().filter_map(|(_, it)| it.rotation())
+    }
+
+    /// R [R, D] of each rotation, one after the other, as they follow from `theta`.
+    pub fn rotations_tensor(&self) -> &Tensor {
+        &self.rot
+    }
+
+    /// The interventions that have parameters of their own, with their numbers.
+    pub fn owners(&self) -> impl Iterator<Item = (usize, &Intervention)> {
+        self.interventions.iter().enumerate().filter(|(number, it)| it.owner == *number)
+    }
+
+    /// The parameters of each intervention that has its own, as they are now. In place of X stands R [R, D].
     ///
     /// # Errors
     /// `Device` if they cannot be read.
-    pub async fn values(&self) -> Result<Vec<[Vec<f32>; 3]>> {
+    pub async fn values(&self) -> Result<Vec<Params>> {
         let (theta, rot) = (self.theta.read(), self.rot.read());
         let (theta, rot) = (theta.f32().await?, rot.f32().await?);
-        let values = self.interventions.iter().map(|it| {
-            let Edit { n_embd, rank, w_at, b_at, r_at, .. } = it.edit;
-            let n = rank * n_embd;
-            [rot[r_at..][..n].to_vec(), theta[w_at..][..n].to_vec(), theta[b_at..][..rank].to_vec()]
+        let values = self.owners().map(|(_, it)| {
+            let mut params = Params::default();
+            for part in it.parts() {
+                *params.part_mut(part.name) = theta[part.range.clone()].to_vec();
+            }
+            if let Some(rotation) = it.rotation() {
+                params.projection = rot[rotation.r_at..][..params.projection.len()].to_vec();
+            }
+            params
         });
         Ok(values.collect())
     }
@@ -147,5 +247,82 @@ impl Reft {
     /// Trained numbers, as pyreft counts them: R in full.
     pub fn n_params(&self) -> usize {
         self.theta.shape().iter().product()
+    }
+}
+
+fn check(model: &Model, configs: &[ReftConfig]) -> Result<Vec<Vec<Site>>> {
+    match configs.len() {
+        0 => Err(Error::input("interventions: expected at least one configuration")),
+        1 => Ok(vec![configs[0].check(&model.dims)?]),
+        _ => {
+            let check = |(number, config): (usize, &ReftConfig)| {
+                config.check(&model.dims).map_err(|error| error.at(format!("configuration {number}")))
+            };
+            configs.iter().enumerate().map(check).collect()
+        }
+    }
+}
+
+/// The flat buffers in the making.
+#[derive(Default)]
+struct Layout<'a> {
+    params: std::slice::Iter<'a, Params>,
+    theta: Vec<f32>,
+    base: Vec<f32>,
+    n_rot: usize,
+}
+
+impl Layout<'_> {
+    /// Appends the next parameters; returns where they begin, and the arithmetic with them.
+    fn place(&mut self, site: &Site) -> (usize, Arithmetic) {
+        let params = self.params.next().expect("checked before");
+        let (theta_at, sizes) = (self.theta.len(), &site.sizes);
+        self.theta.extend(params.numbers());
+        let (n_embd, first) = (site.window.width, site.window.first);
+        let arithmetic = match site.kind.function {
+            Function::Mix { keep, gain } => Arithmetic::Mix(Mix { n_embd, first, keep, gain }),
+            Function::LowRank { projection, learned, subtracts, .. } => {
+                let rotation =
+                    (projection == Projection::Orthonormal).then(|| self.rotation(params, sizes, theta_at));
+                let w_at = theta_at + sizes.projection;
+                let b_at = w_at + sizes.weight;
+                let c_at = b_at + sizes.bias;
+                let edit = Edit {
+                    n_embd,
+                    n_in: sizes.n_in,
+                    first,
+                    rank: sizes.rank,
+                    learned,
+                    act: site.act,
+                    subtracts,
+                    free: projection == Projection::Free,
+                    w_at,
+                    b_at: Some(b_at).filter(|_| sizes.bias > 0),
+                    p_at: rotation.map_or(theta_at, |rotation| rotation.r_at),
+                    c_at: Some(c_at).filter(|_| sizes.projection_bias > 0 && subtracts),
+                };
+                Arithmetic::LowRank(edit, rotation)
+            }
+        };
+        (theta_at, arithmetic)
+    }
+
+    fn rotation(&mut self, params: &Params, sizes: &Sizes, x_at: usize) -> Rotation {
+        let (n_embd, rank) = (sizes.n_embd, sizes.rank);
+        let base = params.base.as_ref().expect("checked before");
+        let (base_at, r_at) = (self.base.len(), self.n_rot);
+        self.base.extend_from_slice(&base.units);
+        self.base.extend_from_slice(&base.signs);
+        self.n_rot += rank * n_embd;
+        Rotation { n_embd, rank, n_reflections: base.units.len() / n_embd, base_at, x_at, r_at }
+    }
+}
+
+/// The same arithmetic with the same parameters at another site.
+fn moved(arithmetic: Arithmetic, site: &Site) -> Arithmetic {
+    let first = site.window.first;
+    match arithmetic {
+        Arithmetic::LowRank(edit, rotation) => Arithmetic::LowRank(Edit { first, ..edit }, rotation),
+        Arithmetic::Mix(mix) => Arithmetic::Mix(Mix { first, ..mix }),
     }
 }

@@ -1,96 +1,223 @@
-//! Which tokens of a prompt are edited: pyreft's little language `fN`, `lM`, `fN+lM`, and `all`.
+//! Which tokens are edited: pyreft's little language `fN`, `lM`, `fN+lM`, and what it lacks: `all`, `prompt`, `generated`,
+//! single tokens and ranges, counted from the prompt's start or with a minus sign from its end.
 
 use crate::error::{Error, Result};
 use std::fmt;
 use std::ops::Range;
 
 /// The tokens that interventions edit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Positions {
+    terms: Vec<Term>,
+    /// The one of them that counts, where each has an intervention of its own.
+    only: Option<usize>,
+    /// Whether unused slots are filled up as pyreft fills them.
+    pyreft: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Positions {
+enum Term {
     /// Every token, of the prompt and after it.
     All,
-    /// The first and the last tokens of the prompt.
-    Ends {
-        /// How many first ones.
-        first: usize,
-        /// How many last ones.
-        last: usize,
-    },
+    /// Every token of the prompt.
+    Prompt,
+    /// Every token after the prompt.
+    Generated,
+    /// The first so many of the prompt, and no more than half of it.
+    First(usize),
+    /// The last so many of the prompt, and no more than half of it.
+    Last(usize),
+    /// One token of the prompt, counted from its end where negative.
+    Single(isize),
+    /// Tokens of the prompt as a slice in Python.
+    Slice(Option<isize>, Option<isize>),
 }
 
-/// The part of the positions that one intervention edits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// All of them.
-    Whole,
-    /// Those at the start of the prompt.
-    First,
-    /// Those at its end.
-    Last,
-}
+/// A row, and how often it counts in gradients.
+pub type CountedRow = [u32; 2];
 
 impl Positions {
-    /// Reads `f1`, `l2`, `f3+l3` or `all`.
+    /// Reads `all`, `prompt`, `generated`, `f1`, `l2`, `3`, `-1`, `2:5`, `-3:`, or several of them joined by `+`. In front of
+    /// `fN`, `lM` and `fN+lM` the word `pyreft:` asks for pyreft's own locations, unused slots and all.
     ///
     /// # Errors
     /// `Input` for anything else.
     pub fn parse(text: &str) -> Result<Positions> {
-        if text == "all" {
-            return Ok(Positions::All);
-        }
-        let mut counts = [0usize; 2];
-        for piece in text.split('+') {
-            let side = ["f", "l"].iter().position(|side| piece.starts_with(side));
-            let count =
-                piece.get(1..).and_then(|digits| digits.parse().ok()).filter(|n| (1..=1 << 16).contains(n));
-            match (side, count) {
-                (Some(side), Some(count)) if counts[side] == 0 => counts[side] = count,
-                _ => return Err(unknown(text)),
+        let (pyreft, list) = match text.strip_prefix("pyreft:") {
+            Some(list) => (true, list),
+            None => (false, text),
+        };
+        let terms: Option<Vec<Term>> = list.split('+').map(Term::parse).collect();
+        let is_empty = |term: &Term| matches!(term, Term::First(0) | Term::Last(0)); // pyreft's f0+l1
+        let terms = terms.map(|terms| terms.into_iter().filter(|term| !is_empty(term)).collect::<Vec<_>>());
+        let ends = |terms: &[Term]| terms.iter().all(|t| matches!(t, Term::First(_) | Term::Last(_)));
+        match terms {
+            Some(terms) if !terms.is_empty() && no_twins(&terms) && (!pyreft || ends(&terms)) => {
+                Ok(Positions { terms, only: None, pyreft })
             }
+            _ => Err(Error::input(format!(
+                "positions {text:?}: expected all, prompt, generated, fN, lM, a place like 3 or -1, a range like 2:5 or -3:, or several joined by +"
+            ))),
         }
-        Ok(Positions::Ends { first: counts[0], last: counts[1] })
     }
 
-    /// The parts that interventions of their own edit: one, or two where both ends are edited and not tied.
-    pub fn parts(self, tied: bool) -> &'static [Part] {
-        match self {
-            Positions::Ends { first, last } if first > 0 && last > 0 && !tied => &[Part::First, Part::Last],
-            _ => &[Part::Whole],
+    /// What interventions of their own edit: all of it where tied, else a part for each of the words joined by `+`.
+    pub fn parts(&self, tied: bool) -> Vec<Positions> {
+        match self.terms.len() {
+            1 => vec![self.clone()],
+            _ if tied => vec![self.clone()],
+            n => (0..n).map(|only| Positions { only: Some(only), ..self.clone() }).collect(),
         }
     }
 
     /// The edited rows of a sequence of `n_tokens`, the first `n_prompt` of which are the prompt.
     ///
-    /// Neither end takes more than half of the prompt, rounded down, as in pyreft; a prompt of one token is edited whole.
-    pub fn rows(self, part: Part, n_prompt: usize, n_tokens: usize) -> Vec<usize> {
-        let Positions::Ends { first, last } = self else { return (0..n_tokens).collect() };
-        let half = (n_prompt / 2).max(1).min(n_prompt);
-        let first = 0..first.min(half);
-        let last: Range<usize> = (n_prompt - last.min(half)).max(first.end).min(n_prompt)..n_prompt;
-        match part {
-            Part::First => first.collect(),
-            Part::Last => last.collect(),
-            Part::Whole => first.chain(last).collect(),
+    /// Neither `fN` nor `lM` takes more than half of the prompt, rounded down, as in pyreft; a prompt of one token is edited whole.
+    /// A row that several words name belongs to the first of them. There are no null slots: pyreft fills up with the token after
+    /// the prompt what a short prompt leaves unused, and edits it.
+    pub fn rows(&self, n_prompt: usize, n_tokens: usize) -> Vec<CountedRow> {
+        if self.pyreft {
+            return self.pyreft_rows(n_prompt, n_tokens);
         }
+        let mut taken = vec![false; n_tokens];
+        let mut rows = Vec::new();
+        for (number, term) in self.terms.iter().enumerate() {
+            for row in term.rows(n_prompt, n_tokens) {
+                let new = !std::mem::replace(&mut taken[row], true);
+                if new && self.only.is_none_or(|only| only == number) {
+                    rows.push([row as u32, 1]);
+                }
+            }
+        }
+        rows
     }
 
-    /// Whether tokens after the prompt are edited too.
-    pub fn beyond_prompt(self) -> bool {
-        self == Positions::All
+    /// pyreft's locations, counted: a slot that a short prompt leaves unused is the token after the prompt, where there is one.
+    fn pyreft_rows(&self, n_prompt: usize, n_tokens: usize) -> Vec<CountedRow> {
+        let count = |wanted: fn(&Term) -> Option<usize>| self.terms.iter().find_map(wanted).unwrap_or(0);
+        let first = count(|term| if let Term::First(n) = term { Some(*n) } else { None });
+        let last = count(|term| if let Term::Last(n) = term { Some(*n) } else { None });
+        let slots = match self.only {
+            None => pyreft_slots(n_prompt, [first, last], true, n_prompt as isize).remove(0),
+            Some(only) => {
+                let which = usize::from(matches!(self.terms[only], Term::Last(_)));
+                let mut groups = pyreft_slots(n_prompt, [first, last], false, n_prompt as isize);
+                groups.remove(which.min(groups.len() - 1))
+            }
+        };
+        let mut rows: Vec<CountedRow> = Vec::new();
+        for slot in slots.into_iter().map(|slot| slot as u32).filter(|slot| (*slot as usize) < n_tokens) {
+            match rows.iter_mut().find(|[row, _]| *row == slot) {
+                Some([_, count]) => *count += 1,
+                None => rows.push([slot, 1]),
+            }
+        }
+        rows
+    }
+
+    /// Whether tokens after the prompt are edited.
+    pub fn beyond_prompt(&self) -> bool {
+        let counts = |(number, _): &(usize, &Term)| self.only.is_none_or(|only| only == *number);
+        self.terms.iter().enumerate().filter(counts).any(|(_, term)| term.beyond_prompt())
     }
 }
 
-fn unknown(text: &str) -> Error {
-    Error::input(format!("positions {text:?}: expected all, fN, lM or fN+lM with N and M from 1 on"))
+/// `pyreft.get_intervention_locations`: for `first` and `last` tokens of a prompt the slots of each group of interventions, one
+/// group where they share weights or at most one end is edited; `null` stands in slots that are not used.
+pub fn pyreft_slots(n_prompt: usize, [first, last]: [usize; 2], tied: bool, null: isize) -> Vec<Vec<isize>> {
+    let (n_first, n_last) = (first.min(n_prompt / 2), last.min(n_prompt / 2));
+    let nulls = |n: usize| std::iter::repeat_n(null, n);
+    let head = 0..n_first as isize;
+    let tail = (n_prompt - n_last) as isize..n_prompt as isize;
+    if tied || n_first == 0 || n_last == 0 {
+        return vec![head.chain(tail).chain(nulls(first - n_first + last - n_last)).collect()];
+    }
+    let most = first.max(last);
+    vec![head.chain(nulls(most - n_first)).collect(), tail.chain(nulls(most - n_last)).collect()]
+}
+
+fn no_twins(terms: &[Term]) -> bool {
+    let kind = std::mem::discriminant::<Term>;
+    let ends = |term: &Term| !matches!(term, Term::Single(_) | Term::Slice(..));
+    let twin = |(i, term): (usize, &Term)| terms[..i].iter().any(|before| kind(before) == kind(term));
+    !terms.iter().enumerate().filter(|(_, term)| ends(term)).any(twin)
+}
+
+impl Term {
+    fn parse(text: &str) -> Option<Term> {
+        match text {
+            "all" => return Some(Term::All),
+            "prompt" => return Some(Term::Prompt),
+            "generated" => return Some(Term::Generated),
+            _ => {}
+        }
+        let count = || text.get(1..)?.parse().ok().filter(|n| *n <= 1 << 16);
+        let end = |text: &str| match text {
+            "" => Some(None),
+            _ => text.parse().ok().map(Some),
+        };
+        match (text.chars().next()?, text.split_once(':')) {
+            ('f', None) => count().map(Term::First),
+            ('l', None) => count().map(Term::Last),
+            (_, Some((from, to))) => Some(Term::Slice(end(from)?, end(to)?)),
+            (_, None) => text.parse().ok().map(Term::Single),
+        }
+    }
+
+    fn rows(self, n_prompt: usize, n_tokens: usize) -> Range<usize> {
+        let half = (n_prompt / 2).max(1).min(n_prompt);
+        // Where a number of Python's stands in the prompt.
+        let from_start = |at: isize| {
+            let at = if at < 0 { at + n_prompt as isize } else { at };
+            at.clamp(0, n_prompt as isize) as usize
+        };
+        match self {
+            Term::All => 0..n_tokens,
+            Term::Prompt => 0..n_prompt,
+            Term::Generated => n_prompt..n_tokens,
+            Term::First(n) => 0..n.min(half),
+            Term::Last(n) => n_prompt - n.min(half)..n_prompt,
+            Term::Single(at) => {
+                let at = if at < 0 { at + n_prompt as isize } else { at };
+                let is_there = (0..n_prompt as isize).contains(&at);
+                if is_there { at as usize..at as usize + 1 } else { 0..0 }
+            }
+            Term::Slice(from, to) => {
+                let (from, to) = (from.map_or(0, from_start), to.map_or(n_prompt, from_start));
+                from..to.max(from)
+            }
+        }
+    }
+
+    fn beyond_prompt(self) -> bool {
+        matches!(self, Term::All | Term::Generated)
+    }
 }
 
 impl fmt::Display for Positions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pyreft {
+            write!(f, "pyreft:")?;
+        }
+        for (number, term) in self.terms.iter().enumerate() {
+            let plus = if number == 0 { "" } else { "+" };
+            write!(f, "{plus}{term}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = |end: &Option<isize>| end.map_or_else(String::new, |end| end.to_string());
         match self {
-            Positions::All => write!(f, "all"),
-            Positions::Ends { first, last: 0 } => write!(f, "f{first}"),
-            Positions::Ends { first: 0, last } => write!(f, "l{last}"),
-            Positions::Ends { first, last } => write!(f, "f{first}+l{last}"),
+            Term::All => write!(f, "all"),
+            Term::Prompt => write!(f, "prompt"),
+            Term::Generated => write!(f, "generated"),
+            Term::First(n) => write!(f, "f{n}"),
+            Term::Last(n) => write!(f, "l{n}"),
+            Term::Single(at) => write!(f, "{at}"),
+            Term::Slice(from, to) => write!(f, "{}:{}", end(from), end(to)),
         }
     }
 }
@@ -99,28 +226,82 @@ impl fmt::Display for Positions {
 mod tests {
     use super::*;
 
+    fn rows(text: &str, n_prompt: usize, n_tokens: usize) -> Vec<u32> {
+        let rows = Positions::parse(text).unwrap().rows(n_prompt, n_tokens);
+        rows.into_iter().map(|[row, _]| row).collect()
+    }
+
     #[test]
     fn what_is_read_prints_again() {
-        for text in ["all", "f1", "l2", "f7+l7", "f1+l12"] {
+        for text in [
+            "all",
+            "prompt",
+            "generated",
+            "f1",
+            "l2",
+            "f7+l7",
+            "f1+l12",
+            "3",
+            "-1",
+            "2:5",
+            "-3:",
+            "0+2+-1",
+            "pyreft:f3+l3",
+        ] {
             assert_eq!(Positions::parse(text).unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for text in ["", "f", "f0", "x1", "f1+f2", "f1+", "l-1", "f1l1", "f99999999"] {
+        for text in
+            ["", "f", "f0", "x1", "f1+f2", "f1+", "l-1", "f1l1", "f99999999", "1:2:3", "--1", "pyreft:all"]
+        {
             assert!(Positions::parse(text).is_err(), "{text:?}");
         }
     }
 
     #[test]
     fn neither_end_takes_more_than_half() {
-        let both = Positions::Ends { first: 3, last: 3 };
-        assert_eq!(both.rows(Part::Whole, 10, 12), [0, 1, 2, 7, 8, 9]);
-        assert_eq!(both.rows(Part::Whole, 5, 9), [0, 1, 3, 4]);
-        assert_eq!(both.rows(Part::Last, 5, 9), [3, 4]);
-        assert_eq!(both.rows(Part::Whole, 1, 4), [0]);
-        assert_eq!(Positions::Ends { first: 0, last: 1 }.rows(Part::Whole, 1, 4), [0]);
-        assert_eq!(Positions::All.rows(Part::Whole, 2, 4), [0, 1, 2, 3]);
+        assert_eq!(rows("f3+l3", 10, 12), [0, 1, 2, 7, 8, 9]);
+        assert_eq!(rows("f3+l3", 5, 9), [0, 1, 3, 4]);
+        assert_eq!(rows("f3+l3", 1, 4), [0]);
+        assert_eq!(rows("l1", 1, 4), [0]);
+        let parts = Positions::parse("f3+l3").unwrap().parts(false);
+        assert_eq!(parts.iter().map(|part| part.rows(5, 9).len()).collect::<Vec<_>>(), [2, 2]);
+        assert_eq!(parts[1].rows(5, 9), [[3, 1], [4, 1]]);
+        assert!(parts[1].rows(1, 4).is_empty());
+    }
+
+    #[test]
+    fn words_places_and_ranges() {
+        assert_eq!(rows("all", 2, 4), [0, 1, 2, 3]);
+        assert_eq!(rows("prompt", 2, 4), [0, 1]);
+        assert_eq!(rows("generated", 2, 4), [2, 3]);
+        assert_eq!(rows("prompt+generated", 2, 4), [0, 1, 2, 3]);
+        assert_eq!(rows("1", 3, 5), [1]);
+        assert_eq!(rows("-1", 3, 5), [2]);
+        assert_eq!(rows("7", 3, 9), [0; 0]);
+        assert_eq!(rows("1:3", 4, 5), [1, 2]);
+        assert_eq!(rows("-2:", 4, 5), [2, 3]);
+        assert_eq!(rows(":-1+-1+0", 3, 5), [0, 1, 2]);
+        assert_eq!(rows("3:1", 4, 5), [0; 0]);
+    }
+
+    #[test]
+    fn pyreft_fills_up_with_the_token_after_the_prompt() {
+        let positions = Positions::parse("pyreft:f3+l3").unwrap();
+        assert_eq!(positions.rows(4, 8), [[0, 1], [1, 1], [2, 1], [3, 1], [4, 2]]);
+        assert_eq!(positions.parts(false)[1].rows(4, 8), [[2, 1], [3, 1], [4, 1]]);
+        assert_eq!(positions.parts(false)[1].rows(4, 4), [[2, 1], [3, 1]]);
+    }
+
+    #[test]
+    fn only_words_for_it_go_beyond_the_prompt() {
+        for (text, beyond) in
+            [("all", true), ("generated", true), ("prompt", false), ("f1+l1", false), ("-1", false)]
+        {
+            assert_eq!(Positions::parse(text).unwrap().beyond_prompt(), beyond, "{text}");
+        }
     }
 }

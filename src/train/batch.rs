@@ -2,17 +2,17 @@
 
 use crate::error::{Error, Result};
 use crate::kernel::NONE;
-use crate::reft::{EditRows, Reft};
+use crate::reft::{Reft, RowEdits};
 
 /// One example as the model sees it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sequence {
     /// Prompt and completion.
     pub tokens: Vec<u32>,
     /// What is to be foretold: the row whose logits foretell it, and the id.
     pub labels: Vec<(usize, u32)>,
-    /// For each intervention the rows it edits, and how often each counts.
-    pub edits: EditRows,
+    /// What each intervention edits.
+    pub edits: Vec<RowEdits>,
 }
 
 impl Sequence {
@@ -30,9 +30,8 @@ impl Sequence {
             return Err(Error::input(format!("{n_tokens} tokens: the context holds {n_ctx}")));
         }
         let labels = (n_prompt..n_tokens).map(|at| (at - 1, tokens[at])).collect();
-        let rows =
-            |part| reft.positions.rows(part, n_prompt, n_tokens).into_iter().map(|row| [row as u32, 1]);
-        let edits = reft.interventions.iter().map(|it| rows(it.part).collect()).collect();
+        let edit = |it| RowEdits::new(it, it.positions.rows(n_prompt, n_tokens), 1.0, None);
+        let edits = reft.interventions.iter().map(edit).collect();
         Ok(Sequence { tokens, labels, edits })
     }
 }
@@ -61,8 +60,8 @@ pub struct Batch {
     pub reach: Vec<[u32; 2]>,
     /// For each label, its row and id.
     pub labels: Vec<[u32; 2]>,
-    /// For each intervention the rows it edits, and how often each counts.
-    pub edits: EditRows,
+    /// What each intervention edits.
+    pub edits: Vec<RowEdits>,
 }
 
 impl Batch {
@@ -78,7 +77,7 @@ impl Batch {
             span: Vec::new(),
             reach: Vec::new(),
             labels: Vec::new(),
-            edits: vec![Vec::new(); n_interventions],
+            edits: vec![RowEdits::default(); n_interventions],
         };
         sequences.iter().for_each(|sequence| batch.push(sequence));
         if batch.labels.is_empty() {
@@ -98,7 +97,7 @@ impl Batch {
         }
         self.labels.extend(sequence.labels.iter().map(|(row, id)| [start + *row as u32, *id]));
         for (all, edits) in self.edits.iter_mut().zip(&sequence.edits) {
-            all.extend(edits.iter().map(|[row, count]| [start + row, *count]));
+            all.extend(edits, start);
         }
     }
 
@@ -107,7 +106,7 @@ impl Batch {
         Shape {
             n_tokens: self.tokens.len(),
             n_labels: self.labels.len(),
-            n_edits: self.edits.iter().map(Vec::len).collect(),
+            n_edits: self.edits.iter().map(|edits| edits.rows.len()).collect(),
         }
     }
 

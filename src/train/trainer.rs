@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::kernel::{self, Hyper};
 use crate::model::{self, Labels, Model, Pass};
 use crate::plan::{Buf, Plan};
-use crate::reft::{Edits, Gradients, Reft};
+use crate::reft::{EditBufs, Edits, Gradients, Reft};
 use std::collections::VecDeque;
 
 /// Plans kept for the shapes that batches had last.
@@ -103,7 +103,7 @@ struct StepPlan {
     prepared: Prepared,
     pass: Pass,
     reach: Buf,
-    edits: Vec<Buf>,
+    edits: Vec<EditBufs>,
     labels: Vec<Labels>,
 }
 
@@ -122,7 +122,7 @@ impl StepPlan {
         plan.at("update");
         plan_update(&mut plan, reft, trainer);
 
-        let edits = edits.rows();
+        let edits = edits.bufs();
         Ok(StepPlan { prepared: model.backend.prepare(plan)?, pass, reach, edits, labels })
     }
 
@@ -132,8 +132,8 @@ impl StepPlan {
         write(self.pass.place, batch.place.as_flattened());
         write(self.pass.span, batch.span.as_flattened());
         write(self.reach, batch.reach.as_flattened());
-        for (buf, edits) in self.edits.iter().zip(&batch.edits) {
-            write(*buf, edits.as_flattened());
+        for (bufs, edits) in self.edits.iter().zip(&batch.edits) {
+            bufs.write(&self.prepared, edits);
         }
         let n_labels = batch.labels.len();
         let weight = (n_labels as f32).recip();
@@ -164,8 +164,8 @@ fn plan_labels(plan: &mut Plan, model: &Model, shape: &Shape) -> Vec<Labels> {
 fn plan_update(plan: &mut Plan, reft: &Reft, trainer: &Trainer) {
     let [theta, base] = [&reft.theta, &reft.base].map(|tensor| plan.tensor(tensor));
     let [grad, drot] = [&trainer.gradients.theta, &trainer.gradients.rot].map(|tensor| plan.tensor(tensor));
-    for intervention in &reft.interventions {
-        kernel::rotation_backward(plan, &intervention.rotation, [theta, base, drot, grad]);
+    for rotation in reft.rotations() {
+        kernel::rotation_backward(plan, rotation, [theta, base, drot, grad]);
     }
     let [m, v] = trainer.moments.each_ref().map(|tensor| plan.tensor(tensor));
     let hyper = plan.tensor(&trainer.hyper);

@@ -19,12 +19,14 @@ use crate::backend::Backend;
 use crate::bench;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::generate::Generation;
+use crate::generate::{Generation, Persona};
 use crate::model::LoadProgress;
 use crate::reft::Reft;
 use crate::train::{Trainer, Training};
 use source::JsSource;
-use types::{EngineInfo, EngineStep, Example, ReftConfig, Sampling, Sequence, SequencePiece};
+use types::{
+    EngineInfo, EngineStep, Example, ReftConfig, Sampling, Sequence, SequencePersona, SequencePiece,
+};
 
 pub use source::Reader;
 
@@ -101,9 +103,9 @@ impl WebEngine {
     /// # Errors
     /// As [`Engine::reft`].
     #[wasm_bindgen(js_name = newReft)]
-    pub fn new_reft(&self, config: Ts<ReftConfig>) -> Result<usize> {
-        let config = from_js("reft", &config)?;
-        Ok(self.hold(self.engine.reft(&config.into())?))
+    pub fn new_reft(&self, configs: Vec<Ts<ReftConfig>>) -> Result<usize> {
+        let configs = configs.iter().map(|config| Ok(from_js("reft", config)?.into()));
+        Ok(self.hold(self.engine.reft(&configs.collect::<Result<Vec<_>>>()?)?))
     }
 
     /// Loads interventions from a file's bytes; returns their number.
@@ -119,9 +121,9 @@ impl WebEngine {
     ///
     /// # Errors
     /// `Input` if there are none of this number.
-    #[wasm_bindgen(js_name = reftConfig)]
-    pub fn reft_config(&self, reft: usize) -> Result<Ts<ReftConfig>> {
-        to_js(ReftConfig::from(self.reft(reft)?.config.clone()))
+    #[wasm_bindgen(js_name = reftConfigs)]
+    pub fn reft_configs(&self, reft: usize) -> Result<Vec<Ts<ReftConfig>>> {
+        self.reft(reft)?.configs.iter().map(|config| to_js(ReftConfig::from(config.clone()))).collect()
     }
 
     /// Interventions as a file's bytes.
@@ -148,9 +150,13 @@ impl WebEngine {
     pub fn generate(&self, sequences: Vec<Ts<Sequence>>, sampling: Ts<Sampling>) -> Result<WebGeneration> {
         let options = from_js("options", &sampling)?.into();
         let prompt = |sequence: &Ts<Sequence>| {
-            let Sequence { prompt, reft } = from_js("prompt", sequence)?;
-            let reft = reft.map(|number| self.reft(number)).transpose()?;
-            self.engine.prompt(&prompt.into(), reft)
+            let Sequence { prompt, personas } = from_js("prompt", sequence)?;
+            let persona = |persona: SequencePersona| {
+                let SequencePersona { reft, strength, subspace } = persona;
+                Ok(Persona { strength, subspace, ..Persona::new(self.reft(reft)?) })
+            };
+            let personas = personas.into_iter().map(persona).collect::<Result<_>>()?;
+            self.engine.prompt(&prompt.into(), personas)
         };
         let prompts = sequences.iter().map(prompt).collect::<Result<Vec<_>>>()?;
         let generation = self.engine.generate(&prompts, &options)?;

@@ -58,28 +58,40 @@ impl From<&engine::ModelInfo> for EngineInfo {
     }
 }
 
-/// A set of interventions, as it is asked for.
+/// Interventions of one kind, as they are asked for.
 #[derive(Serialize, Deserialize, Tsify)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ReftConfig {
-    /// What is done to a hidden state h. `loreft`, the default: h + Rᵀ(act(W·h + b) − R·h), the rows of R orthonormal.
-    #[tsify(type = "\"loreft\"")]
+    /// What is done to a hidden state h: `loreft` if left out. See the package's README for all of them.
     pub kind: String,
     /// The layers, counted from 0; all of them if left out.
     #[tsify(type = "number[] | \"all\"")]
     pub layers: reft::Layers,
-    /// The part of a layer whose output is edited; `block_output`, the whole, if left out.
-    #[tsify(type = "\"block_output\" | \"mlp_output\" | \"attention_output\"")]
-    pub component: String,
+    /// The part of a layer that is edited, or several; `block_output`, the whole, if left out. pyvene's names.
+    #[tsify(type = "string | string[]")]
+    pub component: reft::Components,
+    /// The heads, counted from 0, for components of single heads, whose names begin with `head_`.
+    pub heads: Vec<usize>,
     /// Dimensions of the subspace that is edited; 4 if left out.
     pub rank: usize,
-    /// The tokens of the prompt that are edited: `fN` the first N, `lM` the last M, `fN+lM`, or `all`; `f1+l1` if left out.
+    /// The tokens that are edited: `fN` the first N of the prompt, `lM` the last M, `fN+lM`, `all`, `prompt`, `generated`, a place like
+    /// `3` or `-1`, a range like `2:5`, or several joined by `+`; `f1+l1` if left out.
     pub positions: String,
-    /// Whether first and last tokens share one intervention; false if left out.
+    /// Whether all positions share one intervention; false if left out.
     pub tied: bool,
-    /// The function around W·h + b; `linear`, which is none, if left out.
+    /// Whether the interventions of all layers share their parameters; false if left out.
+    pub shared: bool,
+    /// The function around what is learned; `linear`, which is none, if left out.
     #[tsify(type = "\"linear\" | \"gelu\" | \"relu\" | \"silu\" | \"tanh\"")]
     pub act: String,
+    /// Whether a free projection has a bias, too; false if left out.
+    pub add_bias: bool,
+    /// The share of an edited row's numbers that training leaves out at random; 0 if left out.
+    pub dropout: f32,
+    /// The edit is multiplied by alpha / rank; left out or 0 it is not.
+    pub alpha: f32,
+    /// Whether it is multiplied by alpha / √rank instead; false if left out.
+    pub rslora: bool,
     /// Where the random start comes from; 0 if left out.
     pub seed: u64,
 }
@@ -92,15 +104,75 @@ impl Default for ReftConfig {
 
 impl From<reft::ReftConfig> for ReftConfig {
     fn from(config: reft::ReftConfig) -> ReftConfig {
-        let reft::ReftConfig { kind, layers, component, rank, positions, tied, act, seed } = config;
-        ReftConfig { kind, layers, component, rank, positions, tied, act, seed }
+        let reft::ReftConfig {
+            kind,
+            layers,
+            component,
+            heads,
+            rank,
+            positions,
+            tied,
+            shared,
+            act,
+            add_bias,
+            dropout,
+            alpha,
+            rslora,
+            seed,
+        } = config;
+        ReftConfig {
+            kind,
+            layers,
+            component,
+            heads,
+            rank,
+            positions,
+            tied,
+            shared,
+            act,
+            add_bias,
+            dropout,
+            alpha,
+            rslora,
+            seed,
+        }
     }
 }
 
 impl From<ReftConfig> for reft::ReftConfig {
     fn from(config: ReftConfig) -> reft::ReftConfig {
-        let ReftConfig { kind, layers, component, rank, positions, tied, act, seed } = config;
-        reft::ReftConfig { kind, layers, component, rank, positions, tied, act, seed }
+        let ReftConfig {
+            kind,
+            layers,
+            component,
+            heads,
+            rank,
+            positions,
+            tied,
+            shared,
+            act,
+            add_bias,
+            dropout,
+            alpha,
+            rslora,
+            seed,
+        } = config;
+        reft::ReftConfig {
+            kind,
+            layers,
+            component,
+            heads,
+            rank,
+            positions,
+            tied,
+            shared,
+            act,
+            add_bias,
+            dropout,
+            alpha,
+            rslora,
+            seed,
+        }
     }
 }
 
@@ -158,9 +230,27 @@ impl From<Prompt> for engine::Input {
 pub struct Sequence {
     /// What it begins with.
     pub prompt: Prompt,
-    /// The interventions it is read with, by number; the bare model if left out.
+    /// Who edits it, in this order; nobody if left out.
     #[serde(default)]
-    pub reft: Option<usize>,
+    pub personas: Vec<SequencePersona>,
+}
+
+/// Interventions on a text.
+#[derive(Deserialize, Tsify)]
+#[serde(deny_unknown_fields)]
+pub struct SequencePersona {
+    /// Their number.
+    pub reft: usize,
+    /// What edits are multiplied by; 1, as they were trained, if left out.
+    #[serde(default = "as_trained")]
+    pub strength: f32,
+    /// The dimensions of each subspace that are edited; all of them if left out.
+    #[serde(default)]
+    pub subspace: Option<Vec<usize>>,
+}
+
+fn as_trained() -> f32 {
+    1.0
 }
 
 /// How an answer is chosen, and when it ends.

@@ -12,7 +12,7 @@ use webreft::engine::Engine;
 use webreft::kernel;
 use webreft::model::{self, Component, Hooks, Model, NoHooks, Pass, Place};
 use webreft::plan::{Buf, Plan};
-use webreft::reft::{Edits, Reft};
+use webreft::reft::{EditBufs, Edits, Reft};
 use webreft::train::{Batch, Sequence};
 
 /// Where the traces are: `WEBREFT_GOLDEN`, or those of this repository.
@@ -96,14 +96,14 @@ pub(crate) fn states(model: &Model, reft: Option<&Reft>, sequences: &[&Sequence]
     let table = model.matrices().next().expect("a model has an embedding");
     let embed = kernel::embed(&mut plan, pass.tokens, table);
     let edits = reft.map(|reft| Edits::new(&mut plan, &[(reft, batch.shape().n_edits)]));
-    let edit_rows = edits.as_ref().map_or_else(Vec::new, Edits::rows);
+    let edit_bufs = edits.as_ref().map_or_else(Vec::new, Edits::bufs);
     let mut watch = Watch { edits, hidden: Vec::new() };
     let h = model::forward(&mut plan, model, &pass, None, &mut watch);
     let (rows, logits) = all_logits(&mut plan, model, h, batch.tokens.len());
     let normed = plan.steps().iter().find(|step| step.place == "head" && step.kernel.name == "rms_norm");
     let final_norm = normed.expect("the head has a norm").args[2];
     let kept = [&[embed, final_norm, logits], watch.hidden.as_slice()].concat();
-    let mut read = run(model, plan, &batch, &pass, &edit_rows, rows, &kept).into_iter();
+    let mut read = run(model, plan, &batch, &pass, &edit_bufs, rows, &kept).into_iter();
     let mut next = || read.next().expect("as many as kept");
     States { embed: next(), final_norm: next(), logits: next(), hidden: read.collect() }
 }
@@ -112,13 +112,13 @@ pub(crate) fn states(model: &Model, reft: Option<&Reft>, sequences: &[&Sequence]
 pub(crate) fn logits(model: &Model, reft: Option<&Reft>, sequences: &[&Sequence]) -> Vec<f32> {
     let (batch, mut plan, pass) = packed(model, sequences);
     let mut edits = reft.map(|reft| Edits::new(&mut plan, &[(reft, batch.shape().n_edits)]));
-    let edit_rows = edits.as_ref().map_or_else(Vec::new, Edits::rows);
+    let edit_bufs = edits.as_ref().map_or_else(Vec::new, Edits::bufs);
     let h = match &mut edits {
         Some(edits) => model::forward(&mut plan, model, &pass, None, edits),
         None => model::forward(&mut plan, model, &pass, None, &mut NoHooks),
     };
     let (rows, logits) = all_logits(&mut plan, model, h, batch.tokens.len());
-    run(model, plan, &batch, &pass, &edit_rows, rows, &[logits]).remove(0)
+    run(model, plan, &batch, &pass, &edit_bufs, rows, &[logits]).remove(0)
 }
 
 fn packed(model: &Model, sequences: &[&Sequence]) -> (Batch, Plan, Pass) {
@@ -139,7 +139,7 @@ fn run(
     mut plan: Plan,
     batch: &Batch,
     pass: &Pass,
-    edit_rows: &[Buf],
+    edit_bufs: &[EditBufs],
     rows: Buf,
     kept: &[Buf],
 ) -> Vec<Vec<f32>> {
@@ -150,8 +150,8 @@ fn run(
     write(pass.place, batch.place.as_flattened());
     write(pass.span, batch.span.as_flattened());
     write(rows, &(0..batch.tokens.len() as u32).collect::<Vec<_>>());
-    for (buf, edits) in edit_rows.iter().zip(&batch.edits) {
-        write(*buf, edits.as_flattened());
+    for (bufs, edits) in edit_bufs.iter().zip(&batch.edits) {
+        bufs.write(&prepared, edits);
     }
     prepared.run().expect("the plan runs");
     kept.iter().map(|buf| read(&prepared, *buf)).collect()
@@ -177,9 +177,9 @@ impl Hooks for Watch<'_> {
         None
     }
 
-    fn edit(&mut self, plan: &mut Plan, place: Place, h: Buf) {
+    fn edit(&mut self, plan: &mut Plan, place: Place, h: Buf, input: Option<Buf>) {
         if let Some(edits) = &mut self.edits {
-            edits.edit(plan, place, h);
+            edits.edit(plan, place, h, input);
         }
         if place.component == Component::BlockOutput {
             self.hidden.push(kernel::copy(plan, "hidden", h));
@@ -187,4 +187,6 @@ impl Hooks for Watch<'_> {
     }
 
     fn edit_backward(&mut self, _: &mut Plan, _: Place, _: Buf) {}
+
+    fn input_backward(&mut self, _: &mut Plan, _: Place, _: Buf) {}
 }

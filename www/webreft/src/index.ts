@@ -7,6 +7,7 @@ export {
   type GenerateOptions,
   type LoadOptions,
   type ModelSource,
+  type Persona,
   type Piece,
   probe,
   Reft,

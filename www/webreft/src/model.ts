@@ -22,10 +22,19 @@ export interface LoadOptions {
   worker?: Worker;
 }
 
+/** Interventions, not quite as they were trained. */
+export interface Persona {
+  reft: Reft;
+  /** What edits are multiplied by: 1 as trained, 0 not at all, −1 the other way. */
+  strength?: number;
+  /** The dimensions of each subspace that are edited; all of them if left out. */
+  subspace?: number[];
+}
+
 /** How an answer is made. */
 export interface GenerateOptions extends Sampling {
-  /** The interventions it is made with; the bare model if left out. */
-  reft?: Reft;
+  /** The interventions it is made with, or several that work together; the bare model if left out. */
+  reft?: Reft | Persona | (Reft | Persona)[];
   /** Ends the answer. Leaving the loop does, too. */
   signal?: AbortSignal;
 }
@@ -93,9 +102,10 @@ export class WebReft {
     }
   }
 
-  /** Makes new interventions. What is wrong with the configuration is told by the first call that uses them. */
-  reft(config: ReftConfig): Reft {
-    return new Reft(this.#client, config, this.#client.call("newReft", config));
+  /** Makes new interventions, of one kind or of several that are trained together. What is wrong with the configuration is told by the first call that uses them. */
+  reft(config: ReftConfig | ReftConfig[]): Reft {
+    const configs = [config].flat();
+    return new Reft(this.#client, configs, this.#client.call("newReft", configs));
   }
 
   /**
@@ -104,8 +114,8 @@ export class WebReft {
    * @throws {WebReftError} `file` for bytes that are not such a file, `input` for interventions on another model.
    */
   async loadReft(bytes: ArrayBuffer | Uint8Array<ArrayBuffer>): Promise<Reft> {
-    const { reft, config } = await this.#client.call("loadReft", new Uint8Array(bytes));
-    return new Reft(this.#client, config, Promise.resolve(reft));
+    const { reft, configs } = await this.#client.call("loadReft", new Uint8Array(bytes));
+    return new Reft(this.#client, configs, Promise.resolve(reft));
   }
 
   /** Answers, piece by piece. Leaving the loop stops the work. */
@@ -128,7 +138,7 @@ export class WebReft {
   /** Answers twice from one batched pass: as the bare model does, and with interventions. */
   async *compare(
     prompt: Prompt,
-    options: GenerateOptions & { reft: Reft },
+    options: GenerateOptions & { reft: Reft | Persona | (Reft | Persona)[] },
   ): AsyncGenerator<ComparedPiece, void, undefined> {
     const { reft, signal, ...sampling } = options;
     const sequences = [await sequence(prompt, undefined), await sequence(prompt, reft)];
@@ -166,14 +176,14 @@ export class WebReft {
 /** A set of interventions on a model. */
 export class Reft {
   /** What was asked for. */
-  readonly config: ReftConfig;
+  readonly configs: ReftConfig[];
   readonly #client: Client;
   readonly #number: Promise<number>;
 
   /** @internal Made by {@link WebReft.reft} and {@link WebReft.loadReft}. */
-  constructor(client: Client, config: ReftConfig, number: Promise<number>) {
+  constructor(client: Client, configs: ReftConfig[], number: Promise<number>) {
     this.#client = client;
-    this.config = config;
+    this.configs = configs;
     this.#number = number;
     // Told by the call that uses it; until then it is not an unhandled rejection.
     number.catch(() => {});
@@ -211,8 +221,12 @@ export class Reft {
   }
 }
 
-async function sequence(prompt: Prompt, reft: Reft | undefined): Promise<Sequence> {
-  return reft ? { prompt, reft: await Reft.number(reft) } : { prompt };
+async function sequence(prompt: Prompt, who: GenerateOptions["reft"]): Promise<Sequence> {
+  const personas = [who ?? []].flat().map(async (one) => {
+    const { reft, ...how } = one instanceof Reft ? { reft: one } : one;
+    return { ...how, reft: await Reft.number(reft) };
+  });
+  return { prompt, personas: await Promise.all(personas) };
 }
 
 /** An address as the page means it: a worker would read it from its own place. */

@@ -28,8 +28,8 @@ export interface Calls {
   };
   memory: { takes: null; streams: never; returns: Memory };
   bench: { takes: number; streams: never; returns: Record<string, unknown> };
-  newReft: { takes: ReftConfig; streams: never; returns: number };
-  loadReft: { takes: Uint8Array<ArrayBuffer>; streams: never; returns: { reft: number; config: ReftConfig } };
+  newReft: { takes: ReftConfig[]; streams: never; returns: number };
+  loadReft: { takes: Uint8Array<ArrayBuffer>; streams: never; returns: { reft: number; configs: ReftConfig[] } };
   saveReft: { takes: number; streams: never; returns: Uint8Array<ArrayBuffer> };
   removeReft: { takes: number; streams: never; returns: null };
   generate: { takes: { sequences: Sequence[]; sampling: Sampling }; streams: SequencePiece; returns: null };

@@ -33,13 +33,13 @@ const handlers: Handlers = {
     return { ...JSON.parse(await engine().bench(tokens)), adapter: adapter?.name };
   },
 
-  async newReft(config) {
-    return engine().newReft(config);
+  async newReft(configs) {
+    return engine().newReft(configs);
   },
 
   async loadReft(bytes) {
     const reft = engine().loadReft(bytes);
-    return { reft, config: engine().reftConfig(reft) };
+    return { reft, configs: engine().reftConfigs(reft) };
   },
 
   async saveReft(reft) {

@@ -125,7 +125,7 @@ test("what was saved answers the same after loading it into the model again", as
 
   const second = await load();
   const again = await second.loadReft(bytes);
-  expect(again.config).toMatchObject({ kind: "loreft", layers: [1, 3], rank: 2, positions: "f1+l1" });
+  expect(again.configs).toMatchObject([{ kind: "loreft", layers: [1, 3], rank: 2, positions: "f1+l1" }]);
   expect(await second.complete(PROMPT, { ...GREEDY, reft: again })).toBe(answer);
   expect((await again.save()).length).toBe(bytes.length);
 });

@@ -1,0 +1,32 @@
+// The gradient by gate and up of y = g ∘ up with g = silu(gate) edited on its way, σ = 1 / (1 + e⁻ᵍᵃᵗᵉ):
+//
+//     dgate = dg ∘ σ ∘ (1 + gate ∘ (1 − σ))      dup = dy ∘ g
+//
+//   gate_up   [T, 2F]  in
+//   g         [T, F]   in   as edited
+//   dy        [T, F]   in
+//   dg        [T, F]   in   the gradient before the edit
+//   dgate_up  [T, 2F]  out
+//
+// One lane per four values; the grid's second dimension is the token.
+
+struct Params { n_ff: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> gate_up: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> g: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read> dy: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read> dg: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> dgate_up: array<vec4<f32>>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) at: vec3<u32>) {
+    let width = params.n_ff / 4u;
+    if at.x >= width { return; }
+    let start = at.y * 2u * width + at.x;
+    let one = at.y * width + at.x;
+    let gate = gate_up[start];
+    let sigma = 1.0 / (1.0 + exp(-gate));
+    dgate_up[start] = dg[one] * sigma * (1.0 + gate * (1.0 - sigma));
+    dgate_up[start + width] = dy[one] * g[one];
+}
