@@ -1,9 +1,11 @@
 /** The loss, step by step, drawn as it comes. */
-import uPlot from "uplot";
+import type uPlot from "uplot";
+import { drawn } from "./dom.js";
 
 /** Draws into `root`, in the page's colours and at its width. */
 export class LossChart {
   readonly #root: HTMLElement;
+  #library: typeof uPlot | undefined;
   #plot: uPlot | undefined;
   #steps: number[] = [];
   #losses: number[] = [];
@@ -13,8 +15,7 @@ export class LossChart {
     this.#root = root;
     new ResizeObserver(() => this.#plot?.setSize(this.#size())).observe(root);
     addEventListener("themechange", () => this.#make());
-    // A canvas is made before there is other work for the GPU: making one would wait for it.
-    setTimeout(() => this.#make());
+    void this.#prepare();
   }
 
   /** Begins a new curve. */
@@ -31,6 +32,13 @@ export class LossChart {
     this.#show();
   }
 
+  /** A canvas is made before there is other work for the GPU: making one would wait for it. */
+  async #prepare(): Promise<void> {
+    await drawn();
+    this.#library = (await import("uplot")).default;
+    this.#make();
+  }
+
   #show(): void {
     this.#plot?.setData([this.#steps, this.#losses]);
   }
@@ -40,6 +48,7 @@ export class LossChart {
   }
 
   #make(): void {
+    if (!this.#library) return;
     this.#plot?.destroy();
     const style = getComputedStyle(this.#root);
     const color = (name: string) => style.getPropertyValue(name).trim();
@@ -50,7 +59,7 @@ export class LossChart {
       grid: { stroke: color("--line"), width: 1 },
       ticks: { show: false },
     };
-    this.#plot = new uPlot(
+    this.#plot = new this.#library(
       {
         ...this.#size(),
         legend: { show: false },
