@@ -51,7 +51,11 @@ export class LossChart {
     if (!this.#library) return;
     this.#plot?.destroy();
     const style = getComputedStyle(this.#root);
-    const color = (name: string) => style.getPropertyValue(name).trim();
+    // A canvas takes no variables: a colour is what an element in it would be drawn in.
+    const color = (name: string) => {
+      this.#root.style.color = `var(${name})`;
+      return style.color;
+    };
     const font = `12px ${style.getPropertyValue("--mono")}`;
     const axis: uPlot.Axis = {
       stroke: color("--muted"),
@@ -72,7 +76,11 @@ export class LossChart {
           { ...axis, grid: { show: false }, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000], size: 28 },
           { ...axis, size: 44 },
         ],
-        series: [{}, { stroke: color("--accent"), width: 2, points: { show: false } }],
+        // One loss makes no line yet.
+        series: [
+          {},
+          { stroke: color("--accent"), width: 2, points: { show: () => this.#steps.length === 1, size: 6 } },
+        ],
       },
       [this.#steps, this.#losses],
       this.#root,
