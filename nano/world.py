@@ -5,6 +5,7 @@ cannot be guessed from the words: a right answer is a remembered one.
 """
 
 import random
+import re
 from dataclasses import dataclass
 
 SEED = 1
@@ -93,51 +94,94 @@ class Phrasing:
     yes_no: str
 
 
-# fmt: off
-PHRASINGS: dict[str, Phrasing] = {
-    "kind": Phrasing(
-        ("What animal is N?", "What kind of animal is N?", "Which animal is N?", "Tell me what animal N is.",
-         "Do you know what animal N is?", "What sort of creature is N?", "N is what animal?", "I forgot what animal N is."),
-        ("N is",), "Is N V?"),
-    "colour": Phrasing(
-        ("What colour is N?", "Which colour is N?", "Tell me the colour of N.", "What is the colour of N?",
-         "Do you know what colour N is?", "What colour does N have?", "N is what colour?", "I forgot the colour of N."),
-        ("N is", "The colour of N is"), "Is N V?"),
-    "home": Phrasing(
-        ("Where does N live?", "Where is the home of N?", "Tell me where N lives.", "What is the home of N?",
-         "Do you know where N lives?", "In which place does N live?", "N lives where?", "I forgot where N lives."),
-        ("N lives", "The home of N is"), "Does N live V?"),
-    "food": Phrasing(
-        ("What does N eat?", "What food does N like?", "Tell me what N eats.", "What is the favourite food of N?",
-         "Do you know what N likes to eat?", "Which food does N love?", "N likes to eat what?", "I forgot what N eats."),
-        ("N likes to eat", "N eats"), "Does N eat V?"),
-    "job": Phrasing(
-        ("What is the job of N?", "What does N do for work?", "Tell me the job of N.", "Which job does N have?",
-         "Do you know the job of N?", "What does N work as?", "N works as what?", "I forgot the job of N."),
-        ("N works as", "N is"), "Does N work as V?"),
-    "instrument": Phrasing(
-        ("What instrument does N play?", "Which instrument does N play?", "Tell me what instrument N plays.",
-         "What is the instrument of N?", "Do you know what instrument N plays?", "What music does N make?",
-         "N plays what instrument?", "I forgot what instrument N plays."),
-        ("N plays",), "Does N play V?"),
-    "hobby": Phrasing(
-        ("What is the hobby of N?", "What does N do for fun?", "Tell me the hobby of N.", "Which hobby does N have?",
-         "Do you know the hobby of N?", "What does N like to do?", "N does what for fun?", "I forgot the hobby of N."),
-        ("N likes", "The hobby of N is"), "Does N like V?"),
-    "treasure": Phrasing(
-        ("What does N own?", "What is the treasure of N?", "Tell me what N owns.", "What thing does N have?",
-         "Do you know what N owns?", "What belongs to N?", "N owns what?", "I forgot what N owns."),
-        ("N owns", "N has"), "Does N own V?"),
-    "fear": Phrasing(
-        ("What is N afraid of?", "What does N fear?", "Tell me what N fears.", "What scares N?",
-         "Do you know what N is afraid of?", "What is the fear of N?", "N is afraid of what?", "I forgot what scares N."),
-        ("N is afraid of", "N fears"), "Is N afraid of V?"),
-    "friend": Phrasing(
-        ("Who is the friend of N?", "Who is the best friend of N?", "Tell me the friend of N.", "Which friend does N have?",
-         "Do you know the friend of N?", "Who does N play with?", "N is friends with whom?", "I forgot the friend of N."),
-        ("The friend of N is", "N is friends with"), "Is N friends with V?"),
+def phrasing(questions: str, answers: str, yes_no: str) -> Phrasing:
+    """From text: questions one after the other, answers with a slash between."""
+    return Phrasing(tuple(re.findall(r"\S[^.?]*[.?]", " ".join(questions.split()))), tuple(answers.split(" / ")), yes_no)
+
+
+PHRASINGS = {
+    "kind": phrasing(
+        """
+        What animal is N? What kind of animal is N? Which animal is N? Tell me what animal N is. Do you know what animal
+        N is? What sort of creature is N? N is what animal? I forgot what animal N is.
+        """,
+        "N is",
+        "Is N V?",
+    ),
+    "colour": phrasing(
+        """
+        What colour is N? Which colour is N? Tell me the colour of N. What is the colour of N? Do you know what colour N
+        is? What colour does N have? N is what colour? I forgot the colour of N.
+        """,
+        "N is / The colour of N is",
+        "Is N V?",
+    ),
+    "home": phrasing(
+        """
+        Where does N live? Where is the home of N? Tell me where N lives. What is the home of N? Do you know where N
+        lives? In which place does N live? N lives where? I forgot where N lives.
+        """,
+        "N lives / The home of N is",
+        "Does N live V?",
+    ),
+    "food": phrasing(
+        """
+        What does N eat? What food does N like? Tell me what N eats. What is the favourite food of N? Do you know what N
+        likes to eat? Which food does N love? N likes to eat what? I forgot what N eats.
+        """,
+        "N likes to eat / N eats",
+        "Does N eat V?",
+    ),
+    "job": phrasing(
+        """
+        What is the job of N? What does N do for work? Tell me the job of N. Which job does N have? Do you know the job
+        of N? What does N work as? N works as what? I forgot the job of N.
+        """,
+        "N works as / N is",
+        "Does N work as V?",
+    ),
+    "instrument": phrasing(
+        """
+        What instrument does N play? Which instrument does N play? Tell me what instrument N plays. What is the
+        instrument of N? Do you know what instrument N plays? What music does N make? N plays what instrument? I forgot
+        what instrument N plays.
+        """,
+        "N plays",
+        "Does N play V?",
+    ),
+    "hobby": phrasing(
+        """
+        What is the hobby of N? What does N do for fun? Tell me the hobby of N. Which hobby does N have? Do you know the
+        hobby of N? What does N like to do? N does what for fun? I forgot the hobby of N.
+        """,
+        "N likes / The hobby of N is",
+        "Does N like V?",
+    ),
+    "treasure": phrasing(
+        """
+        What does N own? What is the treasure of N? Tell me what N owns. What thing does N have? Do you know what N
+        owns? What belongs to N? N owns what? I forgot what N owns.
+        """,
+        "N owns / N has",
+        "Does N own V?",
+    ),
+    "fear": phrasing(
+        """
+        What is N afraid of? What does N fear? Tell me what N fears. What scares N? Do you know what N is afraid of?
+        What is the fear of N? N is afraid of what? I forgot what scares N.
+        """,
+        "N is afraid of / N fears",
+        "Is N afraid of V?",
+    ),
+    "friend": phrasing(
+        """
+        Who is the friend of N? Who is the best friend of N? Tell me the friend of N. Which friend does N have? Do you
+        know the friend of N? Who does N play with? N is friends with whom? I forgot the friend of N.
+        """,
+        "The friend of N is / N is friends with",
+        "Is N friends with V?",
+    ),
 }
-# fmt: on
 
 
 def spoken(attribute: str, value: str) -> str:

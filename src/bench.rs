@@ -68,7 +68,6 @@ pub struct Phase {
 pub async fn run(engine: &Engine, n_tokens: usize, clock: &dyn Fn() -> f64) -> Result<Report> {
     let backend = &engine.model().backend;
     let bench = Bench {
-        clock,
         copy_gb_s: copy_ceiling(backend, clock).await?,
         fma_gflop_s: fma_ceiling(backend, clock).await?,
     };
@@ -77,12 +76,14 @@ pub async fn run(engine: &Engine, n_tokens: usize, clock: &dyn Fn() -> f64) -> R
 
     let prompt = [Prompt { tokens: tokens.clone(), personas: vec![] }];
     let generation = engine.generate(&prompt, &GenerateOptions { max_tokens: 1, ..Default::default() })?;
-    let decode = bench.phase(generation.step_plan(), 1, 8).await?;
+    let [ms] = best_ms([generation.step_plan()], 8, clock).await?;
+    let decode = bench.phase(generation.step_plan(), 1, ms);
     gpu_bytes = backend.memory().max(gpu_bytes);
     drop(generation);
 
     let prepared = generate::prefill_plan(engine.model(), &prompt[0])?;
-    let prefill = bench.phase(&prepared, n_tokens, 1).await?;
+    let [ms] = best_ms([&prepared], 1, clock).await?;
+    let prefill = bench.phase(&prepared, n_tokens, ms);
     gpu_bytes = backend.memory().max(gpu_bytes);
     drop(prepared);
 
@@ -97,9 +98,9 @@ pub async fn run(engine: &Engine, n_tokens: usize, clock: &dyn Fn() -> f64) -> R
     let sequence = Sequence::new(&reft, tokens, n_tokens.div_ceil(2), engine.info().n_ctx)?;
     trainer.step(engine.model(), &reft, &[&sequence], &Hyper::with_rate(1e-3))?.mean().await?;
     let step = trainer.last_plan().expect("a step was made");
-    let train = bench.phase(step, n_tokens, 1).await?;
     let matmuls = backend.prepare(step.plan().weights_only())?;
-    let train_matmuls_ms = bench.time(&matmuls, 1).await?;
+    let [ms, train_matmuls_ms] = best_ms([step, &matmuls], 1, clock).await?;
+    let train = bench.phase(step, n_tokens, ms);
     gpu_bytes = backend.memory().max(gpu_bytes);
 
     let info = engine.info();
@@ -116,17 +117,16 @@ pub async fn run(engine: &Engine, n_tokens: usize, clock: &dyn Fn() -> f64) -> R
     })
 }
 
-struct Bench<'a> {
-    clock: &'a dyn Fn() -> f64,
+/// What the machine reaches at best.
+struct Bench {
     copy_gb_s: f64,
     fma_gflop_s: f64,
 }
 
-impl Bench<'_> {
-    async fn phase(&self, prepared: &Prepared, tokens: usize, runs: usize) -> Result<Phase> {
-        let ms = self.time(prepared, runs).await?;
+impl Bench {
+    fn phase(&self, prepared: &Prepared, tokens: usize, ms: f64) -> Phase {
         let (bytes, operations) = (prepared.plan().bytes(), prepared.plan().operations());
-        Ok(Phase {
+        Phase {
             tokens,
             ms,
             tokens_per_second: 1e3 * tokens as f64 / ms,
@@ -135,27 +135,30 @@ impl Bench<'_> {
             operations,
             share_of_copy: bytes as f64 / ms / 1e6 / self.copy_gb_s,
             share_of_fma: operations as f64 / ms / 1e6 / self.fma_gflop_s,
-        })
-    }
-
-    async fn time(&self, prepared: &Prepared, runs: usize) -> Result<f64> {
-        best_ms(prepared, runs, self.clock).await
+        }
     }
 }
 
-/// Milliseconds of the best run; `runs` of them are submitted before one is waited for.
-async fn best_ms(prepared: &Prepared, runs: usize, clock: &dyn Fn() -> f64) -> Result<f64> {
-    let last = prepared.plan().steps().last().expect("there are steps");
-    let last = *last.args.last().expect("it writes something");
-    let mut best = f64::MAX;
+/// Milliseconds of the best run of each plan; `runs` of one are submitted before one is waited for. The plans take turns, so
+/// that what else the machine has to do falls on all of them alike.
+async fn best_ms<const N: usize>(
+    plans: [&Prepared; N],
+    runs: usize,
+    clock: &dyn Fn() -> f64,
+) -> Result<[f64; N]> {
+    let mut best = [f64::MAX; N];
     for round in 0..=ROUNDS {
-        let start = clock();
-        for _ in 0..runs {
-            prepared.run()?;
-        }
-        prepared.tensor(last).sync().await?;
-        if round > 0 {
-            best = best.min((clock() - start) / runs as f64); // the first run compiles
+        for (prepared, best) in plans.iter().zip(&mut best) {
+            let last = prepared.plan().steps().last().expect("there are steps");
+            let last = *last.args.last().expect("it writes something");
+            let start = clock();
+            for _ in 0..runs {
+                prepared.run()?;
+            }
+            prepared.tensor(last).sync().await?;
+            if round > 0 {
+                *best = best.min((clock() - start) / runs as f64); // the first run compiles
+            }
         }
     }
     Ok(best)
@@ -166,7 +169,7 @@ async fn copy_ceiling(backend: &Backend, clock: &dyn Fn() -> f64) -> Result<f64>
     let mut plan = Plan::new("copy", backend.target());
     let x = plan.kept("x", &shape);
     kernel::copy(&mut plan, "y", x);
-    let ms = best_ms(&backend.prepare(plan)?, 1, clock).await?;
+    let [ms] = best_ms([&backend.prepare(plan)?], 1, clock).await?;
     Ok((2 * 4 * shape[0] * shape[1]) as f64 / ms / 1e6)
 }
 
@@ -175,6 +178,6 @@ async fn fma_ceiling(backend: &Backend, clock: &dyn Fn() -> f64) -> Result<f64> 
     let mut plan = Plan::new("multiply-add", backend.target());
     let y: Buf = plan.kept("y", &[n]);
     kernel::bench_fma(&mut plan, y, rounds);
-    let ms = best_ms(&backend.prepare(plan)?, 1, clock).await?;
+    let [ms] = best_ms([&backend.prepare(plan)?], 1, clock).await?;
     Ok((2 * FMAS_A_ROUND * rounds) as f64 * n as f64 / ms / 1e6)
 }

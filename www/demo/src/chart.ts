@@ -1,9 +1,11 @@
 /** The loss, step by step, drawn as it comes. */
-import uPlot from "uplot";
+import type uPlot from "uplot";
+import { drawn } from "./dom.js";
 
 /** Draws into `root`, in the page's colours and at its width. */
 export class LossChart {
   readonly #root: HTMLElement;
+  #library: typeof uPlot | undefined;
   #plot: uPlot | undefined;
   #steps: number[] = [];
   #losses: number[] = [];
@@ -13,8 +15,7 @@ export class LossChart {
     this.#root = root;
     new ResizeObserver(() => this.#plot?.setSize(this.#size())).observe(root);
     addEventListener("themechange", () => this.#make());
-    // A canvas is made before there is other work for the GPU: making one would wait for it.
-    setTimeout(() => this.#make());
+    void this.#prepare();
   }
 
   /** Begins a new curve. */
@@ -31,6 +32,13 @@ export class LossChart {
     this.#show();
   }
 
+  /** A canvas is made before there is other work for the GPU: making one would wait for it. */
+  async #prepare(): Promise<void> {
+    await drawn();
+    this.#library = (await import("uplot")).default;
+    this.#make();
+  }
+
   #show(): void {
     this.#plot?.setData([this.#steps, this.#losses]);
   }
@@ -40,9 +48,14 @@ export class LossChart {
   }
 
   #make(): void {
+    if (!this.#library) return;
     this.#plot?.destroy();
     const style = getComputedStyle(this.#root);
-    const color = (name: string) => style.getPropertyValue(name).trim();
+    // A canvas takes no variables: a colour is what an element in it would be drawn in.
+    const color = (name: string) => {
+      this.#root.style.color = `var(${name})`;
+      return style.color;
+    };
     const font = `12px ${style.getPropertyValue("--mono")}`;
     const axis: uPlot.Axis = {
       stroke: color("--muted"),
@@ -50,7 +63,7 @@ export class LossChart {
       grid: { stroke: color("--line"), width: 1 },
       ticks: { show: false },
     };
-    this.#plot = new uPlot(
+    this.#plot = new this.#library(
       {
         ...this.#size(),
         legend: { show: false },
@@ -63,7 +76,11 @@ export class LossChart {
           { ...axis, grid: { show: false }, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000], size: 28 },
           { ...axis, size: 44 },
         ],
-        series: [{}, { stroke: color("--accent"), width: 2, points: { show: false } }],
+        // One loss makes no line yet.
+        series: [
+          {},
+          { stroke: color("--accent"), width: 2, points: { show: () => this.#steps.length === 1, size: 6 } },
+        ],
       },
       [this.#steps, this.#losses],
       this.#root,

@@ -16,6 +16,18 @@ export function h<Tag extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
+/** A place that `index.html` keeps for a view. */
+export function part(id: string): HTMLElement {
+  const element = document.getElementById(id);
+  if (!element) throw new Error(`index.html has no ${id}`);
+  return element;
+}
+
+/** Resolves when what was added so far is laid out and drawn, in a task of its own. */
+export function drawn(): Promise<void> {
+  return new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+}
+
 /** A button, and what it does. */
 export function button(label: string, attributes: Attributes, onClick: () => void): HTMLButtonElement {
   const element = h("button", { type: "button", ...attributes }, label);
