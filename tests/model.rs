@@ -114,33 +114,30 @@ fn an_intervention_without_rows_gets_a_gradient_of_zero() {
     });
 }
 
-/// The gradient of the mean loss by the hidden states, with the labels in groups of so many.
-fn gradient_with_labels_in_groups(engine: &Engine, sizes: &[usize]) -> Vec<f32> {
+/// The gradient of the mean loss by the hidden states, with so many labels at once.
+fn gradient_with_labels_in_groups(engine: &Engine, at_once: usize) -> Vec<f32> {
     let model = engine.model();
-    let batch = Batch::pack(&[&plain_sequence(&PROMPT)]).expect("labels");
-    let n_tokens = batch.tokens.len();
+    let batch = Batch::pack(&[&plain_sequence(&PROMPT)]);
+    let (n_tokens, n_labels) = (batch.tokens.len(), batch.labels.len());
     let mut plan = Plan::new("loss", model.backend.target());
     let pass = Pass::new(&mut plan, n_tokens);
     let h = model::forward(&mut plan, model, &pass, None, &mut NoHooks);
-    let groups: Vec<Labels> = sizes.iter().map(|n| Labels::new(&mut plan, n_tokens, *n)).collect();
-    let dh = model.loss(&mut plan, h, &groups);
+    let labels = Labels::new(&mut plan, n_tokens, n_labels, at_once);
+    let dh = model.loss(&mut plan, h, &labels);
     plan.keep(dh);
     let prepared = model.backend.prepare(plan).expect("the plan fits the device");
     let write = |buf, words: &[u32]| prepared.tensor(buf).write(0, words);
     write(pass.tokens, &batch.tokens);
     write(pass.place, batch.place.as_flattened());
     write(pass.span, batch.span.as_flattened());
-    let mut labels = batch.labels.as_slice();
-    for (group, n_labels) in groups.iter().zip(sizes) {
-        let part = labels.split_off(..*n_labels).expect("as many labels as the groups take");
+    write(labels.ids, &batch.labels.iter().map(|[_, id]| *id).collect::<Vec<_>>());
+    write(labels.weights, &vec![0.1f32.to_bits(); n_labels]);
+    for (group, part) in labels.groups.iter().zip(batch.labels.chunks(at_once)) {
         let mut places = vec![NONE; n_tokens];
         (0..).zip(part).for_each(|(at, [row, _])| places[*row as usize] = at);
         write(group.rows, &part.iter().map(|[row, _]| *row).collect::<Vec<_>>());
-        write(group.ids, &part.iter().map(|[_, id]| *id).collect::<Vec<_>>());
-        write(group.weights, &vec![0.1f32.to_bits(); *n_labels]);
         write(group.places, &places);
     }
-    assert!(labels.is_empty(), "the groups take all labels");
     prepared.run().expect("the plan runs");
     block_on(prepared.tensor(dh).read().f32()).expect("the device answers")
 }
@@ -148,11 +145,52 @@ fn gradient_with_labels_in_groups(engine: &Engine, sizes: &[usize]) -> Vec<f32> 
 #[test]
 fn labels_may_come_in_groups() {
     on_each_backend(|engine| {
-        let whole = gradient_with_labels_in_groups(engine, &[11]);
-        let cut = gradient_with_labels_in_groups(engine, &[5, 5, 1]);
+        let whole = gradient_with_labels_in_groups(engine, 11);
+        let cut = gradient_with_labels_in_groups(engine, 5);
         assert!(whole.iter().any(|d| d.abs() > 1e-2));
         assert!(close(&whole, &cut, 1e-6), "{}", engine.model().backend.name());
     });
+}
+
+#[test]
+fn a_step_in_parts_is_the_step() {
+    on_each_backend(|engine| {
+        let finals = [0, 1, 2].map(|at_once| {
+            let reft = reft(engine, &[1, 2]);
+            let sequences = [12, 7, 9].map(|n| example(engine, &reft, n));
+            let mut trainer = Trainer::new(&engine.model().backend, &reft).expect("the state fits");
+            trainer.at_once = at_once;
+            let hyper = Hyper { clip: 0.5, ..Hyper::with_rate(1e-3) };
+            let losses = (0..3).map(|_| {
+                let loss = trainer.step(engine.model(), &reft, &sequences.each_ref(), &hyper);
+                block_on(loss.expect("a step runs").report()).expect("the loss is read")
+            });
+            losses.flat_map(|loss| [loss.mean as f32, loss.grad_norm as f32]).collect::<Vec<_>>()
+        });
+        for parts in &finals[1..] {
+            assert!(close(&finals[0], parts, 1e-4), "{finals:?}, {}", engine.model().backend.name());
+        }
+    });
+}
+
+#[test]
+fn decay_leaves_rotations_orthonormal() {
+    let engine = toy(&Backend::Cpu);
+    let norm = |values: &[f32]| values.iter().map(|x| x * x).sum::<f32>();
+    let [plain, decayed] = [0.0, 0.5].map(|decay| {
+        let reft = reft(&engine, &[1]);
+        let sequence = example(&engine, &reft, 12);
+        let mut trainer = Trainer::new(&engine.model().backend, &reft).expect("the state fits");
+        for _ in 0..20 {
+            let hyper = Hyper { decay, ..Hyper::with_rate(1e-2) };
+            trainer.step(engine.model(), &reft, &[&sequence], &hyper).expect("a step runs");
+        }
+        block_on(reft.values()).expect("values")
+    });
+    for (plain, decayed) in plain.iter().zip(&decayed) {
+        assert!((norm(&decayed.projection) - 4.0).abs() < 1e-4, "four rows of length 1");
+        assert!(norm(&decayed.weight) < norm(&plain.weight), "W decays");
+    }
 }
 
 #[test]
