@@ -28,7 +28,7 @@ use webreft::reft::{
     Base, Components, CountedRow, HeadConfig, HeadParams, Intervention, Layers, Params, Positions, Reft,
     ReftConfig, RowEdits, collect, pyreft_slots,
 };
-use webreft::train::{Schedule, Sequence, Target, Task, Trainer, reference};
+use webreft::train::{Schedule, Sequence, Target, Task, Trainer, reference, scores};
 
 #[test]
 fn the_twins_agree_with_the_traces() {
@@ -299,7 +299,10 @@ impl Golden {
         let sequences: Vec<&Sequence> = rows.sequences.iter().collect();
         let expected = case.trace.f32("logits0");
         let (got, expected) = match &reft.head {
-            Some(head) => (support::scores(case.model(), &reft, head, &sequences), expected),
+            Some(_) => {
+                let scores = block_on(scores(case.model(), &reft, &sequences)).expect("scores");
+                (scores.concat(), expected)
+            }
             None => {
                 let n_vocab = case.model().dims.n_vocab;
                 let kept = rows.kept.iter().flat_map(|row| &expected[row * n_vocab..][..n_vocab]);

@@ -42,13 +42,30 @@ impl Sequence {
             let which = if n_prompt == 0 { "prompt" } else { "completion" };
             return Err(Error::input(format!("the {which} is empty")));
         }
+        let labels = (n_prompt..n_tokens).map(|at| (at - 1, tokens[at])).collect();
+        Ok(Sequence { labels, ..Sequence::edited(reft, tokens, n_prompt, n_ctx)? })
+    }
+
+    /// A text of which nothing is foretold; all of it is the prompt.
+    ///
+    /// # Errors
+    /// `Input` if it is empty or longer than `n_ctx`.
+    pub fn of_text(reft: &Reft, tokens: Vec<u32>, n_ctx: usize) -> Result<Sequence> {
+        let n_prompt = tokens.len();
+        match n_prompt {
+            0 => Err(Error::input("the text is empty")),
+            _ => Sequence::edited(reft, tokens, n_prompt, n_ctx),
+        }
+    }
+
+    fn edited(reft: &Reft, tokens: Vec<u32>, n_prompt: usize, n_ctx: usize) -> Result<Sequence> {
+        let n_tokens = tokens.len();
         if n_tokens > n_ctx {
             return Err(Error::input(format!("{n_tokens} tokens: the context holds {n_ctx}")));
         }
-        let labels = (n_prompt..n_tokens).map(|at| (at - 1, tokens[at])).collect();
         let edit = |it| RowEdits::new(it, it.positions.rows(n_prompt, n_tokens), 1.0, None);
         let edits = reft.interventions.iter().map(edit).collect();
-        Ok(Sequence { tokens, labels, edits, ..Sequence::default() })
+        Ok(Sequence { tokens, edits, ..Sequence::default() })
     }
 }
 

@@ -3,6 +3,7 @@
 mod batch;
 mod reference;
 mod schedule;
+mod scores;
 mod task;
 mod trainer;
 mod training;
@@ -10,6 +11,7 @@ mod training;
 pub use batch::{Batch, Sequence, Shape, Target};
 pub use reference::reference;
 pub use schedule::Schedule;
+pub use scores::scores;
 pub use task::Task;
 pub use trainer::{Loss, PendingLoss, Trainer};
 pub use training::{TrainOptions, TrainStep, Training};

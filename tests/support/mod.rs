@@ -12,7 +12,7 @@ use webreft::engine::Engine;
 use webreft::kernel;
 use webreft::model::{self, Component, Hooks, Model, NoHooks, Pass, Place};
 use webreft::plan::{Buf, Plan};
-use webreft::reft::{EditBufs, Edits, Head, Reft};
+use webreft::reft::{EditBufs, Edits, Reft};
 use webreft::train::{Batch, Sequence};
 
 /// Where the traces are: `WEBREFT_GOLDEN`, or those of this repository.
@@ -119,28 +119,6 @@ pub(crate) fn logits(model: &Model, reft: Option<&Reft>, sequences: &[&Sequence]
     };
     let (rows, logits) = all_logits(&mut plan, model, h, batch.tokens.len());
     run(model, plan, &batch, &pass, &edit_bufs, rows, &[logits]).remove(0)
-}
-
-/// The scores [B, N] of a head, by the plan that training uses.
-pub(crate) fn scores(model: &Model, reft: &Reft, head: &Head, sequences: &[&Sequence]) -> Vec<f32> {
-    let (batch, mut plan, pass) = packed(model, sequences);
-    let mut edits = Edits::new(&mut plan, &[(reft, batch.shape().n_edits)]);
-    let bufs = edits.bufs();
-    let h = model::forward(&mut plan, model, &pass, None, &mut edits);
-    let ends = plan.kept("ends", &[batch.ends.len()]);
-    let [_, xn] = model.normed_rows(&mut plan, h, ends);
-    let theta = plan.tensor(&reft.theta);
-    let scores = kernel::dense(&mut plan, &head.dense, xn, theta);
-    plan.keep(scores);
-    let prepared = model.backend.prepare(plan).expect("the plan fits the device");
-    let write = |buf: Buf, words: &[u32]| prepared.tensor(buf).write(0, words);
-    write(pass.tokens, &batch.tokens);
-    write(pass.place, batch.place.as_flattened());
-    write(pass.span, batch.span.as_flattened());
-    write(ends, &batch.ends);
-    bufs.iter().zip(&batch.edits).for_each(|(bufs, edits)| bufs.write(&prepared, edits));
-    prepared.run().expect("the plan runs");
-    read(&prepared, scores)
 }
 
 fn packed(model: &Model, sequences: &[&Sequence]) -> (Batch, Plan, Pass) {
