@@ -29,7 +29,7 @@ enum Command {
     /// Answers prompts, as the model is or with interventions.
     Generate(generate::Options),
     /// Trains interventions on examples and saves them.
-    Train(train::Options),
+    Train(Box<train::Options>),
     /// Tells what a file holds, from its header alone.
     Inspect(inspect::Options),
     /// Measures decoding, reading a prompt, and a training step, as one line of JSON.

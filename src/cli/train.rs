@@ -126,11 +126,9 @@ pub(super) fn run(options: &Options) -> Result<()> {
 
 async fn train(engine: &Engine, options: &Options, examples: &[Example]) -> Result<Vec<u8>> {
     let (reft, mut trainer, mut training) = begin(engine, options, examples)?;
-    let mut epoch = 1;
     while let Some(step) = training.next(engine.model(), &reft, &mut trainer).await? {
         print_line(&step);
-        if let Some(path) = options.checkpoint.as_ref().filter(|_| step.epoch > epoch) {
-            epoch = step.epoch;
+        if let Some(path) = options.checkpoint.as_ref().filter(|_| step.epoch_ends) {
             write(path, &training.checkpoint(engine.model(), &reft, &trainer).await?)?;
         }
     }

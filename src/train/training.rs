@@ -65,6 +65,8 @@ pub struct TrainStep {
     pub steps: usize,
     /// Counted from 1.
     pub epoch: usize,
+    /// Whether it is the last of its epoch.
+    pub epoch_ends: bool,
     /// Mean over the batch's labels, sequences or pairs before the step; in nats for tokens.
     pub loss: f64,
     /// The length of the gradient before it was clipped.
@@ -230,6 +232,7 @@ impl Training {
             step: self.n_done,
             steps: self.n_steps(),
             epoch: (self.n_done - 1) / self.steps_an_epoch() + 1,
+            epoch_ends: self.n_done.is_multiple_of(self.steps_an_epoch()),
             loss: f64::NAN, // known when it is read, as is the next
             grad_norm: f64::NAN,
             learning_rate: rate,
