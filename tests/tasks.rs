@@ -223,7 +223,7 @@ fn what_is_frozen_is_not_computed_again_and_the_losses_are_the_same() {
         for component in ["block_output", "mlp_input"] {
             let config = ReftConfig { component: component.into(), ..config() };
             let run = |keep: bool| {
-                let reft = Reft::new(model, &[config.clone()]).expect("a reft");
+                let reft = Reft::new(model, std::slice::from_ref(&config)).expect("a reft");
                 let mut trainer = Trainer::new(&model.backend, &reft).expect("the state fits");
                 let mut sequences = engine.sequences(&reft, &examples(PAIRS)).expect("sequences");
                 if keep {
