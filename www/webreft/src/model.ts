@@ -3,7 +3,15 @@ import type { Example, Finish, HeadConfig, Prompt, ReftConfig, Sampling, Sequenc
 import type { Adapter } from "./adapter.js";
 import { Client } from "./client.js";
 import { WebReftError } from "./error.js";
-import type { LoadProgress, Memory, ModelInfo, TrainableParameters, TrainedStep, TrainStep, WasmSource } from "./protocol.js";
+import type {
+  LoadProgress,
+  Memory,
+  ModelInfo,
+  TrainableParameters,
+  TrainedStep,
+  TrainStep,
+  WasmSource,
+} from "./protocol.js";
 
 /** A GGUF file: its address, a file from a picker or a drop, or its bytes. */
 export type ModelSource = string | URL | Blob | ArrayBuffer | Uint8Array<ArrayBuffer>;

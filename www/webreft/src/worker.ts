@@ -91,7 +91,9 @@ const handlers: Handlers = {
 async function toTheEnd(run: WebTraining, checkpoints: boolean, emit: (step: TrainedStep) => Promise<void>) {
   try {
     for (let step = await timed(() => run.next()); step; step = await timed(() => run.next())) {
-      await emit(checkpoints && step.epochEnds ? { ...step, checkpoint: new Uint8Array(await run.checkpoint()) } : step);
+      await emit(
+        checkpoints && step.epochEnds ? { ...step, checkpoint: new Uint8Array(await run.checkpoint()) } : step,
+      );
     }
   } finally {
     run.free();

@@ -151,7 +151,10 @@ test("a strength of 0 is the bare model, and personas of different kinds answer 
   expect(await model.complete(PROMPT, { ...GREEDY, reft: { reft, strength: 0 } })).toBe(bare);
   const other = model.reft({ kind: "nodireft", component: "mlp_output", positions: "generated", rank: 1 });
   expect(await model.complete(PROMPT, { ...GREEDY, reft: [reft, { reft: other, strength: -1 }] })).toBeTypeOf("string");
-  expect(await reft.trainableParameters()).toMatchObject({ trainable: expect.any(Number), percent: expect.any(Number) });
+  expect(await reft.trainableParameters()).toMatchObject({
+    trainable: expect.any(Number),
+    percent: expect.any(Number),
+  });
 });
 
 test("a head learns classes", async () => {
