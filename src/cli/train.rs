@@ -43,8 +43,8 @@ pub(super) struct Options {
     /// Dimensions of each subspace.
     #[arg(long, default_value_t = 4)]
     rank: usize,
-    /// Edited tokens: fN, lM, fN+lM, all, prompt, generated, 3, -1, 2:5; f1+l1 if not given, and for lora all.
-    #[arg(long, default_value = "")]
+    /// Edited tokens: fN, lM, fN+lM, all, prompt, generated, 3, -1, 2:5; usual is f1+l1, and for lora all.
+    #[arg(long, default_value = "usual")]
     positions: String,
     /// One intervention for both ends of the prompt.
     #[arg(long)]

@@ -75,7 +75,7 @@ pub struct ReftConfig {
     /// Dimensions of the subspace that is edited; 4 if left out.
     pub rank: usize,
     /// The tokens that are edited: `fN` the first N of the prompt, `lM` the last M, `fN+lM`, `all`, `prompt`, `generated`, a place like
-    /// `3` or `-1`, a range like `2:5`, or several joined by `+`; `f1+l1` if left out.
+    /// `3` or `-1`, a range like `2:5`, or several joined by `+`; if left out the kind's own, `f1+l1`, and for `lora` `all`.
     pub positions: String,
     /// Whether all positions share one intervention; false if left out.
     pub tied: bool,
