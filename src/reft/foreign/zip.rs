@@ -1,0 +1,81 @@
+//! Zip archives in memory: torch's files are such, and so are directories on their way through a browser.
+
+use super::File;
+use crate::error::{Error, Result};
+use ::zip::write::SimpleFileOptions;
+use ::zip::{CompressionMethod, ZipArchive, ZipWriter};
+use std::io::{Cursor, Read, Write};
+
+/// What an unpacked directory may be in all: a small file can be packed to unpack to anything.
+const MAX_DIRECTORY: usize = 1 << 30;
+
+/// The entries of an archive.
+pub(super) struct Archive<'a> {
+    zip: ZipArchive<Cursor<&'a [u8]>>,
+    /// Bytes that may still be read.
+    left: usize,
+}
+
+impl<'a> Archive<'a> {
+    /// Opens an archive of which no more than `limit` bytes may be read in all.
+    pub(super) fn open(bytes: &'a [u8], limit: usize) -> Result<Archive<'a>> {
+        let zip = ZipArchive::new(Cursor::new(bytes));
+        let zip = zip.map_err(|error| Error::file(format!("not a zip archive: {error}")))?;
+        Ok(Archive { zip, left: limit })
+    }
+
+    pub(super) fn names(&self) -> Result<Vec<String>> {
+        let names = self.zip.file_names().map(|name| name.map(|name| name.into_owned()));
+        let names: std::result::Result<Vec<String>, _> = names.collect();
+        names.map_err(|error| Error::file(format!("zip archive: {error}")))
+    }
+
+    /// The bytes of an entry, none if there is no such entry.
+    pub(super) fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
+        let Some(index) = self.zip.index_for_name(name) else { return Ok(None) };
+        let wrong = |error: &dyn std::fmt::Display| Error::file(format!("zip archive: entry {name:?}: {error}"));
+        let entry = self.zip.by_index(index).map_err(|error| wrong(&error))?;
+        let mut bytes = Vec::new();
+        entry.take(self.left as u64 + 1).read_to_end(&mut bytes).map_err(|error| wrong(&error))?;
+        if bytes.len() > self.left {
+            return Err(wrong(&format!("unpacks to more than the {} bytes that are left for it", self.left)));
+        }
+        self.left -= bytes.len();
+        Ok(Some(bytes))
+    }
+}
+
+/// An archive of these files, uncompressed, each beginning at a multiple of 64 bytes as torch wants it; the same files are the
+/// same bytes.
+pub(super) fn pack<'a>(files: impl Iterator<Item = (String, &'a [u8])>) -> Vec<u8> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in files {
+        let large = u32::try_from(bytes.len()).is_err();
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .with_alignment(64)
+            .large_file(large);
+        zip.start_file(name, options).expect("memory takes it, and names are short");
+        zip.write_all(bytes).expect("memory takes it");
+    }
+    zip.finish().expect("memory takes it").into_inner()
+}
+
+/// A directory's files as one `.zip`.
+pub fn pack_directory(files: &[File]) -> Vec<u8> {
+    pack(files.iter().map(|(name, bytes)| (name.clone(), bytes.as_slice())))
+}
+
+/// The files in a `.zip`, of all its folders.
+///
+/// # Errors
+/// `File` if it is damaged, or unpacks to more than 1 GiB.
+pub fn unpack_directory(bytes: &[u8]) -> Result<Vec<File>> {
+    let mut archive = Archive::open(bytes, MAX_DIRECTORY)?;
+    let mut files = Vec::new();
+    for name in archive.names()?.into_iter().filter(|name| !name.ends_with('/')) {
+        let bytes = archive.read(&name)?.expect("it is listed");
+        files.push((name, bytes));
+    }
+    Ok(files)
+}
