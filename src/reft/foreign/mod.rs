@@ -58,6 +58,28 @@ impl Interventions {
     }
 }
 
+/// Reads a directory of pyreft's.
+///
+/// # Errors
+/// As [`pyreft::read`]; `Unsupported` for a directory of peft's.
+pub fn read(files: &[File], unsaved: &Unsaved) -> Result<Interventions> {
+    match peft::is_ours(files)? {
+        true => Err(Error::unsupported("a directory of peft's: LoRA is no kind of intervention yet")),
+        false => pyreft::read(files, unsaved),
+    }
+}
+
+/// Writes interventions as a directory of the library of this name.
+///
+/// # Errors
+/// `Input` for another library than `pyreft`, else as [`pyreft::write`].
+pub async fn write(_model: &Model, reft: &Reft, library: &str) -> Result<Vec<File>> {
+    match library {
+        "pyreft" => pyreft::write(reft).await,
+        _ => Err(Error::input(format!("library {library:?} is not known (known: pyreft)"))),
+    }
+}
+
 /// The file of this name, whatever the folder.
 fn find<'a>(files: &'a [File], name: &str) -> Result<Option<&'a [u8]>> {
     let mut found = files.iter().filter(|(path, _)| base_name(path) == name);

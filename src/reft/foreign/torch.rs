@@ -61,7 +61,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
         return Err(Error::file("not a zip archive but a bare pickle: save it again with torch 1.6 or newer"));
     }
     let mut archive = Archive::open(bytes, bytes.len())?;
-    let names = archive.names()?;
+    let names = archive.names();
     let pickles: Vec<&str> = names.iter().filter_map(|name| name.strip_suffix("/data.pkl")).collect();
     let [root] = pickles[..] else {
         let n = pickles.len();

@@ -24,10 +24,8 @@ impl<'a> Archive<'a> {
         Ok(Archive { zip, left: limit })
     }
 
-    pub(super) fn names(&self) -> Result<Vec<String>> {
-        let names = self.zip.file_names().map(|name| name.map(|name| name.into_owned()));
-        let names: std::result::Result<Vec<String>, _> = names.collect();
-        names.map_err(|error| Error::file(format!("zip archive: {error}")))
+    pub(super) fn names(&self) -> Vec<String> {
+        self.zip.file_names().map(str::to_owned).collect()
     }
 
     /// The bytes of an entry, none if there is no such entry.
@@ -73,7 +71,7 @@ pub fn pack_directory(files: &[File]) -> Vec<u8> {
 pub fn unpack_directory(bytes: &[u8]) -> Result<Vec<File>> {
     let mut archive = Archive::open(bytes, MAX_DIRECTORY)?;
     let mut files = Vec::new();
-    for name in archive.names()?.into_iter().filter(|name| !name.ends_with('/')) {
+    for name in archive.names().into_iter().filter(|name| !name.ends_with('/')) {
         let bytes = archive.read(&name)?.expect("it is listed");
         files.push((name, bytes));
     }
