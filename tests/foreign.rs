@@ -47,7 +47,10 @@ fn saved(function: &str) -> Vec<Saved> {
             && what == function
         {
             let bytes = std::fs::read(dir.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
-            directories.entry((folder.to_owned(), directory.to_owned())).or_default().push((name.to_owned(), bytes));
+            directories
+                .entry((folder.to_owned(), directory.to_owned()))
+                .or_default()
+                .push((name.to_owned(), bytes));
         }
     }
     let cases = manifest["cases"].as_object().expect("the manifest lists cases");
@@ -73,7 +76,10 @@ fn saved(function: &str) -> Vec<Saved> {
 impl Saved {
     fn engine(&self) -> Engine {
         let weights = self.spec["weights"].as_str().unwrap_or("f32");
-        support::load(&Backend::Cpu, &support::golden_dir().join(format!("{}/model-{weights}.gguf", self.folder)))
+        support::load(
+            &Backend::Cpu,
+            &support::golden_dir().join(format!("{}/model-{weights}.gguf", self.folder)),
+        )
     }
 
     fn unsaved(&self) -> Unsaved {
@@ -122,26 +128,44 @@ fn directories_of_pyreft_hold_what_their_traces_say_and_are_written_with_the_sam
     let directories: Vec<Saved> = ["pyreft_save", "pyreft_checkpoint"].into_iter().flat_map(saved).collect();
     for it in &directories {
         let engine = it.engine();
-        let imported = engine.import_reft(&it.files, &it.unsaved()).unwrap_or_else(|e| panic!("{}: {e}", it.path));
+        let imported =
+            engine.import_reft(&it.files, &it.unsaved()).unwrap_or_else(|e| panic!("{}: {e}", it.path));
         let reft = imported.reft;
         let layers: Vec<usize> = reft.interventions.iter().map(|it| it.place.layer).collect();
         let expected = it.spec["intervention_layers"].as_array().expect("a list");
-        assert!(expected.iter().map(|l| l.as_u64().expect("a layer") as usize).eq(layers), "{}: layers", it.path);
+        assert!(
+            expected.iter().map(|l| l.as_u64().expect("a layer") as usize).eq(layers),
+            "{}: layers",
+            it.path
+        );
         let before = values(&reft);
         for (number, params) in before.iter().enumerate() {
             assert_eq!(reft.interventions[number].kind.name, it.spec["kind"]);
             it.check(number, params, reft.interventions[number].sizes.rank);
         }
-        assert_eq!(imported.left_out.is_empty(), it.spec["task"] != "seqcls", "{}: {:?}", it.path, imported.left_out);
+        assert_eq!(
+            imported.left_out.is_empty(),
+            it.spec["task"] != "seqcls",
+            "{}: {:?}",
+            it.path,
+            imported.left_out
+        );
 
-        let files = block_on(engine.export_reft(&reft, "pyreft")).unwrap_or_else(|e| panic!("{}: {e}", it.path));
+        let files =
+            block_on(engine.export_reft(&reft, "pyreft")).unwrap_or_else(|e| panic!("{}: {e}", it.path));
         let names = |files: &[File]| {
-            files.iter().map(|(name, _)| name.clone()).filter(|name| name != "pytorch_model.bin").collect::<BTreeSet<_>>()
+            files
+                .iter()
+                .map(|(name, _)| name.clone())
+                .filter(|name| name != "pytorch_model.bin")
+                .collect::<BTreeSet<_>>()
         };
-        let theirs: BTreeSet<String> = names(&it.files).into_iter().chain(["config.json".to_owned()]).collect();
+        let theirs: BTreeSet<String> =
+            names(&it.files).into_iter().chain(["config.json".to_owned()]).collect();
         assert_eq!(names(&files), theirs, "{}: names", it.path);
         let files = unpack_directory(&pack_directory(&files)).expect("an archive");
-        let again = engine.import_reft(&files, &it.unsaved()).unwrap_or_else(|e| panic!("{}: {e}", it.path)).reft;
+        let again =
+            engine.import_reft(&files, &it.unsaved()).unwrap_or_else(|e| panic!("{}: {e}", it.path)).reft;
         assert_eq!(again.configs, reft.configs, "{}", it.path);
         assert_eq!(bits(&values(&again)), bits(&before), "{}: bits", it.path);
     }
@@ -155,13 +179,16 @@ fn directories_of_peft_hold_what_their_traces_say_and_are_written_with_the_same_
         let lora = peft::read(&it.files).unwrap_or_else(|e| panic!("{}: {e}", it.path));
         assert_eq!(lora.r as u64, it.spec["r"].as_u64().expect("a rank"), "{}", it.path);
         assert_eq!(f64::from(lora.alpha), it.spec["alpha"].as_f64().expect("alpha"), "{}", it.path);
-        let in_trace = it.trace.names().into_iter().filter(|name| name.starts_with("const.final.lora.")).count();
+        let in_trace =
+            it.trace.names().into_iter().filter(|name| name.starts_with("const.final.lora.")).count();
         assert_eq!(2 * lora.pairs.len(), in_trace, "{}: pairs", it.path);
         for pair in &lora.pairs {
             for (side, got) in [("A", &pair.a), ("B", &pair.b)] {
                 let short = pair.projection.trim_end_matches("_proj");
-                let names = [&pair.projection, short].map(|name| format!("const.final.lora.{}.{name}.{side}", pair.layer));
-                let name = names.iter().find(|name| it.trace.has(name)).unwrap_or_else(|| panic!("{names:?}"));
+                let names = [&pair.projection, short]
+                    .map(|name| format!("const.final.lora.{}.{name}.{side}", pair.layer));
+                let name =
+                    names.iter().find(|name| it.trace.has(name)).unwrap_or_else(|| panic!("{names:?}"));
                 let expected = it.trace.f32(name);
                 let off = got.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 assert!(got.len() == expected.len() && off <= 1e-6, "{} {name}: off by {off}", it.path);

@@ -96,7 +96,9 @@ fn pairs(bytes: &[u8], r: usize) -> Result<Vec<PeftPair>> {
     let mut found: BTreeMap<(usize, String), [Option<Vec<f32>>; 2]> = BTreeMap::new();
     for (name, view) in file.iter() {
         let (layer, projection, side) = place(name).ok_or_else(|| {
-            Error::unsupported(format!("tensor {name:?}: expected …layers.<L>.<block>.<projection>.lora_A.weight, or lora_B"))
+            Error::unsupported(format!(
+                "tensor {name:?}: expected …layers.<L>.<block>.<projection>.lora_A.weight, or lora_B"
+            ))
         })?;
         let shape = view.shape();
         if shape.len() != 2 || shape[side] != r {

@@ -280,7 +280,9 @@ impl Machine<'_> {
     fn protocol(&mut self) -> Result<()> {
         match self.number(1)? {
             2 => Ok(()),
-            other => Err(Error::file(format!("pickle protocol {other}: expected 2, which torch.save writes"))),
+            other => {
+                Err(Error::file(format!("pickle protocol {other}: expected 2, which torch.save writes")))
+            }
         }
     }
 
@@ -336,7 +338,8 @@ impl Machine<'_> {
 
     fn text(&mut self) -> Result<()> {
         let len = self.number(4)? as usize;
-        let text = std::str::from_utf8(self.take(len)?).map_err(|error| Error::file(format!("text: {error}")))?;
+        let text =
+            std::str::from_utf8(self.take(len)?).map_err(|error| Error::file(format!("text: {error}")))?;
         let text = Rc::from(text);
         self.push(Value::Text(text))
     }
@@ -379,8 +382,13 @@ impl Machine<'_> {
     fn storage(&mut self) -> Result<()> {
         let id = self.pop()?;
         if let Value::Tuple(tuple) = &id
-            && let [word, Value::Global(Global::Storage(dtype)), Value::Text(key), Value::Text(_), Value::Int(len)] =
-                tuple.items.as_slice()
+            && let [
+                word,
+                Value::Global(Global::Storage(dtype)),
+                Value::Text(key),
+                Value::Text(_),
+                Value::Int(len),
+            ] = tuple.items.as_slice()
             && matches!(word, Value::Text(word) if &**word == "storage")
             && let Ok(len) = usize::try_from(*len)
         {
@@ -434,7 +442,9 @@ fn deeper<'a>(values: impl Iterator<Item = &'a Value>) -> Result<u8> {
 /// A tensor, if all of its numbers lie in the storage, and are not more than those of it.
 fn view(storage: &Value, offset: &Value, sizes: &Value, strides: &Value) -> Result<View> {
     let wrong = || Error::file(format!("tensor of arguments that make none: {WRITERS}"));
-    let (Value::Storage(dtype, key, len), Value::Int(offset)) = (storage, offset) else { return Err(wrong()) };
+    let (Value::Storage(dtype, key, len), Value::Int(offset)) = (storage, offset) else {
+        return Err(wrong());
+    };
     let (shape, strides) = (sizes.counts().ok_or_else(wrong)?, strides.counts().ok_or_else(wrong)?);
     let offset = usize::try_from(*offset).map_err(|_| wrong())?;
     if shape.len() != strides.len() || shape.len() > MAX_DIMS {

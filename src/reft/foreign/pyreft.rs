@@ -85,11 +85,14 @@ fn from_config(config: &serde_json::Value) -> Result<Vec<Saved>> {
     let (places, classes) = (list("representations")?, list("intervention_types")?);
     if places.len() != classes.len() {
         let (n, got) = (places.len(), classes.len());
-        return Err(Error::file(format!("expected {n} intervention_types, one for each representation, got {got}")));
+        return Err(Error::file(format!(
+            "expected {n} intervention_types, one for each representation, got {got}"
+        )));
     }
     let mut saved: Vec<Saved> = Vec::new();
     for (place, class) in places.iter().zip(classes) {
-        let wrong = || Error::file(format!("representation {place}: expected layer, component, unit, units, …"));
+        let wrong =
+            || Error::file(format!("representation {place}: expected layer, component, unit, units, …"));
         let (Some(layer), Some(name), Some(unit), Some(units)) =
             (place[0].as_u64(), place[1].as_str(), place[2].as_str(), place[3].as_u64())
         else {
@@ -120,7 +123,8 @@ fn from_names(files: &[File]) -> Result<Vec<Saved>> {
         let key = base_name(path).strip_prefix(KEY).and_then(|name| name.strip_suffix(".bin"));
         let Some(key) = key else { continue };
         let number = key.rsplit_once('#').and_then(|(_, number)| number.parse().ok());
-        let number = number.ok_or_else(|| Error::file(format!("{path}: expected #<number>.bin at its end")))?;
+        let number =
+            number.ok_or_else(|| Error::file(format!("{path}: expected #<number>.bin at its end")))?;
         let (layer, component) = place_of(key).map_err(|error| error.at(path))?;
         saved.push(Saved { key: key.to_owned(), layer, component, number, class: None });
     }
@@ -176,7 +180,8 @@ fn kind_of(it: &Saved, tensors: &BTreeMap<String, Tensor>, unsaved: &Unsaved) ->
     let names = || kinds().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
     if let Some(class) = &it.class {
         // As Python prints a class: <class 'pyreft.interventions.LoreftIntervention'>
-        let name = |class: &str| class.trim_end_matches("'>").rsplit('.').next().unwrap_or_default().to_owned();
+        let name =
+            |class: &str| class.trim_end_matches("'>").rsplit('.').next().unwrap_or_default().to_owned();
         let kind = kinds().find(|kind| name(kind.class) == name(class));
         return kind.ok_or_else(|| Error::unsupported(format!("{class} is not known (known: {})", names())));
     }
@@ -311,7 +316,8 @@ impl Tensors {
         let x: Vec<&[f32]> = x.chunks_exact(n_embd).collect();
         let row = |j: usize| {
             let column = householder_column(&x, j);
-            let along = |row: &[f32]| row.iter().zip(&column).map(|(b, q)| f64::from(*b) * q).sum::<f64>() as f32;
+            let along =
+                |row: &[f32]| row.iter().zip(&column).map(|(b, q)| f64::from(*b) * q).sum::<f64>() as f32;
             base.chunks_exact(n_embd).map(along).collect::<Vec<f32>>()
         };
         Ok((0..rank).flat_map(row).collect())
@@ -347,7 +353,8 @@ struct Group {
 fn gather(saved: Vec<Saved>, mut loaded: Vec<Loaded>, unsaved: &Unsaved) -> Result<Interventions> {
     let mut places: Vec<(usize, Component, Vec<usize>)> = Vec::new();
     for (index, it) in saved.iter().enumerate() {
-        match places.iter_mut().find(|(layer, component, _)| (*layer, *component) == (it.layer, it.component)) {
+        match places.iter_mut().find(|(layer, component, _)| (*layer, *component) == (it.layer, it.component))
+        {
             Some((.., members)) => members.push(index),
             None => places.push((it.layer, it.component, vec![index])),
         }
@@ -451,13 +458,16 @@ pub async fn write(reft: &Reft) -> Result<Vec<File>> {
 
 /// Fails for what pyreft does not have, and for what its files do not keep.
 fn check(it: &Intervention) -> Result<()> {
-    let refuse = |what: String| Err(Error::unsupported(format!("{what}: pyreft's files have no word for it")));
+    let refuse =
+        |what: String| Err(Error::unsupported(format!("{what}: pyreft's files have no word for it")));
     let act = it.edit().map_or("linear", |edit| edit.act.name());
     let component = it.place.component;
     match () {
         () if kinds().all(|kind| kind.name != it.kind.name) => refuse(format!("kind {}", it.kind.name)),
         () if it.head.is_some() => refuse(format!("a head of {}", component.name())),
-        () if matches!(component, Component::GateOutput | Component::UpOutput) => refuse(component.name().to_owned()),
+        () if matches!(component, Component::GateOutput | Component::UpOutput) => {
+            refuse(component.name().to_owned())
+        }
         () if act != "linear" => refuse(format!("act {act}")),
         () if it.scale != 1.0 => refuse(format!("scale {}", it.scale)),
         () => Ok(()),

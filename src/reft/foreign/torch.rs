@@ -58,7 +58,9 @@ impl Tensor {
 /// `File` if it is damaged, or holds anything but tensors.
 pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     if bytes.starts_with(b"\x80\x02") {
-        return Err(Error::file("not a zip archive but a bare pickle: save it again with torch 1.6 or newer"));
+        return Err(Error::file(
+            "not a zip archive but a bare pickle: save it again with torch 1.6 or newer",
+        ));
     }
     let mut archive = Archive::open(bytes, bytes.len())?;
     let names = archive.names();
@@ -93,7 +95,10 @@ fn tensor(view: &View, storage: &[u8], left: &mut usize) -> Result<Tensor> {
     let size = view.dtype.size();
     if Some(storage.len()) != view.len.checked_mul(size) {
         let (len, got) = (view.len, storage.len());
-        return Err(Error::file(format!("storage {:?}: expected {len} numbers of {size} bytes, got {got} bytes", view.key)));
+        return Err(Error::file(format!(
+            "storage {:?}: expected {len} numbers of {size} bytes, got {got} bytes",
+            view.key
+        )));
     }
     let count: usize = view.shape.iter().product();
     *left = left
@@ -156,7 +161,10 @@ mod tests {
         let tensors = read(&sound()).expect("tensors");
         assert_eq!(tensors["dim"], Tensor::whole(64));
         assert_eq!(tensors["weight"].shape, [2, 3]);
-        assert_eq!(write(&tensors.iter().map(|(n, t)| (n.as_str(), t.clone())).rev().collect::<Vec<_>>()), sound());
+        assert_eq!(
+            write(&tensors.iter().map(|(n, t)| (n.as_str(), t.clone())).rev().collect::<Vec<_>>()),
+            sound()
+        );
     }
 
     #[test]

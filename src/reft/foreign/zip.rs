@@ -31,7 +31,8 @@ impl<'a> Archive<'a> {
     /// The bytes of an entry, none if there is no such entry.
     pub(super) fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
         let Some(index) = self.zip.index_for_name(name) else { return Ok(None) };
-        let wrong = |error: &dyn std::fmt::Display| Error::file(format!("zip archive: entry {name:?}: {error}"));
+        let wrong =
+            |error: &dyn std::fmt::Display| Error::file(format!("zip archive: entry {name:?}: {error}"));
         let entry = self.zip.by_index(index).map_err(|error| wrong(&error))?;
         let mut bytes = Vec::new();
         entry.take(self.left as u64 + 1).read_to_end(&mut bytes).map_err(|error| wrong(&error))?;
