@@ -4,6 +4,8 @@ use super::File;
 use crate::error::{Error, Result};
 use ::zip::write::SimpleFileOptions;
 use ::zip::{CompressionMethod, ZipArchive, ZipWriter};
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io::{Cursor, Read, Write};
 
 /// What an unpacked directory may be in all: a small file can be packed to unpack to anything.
@@ -12,6 +14,8 @@ const MAX_DIRECTORY: usize = 1 << 30;
 /// The entries of an archive.
 pub(super) struct Archive<'a> {
     zip: ZipArchive<Cursor<&'a [u8]>>,
+    /// Where each file is, by its name.
+    entries: BTreeMap<String, usize>,
     /// Bytes that may still be read.
     left: usize,
 }
@@ -21,25 +25,25 @@ impl<'a> Archive<'a> {
     pub(super) fn open(bytes: &'a [u8], limit: usize) -> Result<Archive<'a>> {
         let zip = ZipArchive::new(Cursor::new(bytes));
         let zip = zip.map_err(|error| Error::file(format!("not a zip archive: {error}")))?;
-        Ok(Archive { zip, left: limit })
+        let names = zip.file_names().map(str::to_owned).zip(0..);
+        let entries = names.filter(|(name, _)| !name.ends_with('/')).collect();
+        Ok(Archive { zip, entries, left: limit })
     }
 
     pub(super) fn names(&self) -> Vec<String> {
-        self.zip.file_names().map(str::to_owned).collect()
+        self.entries.keys().cloned().collect()
     }
 
-    /// The bytes of an entry, none if there is no such entry.
+    /// The bytes of a file, none if there is no such file.
     pub(super) fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>> {
-        let Some(index) = self.zip.index_for_name(name) else { return Ok(None) };
-        let wrong =
-            |error: &dyn std::fmt::Display| Error::file(format!("zip archive: entry {name:?}: {error}"));
-        let entry = self.zip.by_index(index).map_err(|error| wrong(&error))?;
+        let Some(index) = self.entries.get(name) else { return Ok(None) };
+        let wrong = |error: &dyn Display| Error::file(format!("zip archive: {name:?}: {error}"));
+        let entry = self.zip.by_index(*index).map_err(|error| wrong(&error))?;
         let mut bytes = Vec::new();
         entry.take(self.left as u64 + 1).read_to_end(&mut bytes).map_err(|error| wrong(&error))?;
-        if bytes.len() > self.left {
-            return Err(wrong(&format!("unpacks to more than the {} bytes that are left for it", self.left)));
-        }
-        self.left -= bytes.len();
+        self.left = self.left.checked_sub(bytes.len()).ok_or_else(|| {
+            wrong(&format_args!("unpacks to more than the {} bytes that are left for it", self.left))
+        })?;
         Ok(Some(bytes))
     }
 }
@@ -72,7 +76,7 @@ pub fn pack_directory(files: &[File]) -> Vec<u8> {
 pub fn unpack_directory(bytes: &[u8]) -> Result<Vec<File>> {
     let mut archive = Archive::open(bytes, MAX_DIRECTORY)?;
     let mut files = Vec::new();
-    for name in archive.names().into_iter().filter(|name| !name.ends_with('/')) {
+    for name in archive.names() {
         let bytes = archive.read(&name)?.expect("it is listed");
         files.push((name, bytes));
     }
