@@ -2,14 +2,14 @@
 //
 //     loss = log Σ eˡ − l[label]          dl = weight · (softmax(l) − onehot(label))
 //
-//   logits  [M, V]  in out  becomes its own gradient
-//   labels  [M]     in
-//   weight  [M]     in      what the token counts for: 1/M in a mean
-//   loss    [M]     out     in nats, not weighted
+//   logits  [m, V]  in out  becomes its own gradient
+//   labels  [M]     in      those of the logits from `first` on
+//   weight  [M]     in      likewise; what the token counts for: 1/M in a mean
+//   loss    [M]     in out  likewise; in nats, not weighted
 //
 // One workgroup per token.
 
-struct Params { n_vocab: u32 }
+struct Params { n_vocab: u32, first: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> logits: array<f32>;
@@ -22,7 +22,8 @@ const WG = 64u;
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let start = token.x * params.n_vocab;
-    let label = labels[token.x];
+    let at = params.first + token.x;
+    let label = labels[at];
     let label_logit = logits[start + label];
     var highest = -3.4e38;
     for (var i = lane; i < params.n_vocab; i += WG) {
@@ -34,10 +35,10 @@ fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index
         mass += exp(logits[start + i] - highest);
     }
     mass = reduce_sum(mass, lane);
-    if lane == 0u { loss[token.x] = highest - label_logit + log(mass); }
-    let scale = weight[token.x] / mass;
+    if lane == 0u { loss[at] = highest - label_logit + log(mass); }
+    let scale = weight[at] / mass;
     for (var i = lane; i < params.n_vocab; i += WG) {
         let p = scale * exp(logits[start + i] - highest);
-        logits[start + i] = select(p, p - weight[token.x], i == label);
+        logits[start + i] = select(p, p - weight[at], i == label);
     }
 }

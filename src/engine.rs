@@ -13,7 +13,7 @@
 //! let backend = Backend::gpu().await?;
 //! let engine = Engine::load(&backend, &FileSource::open("model.gguf")?, None, &mut |_| ()).await?;
 //! let reft = Rc::new(engine.reft(&[ReftConfig::default()])?);
-//! let examples = [Example { prompt: "Hello?".into(), completion: "Ahoy!".into() }];
+//! let examples = [Example::answer("Hello?", "Ahoy!")];
 //! let mut trainer = Trainer::new(&backend, &reft)?;
 //! let mut training = engine.training(&reft, &examples, &TrainOptions::default())?;
 //! while let Some(step) = training.next(engine.model(), &reft, &mut trainer).await? {
@@ -37,7 +37,7 @@ use crate::model::{LoadProgress, Model};
 use crate::reft::foreign::{self, File, Unsaved};
 use crate::reft::{Reft, ReftConfig};
 use crate::token::{ChatTemplate, Message, Tokenizer};
-use crate::train::{Sequence, TrainOptions, Training};
+use crate::train::{self, Sequence, Target, Task, TrainOptions, Training};
 use serde::{Deserialize, Serialize};
 
 /// A model, its tokenizer and its chat template.
@@ -82,7 +82,7 @@ pub struct ModelInfo {
 pub struct Imported {
     /// The interventions.
     pub reft: Reft,
-    /// Names of tensors that are none: trained parts of the base model, as a classifier's head.
+    /// Names of tensors that are none: trained parts of the base model but for a classifier's head.
     pub left_out: Vec<String>,
 }
 
@@ -96,14 +96,87 @@ pub enum Input {
     Messages(Vec<Message>),
 }
 
-/// A prompt and the answer to be learned.
+/// Something to be learned. What it is says what the task is.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Example {
+    /// An answer to a prompt.
+    Answer(Answer),
+    /// A conversation, of which the assistant's turns are learned.
+    Conversation(Conversation),
+    /// Of two answers, the better one.
+    Preference(Preference),
+    /// The class of a text, by a head.
+    Labelled(Labelled),
+    /// Numbers that belong to a text, by a head.
+    Scored(Scored),
+}
+
+/// An answer to a prompt.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Example {
+pub struct Answer {
     /// What the user says.
     pub prompt: String,
     /// What the model is to answer.
     pub completion: String,
+}
+
+/// A conversation, of which the assistant's turns are learned.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conversation {
+    /// Its turns.
+    pub messages: Vec<Message>,
+}
+
+/// Of two answers, the better one: for a reward where the interventions have a head, else to make it likelier than without edits (DPO).
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Preference {
+    /// What the user says.
+    pub prompt: String,
+    /// The better answer.
+    pub chosen: String,
+    /// The worse one.
+    pub rejected: String,
+}
+
+/// The class of a text.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Labelled {
+    /// The text.
+    pub text: String,
+    /// Its class, counted from 0.
+    pub label: u32,
+}
+
+/// Numbers that belong to a text.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scored {
+    /// The text.
+    pub text: String,
+    /// The numbers, one for each of the head's outputs.
+    pub values: Vec<f32>,
+}
+
+impl Example {
+    /// An answer to a prompt.
+    pub fn answer(prompt: impl Into<String>, completion: impl Into<String>) -> Example {
+        Example::Answer(Answer { prompt: prompt.into(), completion: completion.into() })
+    }
+
+    fn task(&self, reft: &Reft, beta: f32) -> Task {
+        match self {
+            Example::Answer(_) | Example::Conversation(_) => Task::Language,
+            Example::Preference(_) if reft.head.is_some() => Task::Reward,
+            Example::Preference(_) => Task::Preference { beta },
+            Example::Labelled(_) => Task::Classification,
+            Example::Scored(_) => Task::Regression,
+        }
+    }
 }
 
 impl Engine {
@@ -149,6 +222,16 @@ impl Engine {
         Reft::new(&self.model, configs)
     }
 
+    /// What a trained head says of texts: its scores for each.
+    ///
+    /// # Errors
+    /// `Input` if there is no head or a text is too long, `Device` if the device was lost.
+    pub async fn scores(&self, reft: &Reft, texts: &[String]) -> Result<Vec<Vec<f32>>> {
+        let sequences = texts.iter().map(|text| self.text(reft, text, Target::None));
+        let sequences = sequences.collect::<Result<Vec<_>>>()?;
+        train::scores(&self.model, reft, &sequences.iter().collect::<Vec<_>>()).await
+    }
+
     /// Interventions from a file.
     ///
     /// # Errors
@@ -157,16 +240,16 @@ impl Engine {
         Reft::load(&self.model, bytes)
     }
 
-    /// Interventions from a directory that pyreft wrote, as files with their names.
+    /// Interventions from a directory that pyreft or peft wrote, as files with their names.
     ///
     /// # Errors
-    /// As [`foreign::pyreft::read`] and [`Reft::with_params`].
+    /// As [`foreign::read`] and [`Reft::with_params`].
     pub fn import_reft(&self, files: &[File], unsaved: &Unsaved) -> Result<Imported> {
         let read = foreign::read(files, unsaved)?;
         Ok(Imported { reft: read.on(&self.model)?, left_out: read.others.into_keys().collect() })
     }
 
-    /// Interventions as the files of a library's directory: `pyreft`'s.
+    /// Interventions as the files of a library's directory: `pyreft`'s, or `peft`'s.
     ///
     /// # Errors
     /// `Input` for another library, `Unsupported` for what its files cannot say, `Device` if the parameters cannot be read.
@@ -190,44 +273,88 @@ impl Engine {
         Generation::start(&self.model, &self.tokenizer, prompts, options)
     }
 
-    /// An example as the model sees it: the prompt as [`Engine::prompt`] makes it, the answer, and the token that ends it.
-    ///
-    /// # Errors
-    /// `Input` if prompt or answer is empty or both are too long for the context.
-    pub fn sequence(&self, reft: &Reft, example: &Example) -> Result<Sequence> {
-        if example.completion.is_empty() {
+    /// An answer as the model sees it: the prompt as [`Engine::prompt`] makes it, the answer, and the token that ends it.
+    fn answer(&self, reft: &Reft, prompt: &str, completion: &str) -> Result<Sequence> {
+        if completion.is_empty() {
             return Err(Error::input("the completion is empty"));
         }
-        let prompt = self.render(&Input::Text(example.prompt.clone()))?;
-        let mut tokens = self.encode(&format!("{prompt}{}", example.completion));
-        let same = tokens.iter().zip(self.encode(&prompt)).take_while(|(a, b)| **a == *b).count();
+        let prompt = self.render(&Input::Text(prompt.to_owned()))?;
+        let mut tokens = self.encode(&format!("{prompt}{completion}"));
+        let n_prompt = common(&tokens, &self.encode(&prompt));
         tokens.extend(self.tokenizer.eos());
-        Sequence::new(reft, tokens, same, self.model.n_ctx)
+        Sequence::new(reft, tokens, n_prompt, self.model.n_ctx)
     }
 
-    /// A training on examples; nothing is run yet.
+    /// A text of which nothing is foretold: a head reads its end.
+    fn text(&self, reft: &Reft, text: &str, target: Target) -> Result<Sequence> {
+        let tokens = self.encode(&self.render(&Input::Text(text.to_owned()))?);
+        Ok(Sequence { target, ..Sequence::of_text(reft, tokens, self.model.n_ctx)? })
+    }
+
+    /// A conversation as the model sees it: labels are the tokens that the template makes of the assistant's turns.
+    fn conversation(&self, reft: &Reft, messages: &[Message]) -> Result<Sequence> {
+        let template = self.template.as_ref();
+        let template = template
+            .ok_or_else(|| Error::unsupported("the model has no chat template for a conversation"))?;
+        let up_to = |n: usize, asks: bool| {
+            Ok::<_, Error>(self.encode(&template.render(&messages[..n], asks, None)?))
+        };
+        let tokens = up_to(messages.len(), false)?;
+        let mut labels = Vec::new();
+        for (turn, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
+            let (start, end) =
+                (common(&tokens, &up_to(turn, true)?), common(&tokens, &up_to(turn + 1, false)?));
+            labels.extend((start.max(1)..end).map(|at| (at - 1, tokens[at])));
+        }
+        let Some((before, _)) = labels.first().copied() else {
+            return Err(Error::input("the conversation has no turn of the assistant"));
+        };
+        Ok(Sequence { labels, ..Sequence::new(reft, tokens, before + 1, self.model.n_ctx)? })
+    }
+
+    /// A training on examples; nothing is run yet. What the examples are says what is learned.
     ///
     /// # Errors
-    /// `Input` if there are no examples, one is empty or too long (all of them are named), or an option makes no sense.
+    /// `Input` if there are no examples, they are not all of one task, one is empty or too long (all of them are named), or an
+    /// option makes no sense.
     pub fn training(&self, reft: &Reft, examples: &[Example], options: &TrainOptions) -> Result<Training> {
-        Training::new(self.sequences(reft, examples)?, options)
+        let task = examples.first().map_or(Task::Language, |example| example.task(reft, options.beta));
+        let differs = |example: &Example| example.task(reft, options.beta) != task;
+        if let Some(number) = examples.iter().position(differs) {
+            return Err(Error::input(format!("example {}: is not of the first one's task", number + 1)));
+        }
+        let sequences = self.sequences(reft, examples)?;
+        if !sequences.is_empty() {
+            task.check(reft, &sequences.iter().collect::<Vec<_>>())?;
+        }
+        Training::new(sequences, task, options)
     }
 
-    /// Examples as the model sees them.
+    /// Examples as the model sees them; a preference is two sequences.
     ///
     /// # Errors
-    /// As [`Engine::sequence`], for all examples in one message.
+    /// `Input` if prompt or answer is empty or both are too long for the context, for all examples in one message.
     pub fn sequences(&self, reft: &Reft, examples: &[Example]) -> Result<Vec<Sequence>> {
-        let made = (1..).zip(examples).map(|(number, example)| {
-            self.sequence(reft, example).map_err(|error| format!("example {number}: {error}"))
-        });
-        let (made, wrong): (Vec<_>, Vec<_>) =
-            made.partition(|made: &std::result::Result<_, String>| made.is_ok());
-        match wrong.is_empty() {
-            true => Ok(made.into_iter().flatten().collect()),
-            false => Err(Error::input(
-                wrong.into_iter().filter_map(|made| made.err()).collect::<Vec<_>>().join("; "),
-            )),
+        let (mut made, mut wrong) = (Vec::new(), Vec::new());
+        for (number, example) in (1..).zip(examples) {
+            match self.sequences_of(reft, example) {
+                Ok(sequences) => made.extend(sequences),
+                Err(error) => wrong.push(format!("example {number}: {error}")),
+            }
+        }
+        if wrong.is_empty() { Ok(made) } else { Err(Error::input(wrong.join("; "))) }
+    }
+
+    fn sequences_of(&self, reft: &Reft, example: &Example) -> Result<Vec<Sequence>> {
+        match example {
+            Example::Answer(it) => Ok(vec![self.answer(reft, &it.prompt, &it.completion)?]),
+            Example::Conversation(it) => Ok(vec![self.conversation(reft, &it.messages)?]),
+            Example::Preference(it) => {
+                let answers = [&it.chosen, &it.rejected];
+                answers.into_iter().map(|answer| self.answer(reft, &it.prompt, answer)).collect()
+            }
+            Example::Labelled(it) => Ok(vec![self.text(reft, &it.text, Target::Class(it.label))?]),
+            Example::Scored(it) => Ok(vec![self.text(reft, &it.text, Target::Values(it.values.clone()))?]),
         }
     }
 
@@ -264,6 +391,11 @@ impl Engine {
     fn ends_itself(&self, text: &str) -> bool {
         self.tokenizer.encode(text, true, false).last().copied() == self.tokenizer.eos()
     }
+}
+
+/// Tokens that two sequences begin with alike.
+fn common(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 fn info(header: &Header, model: &Model, chat: bool) -> ModelInfo {

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use support::Tensors;
 use webreft::backend::Backend;
 use webreft::engine::Engine;
-use webreft::reft::foreign::{File, Unsaved, Values, pack_directory, peft, pyreft, unpack_directory};
+use webreft::reft::foreign::{File, Unsaved, pack_directory, peft, unpack_directory};
 use webreft::reft::{Layers, Params, Reft, ReftConfig};
 use webreft::{Error, ErrorKind, Result};
 
@@ -109,6 +109,22 @@ impl Saved {
     }
 }
 
+impl Saved {
+    /// Checks the head, where the trace has one.
+    fn check_head(&self, reft: &Reft) {
+        let name = format!("{}.score", self.prefix);
+        assert_eq!(reft.head.is_some(), self.trace.has(&name), "{}: head", self.path);
+        if let Some(weight) = head(reft) {
+            assert_eq!(weight, self.trace.f32(&name), "{}: head", self.path);
+        }
+    }
+}
+
+fn head(reft: &Reft) -> Option<Vec<f32>> {
+    let theta = block_on(reft.theta.read().f32()).expect("the parameters are read");
+    reft.head.map(|head| head.numbers(&theta).weight)
+}
+
 /// [C, R] from [R, C].
 fn transposed(values: &[f32], n_cols: usize) -> Vec<f32> {
     (0..n_cols).flat_map(|col| values.iter().skip(col).step_by(n_cols).copied()).collect()
@@ -143,13 +159,8 @@ fn directories_of_pyreft_hold_what_their_traces_say_and_are_written_with_the_sam
             assert_eq!(reft.interventions[number].kind.name, it.spec["kind"]);
             it.check(number, params, reft.interventions[number].sizes.rank);
         }
-        assert_eq!(
-            imported.left_out.is_empty(),
-            it.spec["task"] != "seqcls",
-            "{}: {:?}",
-            it.path,
-            imported.left_out
-        );
+        assert!(imported.left_out.is_empty(), "{}: {:?}", it.path, imported.left_out);
+        it.check_head(&reft);
 
         let files =
             block_on(engine.export_reft(&reft, "pyreft")).unwrap_or_else(|e| panic!("{}: {e}", it.path));
@@ -168,6 +179,7 @@ fn directories_of_pyreft_hold_what_their_traces_say_and_are_written_with_the_sam
             engine.import_reft(&files, &it.unsaved()).unwrap_or_else(|e| panic!("{}: {e}", it.path)).reft;
         assert_eq!(again.configs, reft.configs, "{}", it.path);
         assert_eq!(bits(&values(&again)), bits(&before), "{}: bits", it.path);
+        assert_eq!(head(&again), head(&reft), "{}: head", it.path);
     }
     assert!(!directories.is_empty(), "no directory of pyreft's in the manifest");
 }
@@ -194,8 +206,11 @@ fn directories_of_peft_hold_what_their_traces_say_and_are_written_with_the_same_
                 assert!(got.len() == expected.len() && off <= 1e-6, "{} {name}: off by {off}", it.path);
             }
         }
-        let again = peft::read(&peft::write(&lora, "base")).expect("what was written");
-        assert_eq!(again, lora, "{}", it.path);
+        let engine = it.engine();
+        let reft = engine.import_reft(&it.files, &Unsaved::default()).expect("interventions").reft;
+        assert_eq!(reft.interventions.len(), lora.pairs.len(), "{}", it.path);
+        let files = block_on(engine.export_reft(&reft, "peft")).expect("files");
+        assert_eq!(peft::read(&files).expect("what was written"), lora, "{}", it.path);
     }
     assert!(!directories.is_empty(), "no directory of peft's in the manifest");
 }
@@ -206,7 +221,13 @@ fn engine() -> Engine {
 
 fn config(kind: &str) -> ReftConfig {
     let layers = Layers::List(vec![0, 2]);
-    ReftConfig { kind: kind.to_owned(), layers, rank: 3, ..ReftConfig::default() }
+    ReftConfig {
+        kind: kind.to_owned(),
+        layers,
+        rank: 3,
+        positions: "f1+l1".to_owned(),
+        ..ReftConfig::default()
+    }
 }
 
 #[test]
@@ -254,6 +275,64 @@ fn shared_parameters_become_copies() {
     let again = values(&engine.import_reft(&files, &Unsaved::default()).expect("four of them").reft);
     let own = values(&reft);
     assert_eq!(bits(&again), bits(&[&own[..1], &own[..1], &own[1..], &own[1..]].concat()));
+}
+
+#[test]
+fn what_the_libraries_do_not_have_is_refused() {
+    let engine = engine();
+    let export = |config: ReftConfig, library: &str| {
+        let reft = engine.reft(&[config]).expect("interventions");
+        block_on(engine.export_reft(&reft, library))
+    };
+    check(export(config("loreft"), "pytorch"), ErrorKind::Input, &["pytorch", "pyreft, peft"]);
+    check(export(config("dii_lowrank"), "pyreft"), ErrorKind::Unsupported, &["dii_lowrank"]);
+    check(
+        export(ReftConfig { act: "gelu".into(), ..config("loreft") }, "pyreft"),
+        ErrorKind::Unsupported,
+        &["gelu"],
+    );
+    check(
+        export(ReftConfig { alpha: 6.0, ..config("loreft") }, "pyreft"),
+        ErrorKind::Unsupported,
+        &["scale 2"],
+    );
+    check(export(config("loreft"), "peft"), ErrorKind::Unsupported, &["loreft", "expected lora"]);
+}
+
+#[test]
+fn directories_that_are_not_whole_are_refused() {
+    let engine = engine();
+    let reft = engine.reft(&[config("consreft")]).expect("interventions");
+    let files = block_on(engine.export_reft(&reft, "pyreft")).expect("files");
+    let import = |files: &[File], unsaved: Unsaved| engine.import_reft(files, &unsaved).map(|_| ());
+    let without =
+        |name: &str| files.iter().filter(|(other, _)| other != name).cloned().collect::<Vec<File>>();
+    let key = "intkey_layer_2_comp_block_output_unit_pos_nunit_1#1.bin";
+    check(import(&[], Unsaved::default()), ErrorKind::File, &["not a directory of pyreft's"]);
+    check(import(&without(key), Unsaved::default()), ErrorKind::File, &[key, "missing"]);
+    check(import(&without("config.json"), Unsaved::default()), ErrorKind::Input, &["consreft or lobireft"]);
+    let positions = Unsaved { positions: Some("l1".to_owned()), ..Unsaved::default() };
+    check(import(&files, positions), ErrorKind::Input, &["layer 0", "2 interventions", "\"l1\""]);
+    let patched = |from: &str, to: &str| {
+        let mut files = files.clone();
+        let config = files.iter_mut().find(|(name, _)| name == "config.json").expect("a configuration");
+        config.1 = String::from_utf8(config.1.clone()).expect("text").replace(from, to).into_bytes();
+        files
+    };
+    let class = patched("pyreft.interventions.Consreft", "pyvene.models.interventions.Noise");
+    check(
+        import(&class, Unsaved::default()),
+        ErrorKind::Unsupported,
+        &["NoiseIntervention", "known: loreft"],
+    );
+    let kind = patched("Consreft", "Noreft");
+    check(import(&kind, Unsaved::default()), ErrorKind::File, &[".bin", "\"proj_layer.weight\" is missing"]);
+    let place = patched("block_output", "block_middle");
+    check(
+        import(&place, Unsaved::default()),
+        ErrorKind::Unsupported,
+        &["block_middle", "known: block_input"],
+    );
 }
 
 /// Checks an error's kind, and that its text holds all of `parts`.

@@ -25,10 +25,10 @@ use webreft::kernel::{Activation, Hyper};
 use webreft::model::{Component, Model};
 use webreft::reft::kinds::KINDS;
 use webreft::reft::{
-    Base, Components, CountedRow, Intervention, Layers, Params, Positions, Reft, ReftConfig, RowEdits,
-    collect, pyreft_slots,
+    Base, Components, CountedRow, HeadConfig, HeadParams, Intervention, Layers, Params, Positions, Reft,
+    ReftConfig, RowEdits, collect, pyreft_slots,
 };
-use webreft::train::{Schedule, Sequence, Trainer};
+use webreft::train::{Schedule, Sequence, Target, Task, Trainer, reference, scores};
 
 #[test]
 fn the_twins_agree_with_the_traces() {
@@ -297,17 +297,40 @@ impl Golden {
         let reft = case.reft("init");
         let rows = Rows::of(case, &reft);
         let sequences: Vec<&Sequence> = rows.sequences.iter().collect();
-        let logits = support::logits(case.model(), Some(&reft), &sequences);
-        let n_vocab = case.model().dims.n_vocab;
         let expected = case.trace.f32("logits0");
-        let expected: Vec<f32> =
-            rows.kept.iter().flat_map(|row| &expected[row * n_vocab..][..n_vocab]).copied().collect();
-        let quantity = self.tolerances.states("logits");
-        self.close(quantity, &format!("{} logits0", case.path), &logits, &expected);
-        for curve in ["const", "warmup"] {
+        let (got, expected) = match &reft.head {
+            Some(_) => {
+                let scores = block_on(scores(case.model(), &reft, &sequences)).expect("scores");
+                (scores.concat(), expected)
+            }
+            None => {
+                let n_vocab = case.model().dims.n_vocab;
+                let kept = rows.kept.iter().flat_map(|row| &expected[row * n_vocab..][..n_vocab]);
+                (support::logits(case.model(), Some(&reft), &sequences), kept.copied().collect())
+            }
+        };
+        self.close(self.tolerances.states("logits"), &format!("{} logits0", case.path), &got, &expected);
+        let mut sequences = sequences;
+        if matches!(case.task(), Task::Preference { .. }) {
+            // The trace has all chosen answers before all rejected ones.
+            let (chosen, rejected) = sequences.split_at(sequences.len() / 2);
+            sequences =
+                chosen.iter().zip(rejected).flat_map(|(chosen, rejected)| [*chosen, *rejected]).collect();
+        }
+        for curve in ["const", "warmup", "trainer"] {
             if case.trace.has(&format!("{curve}.loss")) {
                 self.check_training(case, &sequences, curve);
             }
+        }
+        if case.trace.has("ref_logps") {
+            let expected: Vec<f32> = case.trace.f32("ref_logps").iter().map(|logp| -logp).collect();
+            let got: Vec<f32> = rows.sequences.iter().map(|it| it.reference).collect();
+            self.close(
+                self.tolerances.states("reference"),
+                &format!("{} ref_logps", case.path),
+                &got,
+                &expected,
+            );
         }
     }
 
@@ -317,41 +340,83 @@ impl Golden {
         let rates = case.rates(curve);
         let reft = case.reft("init");
         let mut trainer = Trainer::new(&case.model().backend, &reft).expect("the optimizer's state fits");
-        let mut losses = Vec::new();
+        trainer.task = case.task();
+        let (mut losses, mut norms) = (Vec::new(), Vec::new());
         for (step, rate) in rates.iter().enumerate() {
-            let loss = trainer.step(case.model(), &reft, sequences, &case.hyper(*rate)).expect("a step runs");
-            losses.push(block_on(loss.mean()).expect("the loss is read") as f32);
+            let hyper = case.hyper(curve, *rate);
+            let loss = trainer.step(case.model(), &reft, sequences, &hyper).expect("a step runs");
+            let loss = block_on(loss.report()).expect("the loss is read");
+            losses.push(loss.mean as f32);
+            norms.push(loss.grad_norm as f32);
             if step == 0 {
                 self.close(self.tolerances.loss(), &place("loss0"), &losses, &case.trace.f32("loss0"));
                 self.check_gradients(case, &reft, &trainer);
             }
         }
-        let rates: Vec<f32> = rates.iter().map(|rate| *rate as f32).collect();
+        // Transformers logs the rate of the step to come.
+        let logged = if curve == "trainer" { 1 } else { 0 };
+        let mut rates: Vec<f32> = rates.iter().skip(logged).map(|rate| *rate as f32).collect();
+        rates.resize(losses.len(), 0.0);
         let expected = case.trace.f32(&format!("{curve}.lr"));
         let rate = Quantity { name: "rate", tolerance: 1e-9, relative: false };
         self.close(rate, &place(&format!("{curve}.lr")), &rates, &expected);
         let expected = case.trace.f32(&format!("{curve}.loss"));
         let mut tolerance = self.tolerances.curve("curve");
-        if !case.trace.names().iter().any(|name| name.starts_with(&format!("{curve}.final"))) {
+        if !case.trace.names().iter().any(|name| name.starts_with(&format!("{curve}.final")))
+            && !case.has_head()
+        {
             // A loss that does not change when R's rows turn among themselves: AdamW follows rounding, and the libraries
             // themselves agree no better (the traces' README).
             tolerance = Quantity { name: "curve, free R", tolerance: 3e-3, relative: false };
         }
-        self.close(tolerance, &place(&format!("{curve}.loss")), &losses, &expected);
+        if curve == "trainer" {
+            // Transformers logs losses with four decimals.
+            let round = |loss: &f32| (loss * 1e4).round() / 1e4;
+            let rounded = Quantity { name: "logged loss", tolerance: 1.01e-4, relative: false };
+            self.close(
+                rounded,
+                &place("trainer.loss"),
+                &losses.iter().map(round).collect::<Vec<_>>(),
+                &expected,
+            );
+            let expected = case.trace.f32("trainer.grad_norm");
+            self.close(
+                self.tolerances.curve("gradient norm"),
+                &place("trainer.grad_norm"),
+                &norms,
+                &expected,
+            );
+        } else {
+            self.close(tolerance, &place(&format!("{curve}.loss")), &losses, &expected);
+        }
         self.check_final(case, &reft, curve);
+        if curve == "trainer" {
+            let hyper = case.hyper(curve, 0.0);
+            let after = trainer.step(case.model(), &reft, sequences, &hyper).expect("a step runs");
+            let after = block_on(after.mean()).expect("the loss is read") as f32;
+            let expected = case.trace.f32("trainer.loss_after");
+            self.close(self.tolerances.curve("curve"), &place("trainer.loss_after"), &[after], &expected);
+        }
     }
 
     fn check_gradients(&mut self, case: &Case<'_>, reft: &Reft, trainer: &Trainer) {
         let gradients = trainer.gradients();
         let theta = block_on(gradients.theta.read().f32()).expect("the gradient is read");
         let rot = block_on(gradients.rot.read().f32()).expect("the gradient is read");
-        for (number, it) in reft.owners() {
-            for (name, got) in parts_of(it, &theta, &rot) {
-                let full = format!("grad0.{number}.{name}");
-                let expected = oriented(name, case.trace.f32(&full), it);
-                let quantity = self.tolerances.gradient(quantity_of(name));
-                self.close(quantity, &format!("{} {full}", case.path), got, &expected);
-            }
+        for (name, part, got, it) in case.named(reft, &theta, &rot) {
+            let full = format!("grad0.{name}");
+            let expected = oriented(part, case.trace.f32(&full), it);
+            self.close(
+                self.tolerances.gradient(quantity_of(part)),
+                &format!("{} {full}", case.path),
+                got,
+                &expected,
+            );
+        }
+        if let Some(head) = &reft.head {
+            let got = head.numbers(&theta).weight;
+            let quantity = self.tolerances.gradient("gradient of head");
+            self.close(quantity, &format!("{} grad0.score", case.path), &got, &case.trace.f32("grad0.score"));
         }
     }
 
@@ -359,17 +424,61 @@ impl Golden {
     fn check_final(&mut self, case: &Case<'_>, reft: &Reft, curve: &str) {
         let [theta, rot] = [&reft.theta, reft.rotations_tensor()]
             .map(|t| block_on(t.read().f32()).expect("the parameters are read"));
-        for (number, it) in reft.owners() {
-            for (name, got) in parts_of(it, &theta, &rot) {
-                let full = format!("{curve}.final.{number}.{name}");
-                if !case.trace.has(&full) {
-                    continue; // not kept where rounding decides
-                }
-                let expected = oriented(name, case.trace.f32(&full), it);
+        for (name, part, got, it) in case.named(reft, &theta, &rot) {
+            let full = format!("{curve}.final.{name}");
+            if case.trace.has(&full) {
+                let expected = oriented(part, case.trace.f32(&full), it);
                 self.close(self.tolerances.curve("final"), &format!("{} {full}", case.path), got, &expected);
-            }
+            } // not kept where rounding decides
+        }
+        let full = format!("{curve}.final.score");
+        if let Some(head) = reft.head.as_ref().filter(|_| case.trace.has(&full)) {
+            let got = head.numbers(&theta).weight;
+            self.close(
+                self.tolerances.curve("final"),
+                &format!("{} {full}", case.path),
+                &got,
+                &case.trace.f32(&full),
+            );
         }
     }
+}
+
+/// A trace's name, the part of an intervention that it is, its numbers, and the intervention.
+type Named<'a> = (String, &'static str, &'a [f32], &'a Intervention);
+
+impl Case<'_> {
+    /// All numbers of the interventions in two flat buffers, by the traces' names.
+    fn named<'a>(&self, reft: &'a Reft, theta: &'a [f32], rot: &'a [f32]) -> Vec<Named<'a>> {
+        let n_lora = reft.interventions.iter().filter(|it| it.kind.name == "lora").count();
+        let mut named = Vec::new();
+        for (number, it) in reft.owners() {
+            let stem = match projection_of(it) {
+                Some(projection) => format!("lora.{}.{projection}", it.place.layer),
+                None => (number - n_lora).to_string(),
+            };
+            for (part, numbers) in parts_of(it, theta, rot) {
+                named.push((format!("{stem}.{part}"), part, numbers, it));
+            }
+        }
+        named
+    }
+}
+
+/// The weight matrices that LoRA may change, by Hugging Face's names and ours.
+const PROJECTIONS: [(&str, Component); 7] = [
+    ("q_proj", Component::QueryOutput),
+    ("k_proj", Component::KeyOutput),
+    ("v_proj", Component::ValueOutput),
+    ("o_proj", Component::AttentionOutput),
+    ("gate_proj", Component::GateOutput),
+    ("up_proj", Component::UpOutput),
+    ("down_proj", Component::MlpOutput),
+];
+
+fn projection_of(it: &Intervention) -> Option<&'static str> {
+    let known = PROJECTIONS.iter().find(|(_, component)| *component == it.place.component);
+    known.filter(|_| it.kind.name == "lora").map(|(name, _)| *name)
 }
 
 /// An intervention's numbers in two flat buffers, by the traces' names.
@@ -377,7 +486,10 @@ fn parts_of<'a>(it: &Intervention, theta: &'a [f32], rot: &'a [f32]) -> Vec<(&'s
     let mut parts: Vec<(&str, &[f32])> = Vec::new();
     for part in it.parts() {
         let numbers = &theta[part.range.clone()];
+        let is_lora = it.kind.name == "lora";
         match (part.name, it.rotation()) {
+            ("projection", _) if is_lora => parts.push(("B", numbers)),
+            ("weight", _) if is_lora => parts.push(("A", numbers)),
             ("projection", Some(rotation)) => {
                 parts.push(("raw", numbers));
                 parts.push(("R", &rot[rotation.r_at..][..numbers.len()]));
@@ -396,15 +508,16 @@ fn quantity_of(name: &str) -> &'static str {
         "raw" => "gradient of raw",
         "R" => "gradient of R",
         "P" | "Pb" => "gradient of P",
+        "A" | "B" => "gradient of LoRA",
         "W" => "gradient of W",
         _ => "gradient of b",
     }
 }
 
-/// A trace keeps rotations [D, R], where the engine has [R, D].
+/// A trace keeps rotations and LoRA's B [D, R], where the engine has [R, D].
 fn oriented(name: &str, values: Vec<f32>, it: &Intervention) -> Vec<f32> {
     match name {
-        "raw" | "R" => transposed(&values, it.sizes.rank),
+        "raw" | "R" | "B" => transposed(&values, it.sizes.rank),
         _ => values,
     }
 }
@@ -415,8 +528,10 @@ fn missing(spec: &Value) -> Vec<String> {
         let word = spec[key].as_str().unwrap_or(default);
         (!known.contains(&word)).then(|| format!("{key} {word}"))
     };
-    let task = words("task", "lm", &["lm"]);
-    let kind = words("kind", "", &KINDS.map(|kind| kind.name));
+    let task = words("task", "lm", &["lm", "seqcls", "reward", "dpo", "trainer"]);
+    let unknown = |kind: &str| KINDS.iter().all(|known| known.name != kind);
+    let kinds = spec["kind"].as_str().unwrap_or("").split('+').find(|kind| unknown(kind));
+    let kind = kinds.map(|kind| format!("kind {kind}"));
     let component = words("component", "block_output", &Component::ALL.map(Component::name));
     let act = words("act", "linear", &Activation::ALL.map(Activation::name));
     let mut missing: Vec<String> = [task, kind, component, act].into_iter().flatten().collect();
@@ -437,6 +552,10 @@ fn missing(spec: &Value) -> Vec<String> {
         "intervention_layers",
         "add_bias",
         "subspaces",
+        "alpha",
+        "lora_layers",
+        "beta",
+        "trainer",
     ];
     let options = spec.as_object().expect("a case is an object");
     let unknown = options.iter().filter(|(key, value)| {
@@ -479,6 +598,39 @@ impl Case<'_> {
     /// The interventions, with the parameters that the trace keeps under `prefix`.
     fn reft(&self, prefix: &str) -> Reft {
         let layers: Vec<usize> = list(&self.spec["intervention_layers"]).iter().map(count).collect();
+        let (mut configs, mut params) = self.loras(prefix);
+        if !layers.is_empty() {
+            configs.push(self.config(&layers));
+            params.extend((0..layers.len()).map(|number| self.params(prefix, number)));
+        }
+        let score = format!("{prefix}.score");
+        let head = self.trace.has(&score).then(|| {
+            let config = HeadConfig { outputs: self.trace.shape(&score)[0], bias: false, seed: 0 };
+            (config, HeadParams { weight: self.trace.f32(&score), bias: Vec::new() })
+        });
+        let reft = Reft::with_params(self.model(), &configs, &params, head);
+        let reft = reft.unwrap_or_else(|error| panic!("{}: {error}", self.path));
+        let others = reft.interventions.iter().filter(|it| it.kind.name != "lora");
+        let got: Vec<usize> = others.map(|it| it.place.layer).collect();
+        assert_eq!(got, layers, "{}: layers of the interventions", self.path);
+        reft
+    }
+
+    fn has_head(&self) -> bool {
+        self.trace.has("init.score")
+    }
+
+    fn task(&self) -> Task {
+        match self.spec["task"].as_str() {
+            Some("seqcls") => Task::Classification,
+            Some("reward") => Task::Reward,
+            Some("dpo") => Task::Preference { beta: real(&self.spec["beta"]) as f32 },
+            _ => Task::Language,
+        }
+    }
+
+    /// The interventions that are not LoRA.
+    fn config(&self, layers: &[usize]) -> ReftConfig {
         let (first, second) = layers.split_at(layers.len() / 2);
         let both_ends = !first.is_empty() && first == second;
         let positions = match text(&self.spec["place"]) {
@@ -486,22 +638,50 @@ impl Case<'_> {
             _ if both_ends => "f1+l1", // only says that there are two parts: the trace tells the rows
             _ => "l1",
         };
-        let config = ReftConfig {
-            kind: text(&self.spec["kind"]).to_owned(),
-            layers: Layers::List(if both_ends { first.to_vec() } else { layers.clone() }),
+        let kinds = text(&self.spec["kind"]).split('+');
+        ReftConfig {
+            kind: kinds.filter(|kind| *kind != "lora").collect(),
+            layers: Layers::List(if both_ends { first.to_vec() } else { layers.to_vec() }),
             component: Components::from(self.spec["component"].as_str().unwrap_or("block_output")),
             rank: count(&self.spec["r"]),
             positions: positions.to_owned(),
             act: self.spec["act"].as_str().unwrap_or("linear").to_owned(),
             add_bias: self.spec["add_bias"] == true,
             ..ReftConfig::default()
+        }
+    }
+
+    /// LoRA's configuration, if there is one, and the parameters of all of its matrices.
+    fn loras(&self, prefix: &str) -> (Vec<ReftConfig>, Vec<Params>) {
+        if !text(&self.spec["kind"]).split('+').any(|kind| kind == "lora") {
+            return (Vec::new(), Vec::new());
+        }
+        let layers =
+            if self.spec["lora_layers"].is_null() { &self.spec["layers"] } else { &self.spec["lora_layers"] };
+        let layers: Vec<usize> = list(layers).iter().map(count).collect();
+        let name =
+            |layer: usize, projection: &str, part: &str| format!("{prefix}.lora.{layer}.{projection}.{part}");
+        let there =
+            PROJECTIONS.iter().filter(|(projection, _)| self.trace.has(&name(layers[0], projection, "A")));
+        let there: Vec<_> = there.collect();
+        let config = ReftConfig {
+            kind: "lora".to_owned(),
+            layers: Layers::List(layers.clone()),
+            component: Components::List(
+                there.iter().map(|(_, component)| component.name().to_owned()).collect(),
+            ),
+            rank: count(&self.spec["r"]),
+            alpha: real(&self.spec["alpha"]) as f32,
+            ..ReftConfig::default()
         };
-        let params: Vec<Params> = (0..layers.len()).map(|number| self.params(prefix, number)).collect();
-        let reft = Reft::with_params(self.model(), &[config], &params);
-        let reft = reft.unwrap_or_else(|error| panic!("{}: {error}", self.path));
-        let got: Vec<usize> = reft.interventions.iter().map(|it| it.place.layer).collect();
-        assert_eq!(got, layers, "{}: layers of the interventions", self.path);
-        reft
+        let params = layers.iter().flat_map(|layer| there.iter().map(move |it| (*layer, it.0)));
+        let params = params.map(|(layer, projection)| Params {
+            projection: transposed(&self.trace.f32(&name(layer, projection, "B")), config.rank),
+            weight: self.trace.f32(&name(layer, projection, "A")),
+            ..Params::default()
+        });
+        let params = params.collect();
+        (vec![config], params)
     }
 
     fn params(&self, prefix: &str, number: usize) -> Params {
@@ -531,22 +711,31 @@ impl Case<'_> {
     /// The learning rates of a curve: all the same, or with a warm-up and a fall.
     fn rates(&self, curve: &str) -> Vec<f64> {
         let optimizer = &self.spec["optimizer"];
-        let (rate, steps) = (real(&optimizer["lr"]), count(&optimizer["steps"]));
+        let (mut rate, mut steps) = (real(&optimizer["lr"]), count(&optimizer["steps"]));
         let schedule = match curve {
             "const" => Schedule::named("constant", 0, steps),
-            _ => Schedule::named("linear", count(&optimizer["warmup_steps"]), steps),
+            "warmup" => Schedule::named("linear", count(&optimizer["warmup_steps"]), steps),
+            _ => {
+                let trainer = &self.spec["trainer"];
+                (rate, steps) = (real(&trainer["lr"]), count(&trainer["epochs"]));
+                Schedule::named(text(&trainer["schedule"]), count(&trainer["warmup"]), steps)
+            }
         };
         let schedule = schedule.expect("the trace's schedule makes sense");
         (0..steps).map(|step| rate * schedule.factor(step)).collect()
     }
 
-    fn hyper(&self, rate: f64) -> Hyper {
-        let optimizer = &self.spec["optimizer"];
+    fn hyper(&self, curve: &str, rate: f64) -> Hyper {
+        let (settings, clip) = match curve {
+            "trainer" => (&self.spec["trainer"], "max_grad_norm"),
+            _ => (&self.spec["optimizer"], "grad_clip"),
+        };
         Hyper {
-            rate,
-            betas: [0, 1].map(|i| real(&optimizer["betas"][i])),
-            eps: real(&optimizer["eps"]),
-            decay: real(&optimizer["weight_decay"]),
+            betas: [0, 1].map(|i| real(&settings["betas"][i])),
+            eps: real(&settings["eps"]),
+            decay: real(&settings["weight_decay"]),
+            clip: settings[clip].as_f64().unwrap_or(0.0),
+            ..Hyper::with_rate(rate)
         }
     }
 }
@@ -561,12 +750,8 @@ struct Rows {
 impl Rows {
     fn of(case: &Case<'_>, reft: &Reft) -> Rows {
         let (ids, mask) = (case.trace.i32("input_ids"), case.trace.i32("attention_mask"));
-        let (labels, positions) = (case.trace.i32("labels"), case.trace.i32("positions"));
+        let labels = case.trace.i32("labels");
         let [n_examples, n_tokens] = case.trace.shape("input_ids")[..] else { panic!("{}: ids", case.path) };
-        let [n_interventions, _, n_positions] = case.trace.shape("positions")[..] else {
-            panic!("{}: positions", case.path)
-        };
-        let everywhere = text(&case.spec["place"]) == "all";
         let mut rows = Rows { sequences: Vec::new(), kept: Vec::new() };
         for example in 0..n_examples {
             let at = example * n_tokens;
@@ -574,23 +759,54 @@ impl Rows {
             let row_of = |token: usize| kept.iter().position(|t| *t == token);
             let mut sequence =
                 Sequence { tokens: kept.iter().map(|t| ids[at + t] as u32).collect(), ..Sequence::default() };
-            for token in (0..n_tokens).filter(|t| labels[at + t] >= 0) {
-                let row = token.checked_sub(1).and_then(row_of).expect("a label has a token before it");
-                sequence.labels.push((row, labels[at + token] as u32));
-            }
-            for number in 0..n_interventions {
-                let from = (number * n_examples + example) * n_positions;
-                let listed: Vec<usize> = match everywhere {
-                    true => kept.clone(),
-                    false => positions[from..from + n_positions].iter().map(|p| *p as usize).collect(),
+            if case.has_head() {
+                sequence.target = match case.task() {
+                    Task::Reward => Target::None,
+                    _ => Target::Class(labels[example] as u32),
                 };
-                let rows = counted(listed.into_iter().filter_map(row_of).collect());
-                sequence.edits.push(case.edits(&reft.interventions[number], [number, example], rows));
+            } else {
+                for token in (0..n_tokens).filter(|t| labels[at + t] >= 0) {
+                    let row = token.checked_sub(1).and_then(row_of).expect("a label has a token before it");
+                    sequence.labels.push((row, labels[at + token] as u32));
+                }
+            }
+            for (number, it) in case.traced(reft) {
+                let listed = case.positions([number, example], &kept);
+                let counts = counted(listed.into_iter().filter_map(row_of).collect());
+                sequence.edits.push(case.edits(it, [number, example], counts));
+            }
+            let loras = reft.interventions.iter().filter(|it| it.kind.name == "lora");
+            let whole = || (0..kept.len() as u32).map(|row| [row, 1]).collect();
+            let loras: Vec<RowEdits> = loras.map(|it| RowEdits::new(it, whole(), 1.0, None)).collect();
+            sequence.edits.splice(0..0, loras);
+            if case.trace.has("ref_logps") {
+                let plain = Sequence { edits: Vec::new(), ..sequence.clone() };
+                let reference = block_on(reference(case.model(), &[&plain])).expect("the other run");
+                sequence.reference = reference[0];
             }
             rows.kept.extend(kept.iter().map(|t| at + t));
             rows.sequences.push(sequence);
         }
         rows
+    }
+}
+
+impl Case<'_> {
+    /// The interventions whose positions the trace tells, with their numbers in it.
+    fn traced<'a>(&self, reft: &'a Reft) -> impl Iterator<Item = (usize, &'a Intervention)> {
+        reft.interventions.iter().filter(|it| it.kind.name != "lora").enumerate()
+    }
+
+    /// The tokens that an intervention edits in an example.
+    fn positions(&self, [number, example]: [usize; 2], kept: &[usize]) -> Vec<usize> {
+        let [_, n_examples, n_positions] = self.trace.shape("positions")[..] else {
+            panic!("{}: positions", self.path)
+        };
+        let from = (number * n_examples + example) * n_positions;
+        match text(&self.spec["place"]) {
+            "all" => kept.to_vec(),
+            _ => self.trace.i32("positions")[from..from + n_positions].iter().map(|p| *p as usize).collect(),
+        }
     }
 }
 

@@ -5,11 +5,11 @@ mod common;
 use common::{Make, Random, packed_spans, read};
 use webreft::backend::Backend;
 use webreft::kernel::{
-    Activation, Edit, EditInputs, Heads, Learned, Mix, NONE, Rope, Rotation, attention, attention_backward,
-    cross_entropy, gather_rows, lowrank_edit, lowrank_edit_backward, lowrank_edit_input, matmul,
-    matmul_backward, mix_rows, mix_rows_backward, mul_up, rms_norm, rms_norm_backward, rope_qkv,
-    rope_qkv_backward, rotation, rotation_backward, silu_gate, silu_gate_backward, silu_mul,
-    silu_mul_backward,
+    Activation, Dense, Edit, EditInputs, Heads, Learned, Mix, NONE, Rope, Rotation, attention,
+    attention_backward, cross_entropy, dense, dense_backward, gather_rows, lowrank_edit,
+    lowrank_edit_backward, lowrank_edit_input, matmul, matmul_backward, mix_rows, mix_rows_backward, mul_up,
+    preference, reward_loss, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward, rotation,
+    rotation_backward, silu_gate, silu_gate_backward, silu_mul, silu_mul_backward, squared_error,
 };
 use webreft::plan::{Buf, Target};
 use webreft::quant::{F32, Q4_0};
@@ -180,7 +180,7 @@ fn losses() {
     let loss_of = |make: &mut Make<'_>, logits: Buf, weight: Buf| {
         let labels = make.words("labels", &[3], &[1, 0, 6]);
         let loss = make.plan.scratch("loss", &[3]);
-        cross_entropy(&mut make.plan, logits, [labels, weight, loss]);
+        cross_entropy(&mut make.plan, logits, [labels, weight, loss], 0);
         loss
     };
     check(
@@ -279,6 +279,87 @@ fn edits() {
     check_edit("a row of another run", &Edit { learned: Learned::Source, b_at: None, ..loreft });
     let input = Edit { learned: Learned::Input, n_in: 5, b_at: Some(10), p_at: 14, subtracts: false, ..free };
     check_edit("the module's input", &Edit { act: Activation::Silu, ..input });
+}
+
+#[test]
+fn heads() {
+    let it = Dense { n_in: 5, n_out: 3, w_at: 1, b_at: Some(16) };
+    check(
+        "dense",
+        random(12, &[&[2, 5], &[19]]),
+        &|make, x| vec![dense(&mut make.plan, &it, x[0], x[1])],
+        &|make, x, dy| {
+            let grad = make.values("grad", &[19], &[0.0; 19]);
+            vec![dense_backward(&mut make.plan, &it, x[0], dy[0], [x[1], grad]), grad]
+        },
+    );
+}
+
+/// The sum of the losses that `loss` gives to scores, and the gradient that takes the scores' place.
+fn loss_of(scores: &[f32], shape: &[usize], loss: &dyn Fn(&mut Make<'_>, Buf, Buf)) -> [Vec<f32>; 2] {
+    let mut make = Make::new(&Backend::Cpu, Target::Software);
+    let scores = make.values("scores", shape, scores);
+    let losses = make.plan.scratch("loss", &[shape[0]]);
+    loss(&mut make, scores, losses);
+    let done = make.run();
+    [read(&done, losses), read(&done, scores)]
+}
+
+fn check_loss(name: &str, shape: &[usize], counted: usize, loss: &dyn Fn(&mut Make<'_>, Buf, Buf)) {
+    let mut scores = Random::new(14).reals(shape.iter().product());
+    let [_, gradient] = loss_of(&scores, shape, loss);
+    for (i, got) in gradient.iter().enumerate() {
+        let at = scores[i];
+        let mut beside = |steps: f32| {
+            scores[i] = at + steps * STEP;
+            let [losses, _] = loss_of(&scores, shape, loss);
+            losses.iter().step_by(counted).map(|loss| f64::from(*loss)).sum::<f64>()
+        };
+        let want =
+            (8.0 * (beside(1.0) - beside(-1.0)) - (beside(2.0) - beside(-2.0))) / (12.0 * f64::from(STEP));
+        scores[i] = at;
+        assert!((f64::from(*got) - want).abs() < 1e-4, "{name}: element {i}: {got} for {want}");
+    }
+}
+
+#[test]
+fn losses_of_scores() {
+    // A pair's loss stands in the place of both.
+    check_loss("reward_loss", &[4, 1], 2, &|make, scores, losses| {
+        reward_loss(&mut make.plan, 1.0, scores, losses);
+    });
+    check_loss("squared_error", &[3, 2], 1, &|make, scores, losses| {
+        let targets = make.reals("targets", &[3, 2]);
+        let weight = make.values("weight", &[3], &[1.0; 3]);
+        squared_error(&mut make.plan, scores, [targets, weight, losses]);
+    });
+}
+
+#[test]
+fn preferences() {
+    let pair_loss = |losses: &[f32]| {
+        let mut make = Make::new(&Backend::Cpu, Target::Software);
+        let losses = make.values("losses", &[5], losses);
+        let reference = make.values("reference", &[2], &[3.0, 1.5]);
+        let ranges = make.words("ranges", &[2, 2], &[0, 2, 2, 5]);
+        let weights = make.plan.scratch("weights", &[5]);
+        let pairs = preference(&mut make.plan, [0.8, 1.0], losses, [ranges, reference, weights]);
+        let done = make.run();
+        [read(&done, pairs), read(&done, weights)]
+    };
+    let mut losses = Random::new(15).reals(5);
+    let [_, weights] = pair_loss(&losses);
+    for (i, got) in weights.iter().enumerate() {
+        let at = losses[i];
+        let mut beside = |steps: f32| {
+            losses[i] = at + steps * STEP;
+            f64::from(pair_loss(&losses)[0][0])
+        };
+        let want =
+            (8.0 * (beside(1.0) - beside(-1.0)) - (beside(2.0) - beside(-2.0))) / (12.0 * f64::from(STEP));
+        losses[i] = at;
+        assert!((f64::from(*got) - want).abs() < 1e-4, "token {i}: {got} for {want}");
+    }
 }
 
 #[test]

@@ -10,11 +10,12 @@ use common::{Make, packed_spans, read};
 use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::kernel::{
-    Activation, Edit, EditInputs, Heads, Hyper, KERNELS, Learned, Mix, NONE, Rope, Rotation, adamw, add,
-    add_rms_norm, attention, attention_backward, bench_fma, broadcast_row, copy, cross_entropy, embed,
-    gather_rows, lowrank_edit, lowrank_edit_backward, lowrank_edit_input, matmul, matmul_backward, mix_rows,
-    mix_rows_backward, mul_up, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward, rotation,
-    rotation_backward, silu_gate, silu_gate_backward, silu_mul, silu_mul_backward,
+    Activation, Dense, Edit, EditInputs, HYPERS, Heads, Hyper, KERNELS, Learned, Mix, NONE, Optimizer, Rope,
+    Rotation, accumulate, add, add_rms_norm, attention, attention_backward, bench_fma, broadcast_row, copy,
+    cross_entropy, dense, dense_backward, embed, gather_rows, grad_norm, lowrank_edit, lowrank_edit_backward,
+    lowrank_edit_input, matmul, matmul_backward, mix_rows, mix_rows_backward, mul_up, optimizer, preference,
+    reward_loss, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward, rotation, rotation_backward,
+    silu_gate, silu_gate_backward, silu_mul, silu_mul_backward, squared_error, token_loss,
 };
 use webreft::plan::{Buf, Buffer, Target};
 use webreft::quant::FORMATS;
@@ -373,7 +374,8 @@ fn losses_and_steps() -> Vec<Case> {
             let labels: Vec<u32> = (0..m).map(|_| make.random.below(n_vocab) as u32).collect();
             let labels = make.words("labels", &[m], &labels);
             let [weight, loss] = ["weight", "loss"].map(|label| make.reals(label, &[m]));
-            cross_entropy(&mut make.plan, logits, [labels, weight, loss]);
+            cross_entropy(&mut make.plan, logits, [labels, weight, loss], 0);
+            token_loss(&mut make.plan, logits, [labels, loss], 0);
         }));
     }
     cases.push(Case::new("multiply-adds", 256, |make| {
@@ -381,16 +383,53 @@ fn losses_and_steps() -> Vec<Case> {
         bench_fma(&mut make.plan, y, 16);
     }));
     for n in [1, 63, 64, 1000] {
-        for (step, decay) in [(1, 0.0), (7, 0.1)] {
-            cases.push(Case::new(format!("step {step} of {n} parameters"), 32, move |make| {
-                let hyper = Hyper { decay, ..Hyper::with_rate(1e-2) }.at_step(step);
-                let hyper = make.values("hyper", &[8], &hyper);
-                let [grad, p, m] = ["grad", "p", "m"].map(|label| make.reals(label, &[n]));
-                let squares: Vec<f32> = make.random.reals(n).iter().map(|x| x * x).collect();
-                let v = make.values("v", &[n], &squares);
-                adamw(&mut make.plan, hyper, grad, [p, m, v]);
-            }));
+        for (step, decay, clip, which) in
+            [(1, 0.0, 0.0, 0), (7, 0.1, 0.5, 0), (2, 0.1, 9.0, 1), (3, 0.1, 1.0, 2)]
+        {
+            cases.push(Case::new(
+                format!("step {step} of {n} parameters, optimizer {which}"),
+                32 + n,
+                move |make| {
+                    let hyper =
+                        Hyper { optimizer: Optimizer::ALL[which], decay, clip, ..Hyper::with_rate(1e-2) };
+                    let hyper = make.values("hyper", &[HYPERS], &hyper.at_step(step));
+                    let decays: Vec<f32> = (0..n).map(|i| (i % 2) as f32).collect();
+                    let decays = make.values("decays", &[n], &decays);
+                    let [grad, sum, p, m] = ["grad", "sum", "p", "m"].map(|label| make.reals(label, &[n]));
+                    let squares: Vec<f32> = make.random.reals(n).iter().map(|x| x * x).collect();
+                    let v = make.values("v", &[n], &squares);
+                    accumulate(&mut make.plan, grad, sum, step > 1);
+                    let norm = grad_norm(&mut make.plan, hyper, sum);
+                    optimizer(&mut make.plan, [hyper, decays, norm], sum, [p, m, v]);
+                },
+            ));
         }
     }
+    for (n_rows, n_in, n_out) in [(2, 4, 1), (6, 130, 3), (70, 64, 5)] {
+        cases.push(Case::new(
+            format!("head of {n_out} on {n_rows} rows of {n_in}"),
+            n_in + n_rows + 64,
+            move |make| {
+                let it = Dense { n_in, n_out, w_at: 3, b_at: (n_out > 1).then_some(3 + n_in * n_out) };
+                let [theta, grad] =
+                    ["theta", "grad"].map(|label| make.reals(label, &[(n_in + 1) * n_out + 5]));
+                let [x, targets] =
+                    [("x", n_in), ("targets", n_out)].map(|(label, d)| make.reals(label, &[n_rows, d]));
+                let [weight, loss] = ["weight", "loss"].map(|label| make.reals(label, &[n_rows]));
+                let scores = dense(&mut make.plan, &it, x, theta);
+                match n_out {
+                    1 => reward_loss(&mut make.plan, 0.5, scores, loss),
+                    _ => squared_error(&mut make.plan, scores, [targets, weight, loss]),
+                }
+                dense_backward(&mut make.plan, &it, x, scores, [theta, grad]);
+            },
+        ));
+    }
+    cases.push(Case::new("preferences", 64, |make| {
+        let [losses, weights] = ["losses", "weights"].map(|label| make.reals(label, &[9]));
+        let reference = make.reals("reference", &[4]);
+        let ranges = make.words("ranges", &[4, 2], &[0, 2, 2, 3, 3, 7, 7, 9]);
+        preference(&mut make.plan, [0.7, 0.5], losses, [ranges, reference, weights]);
+    }));
     cases
 }

@@ -10,7 +10,7 @@ use webreft::ErrorKind;
 use webreft::backend::Backend;
 use webreft::engine::Engine;
 use webreft::kernel::{Hyper, NONE};
-use webreft::model::{self, Labels, NoHooks, Pass};
+use webreft::model::{self, Component, Labels, NoHooks, Pass};
 use webreft::plan::Plan;
 use webreft::reft::{Layers, Reft, ReftConfig, RowEdits};
 use webreft::train::{Batch, Sequence, Trainer};
@@ -114,33 +114,30 @@ fn an_intervention_without_rows_gets_a_gradient_of_zero() {
     });
 }
 
-/// The gradient of the mean loss by the hidden states, with the labels in groups of so many.
-fn gradient_with_labels_in_groups(engine: &Engine, sizes: &[usize]) -> Vec<f32> {
+/// The gradient of the mean loss by the hidden states, with so many labels at once.
+fn gradient_with_labels_in_groups(engine: &Engine, at_once: usize) -> Vec<f32> {
     let model = engine.model();
-    let batch = Batch::pack(&[&plain_sequence(&PROMPT)]).expect("labels");
-    let n_tokens = batch.tokens.len();
+    let batch = Batch::pack(&[&plain_sequence(&PROMPT)]);
+    let (n_tokens, n_labels) = (batch.tokens.len(), batch.labels.len());
     let mut plan = Plan::new("loss", model.backend.target());
     let pass = Pass::new(&mut plan, n_tokens);
     let h = model::forward(&mut plan, model, &pass, None, &mut NoHooks);
-    let groups: Vec<Labels> = sizes.iter().map(|n| Labels::new(&mut plan, n_tokens, *n)).collect();
-    let dh = model.loss(&mut plan, h, &groups);
+    let labels = Labels::new(&mut plan, n_tokens, n_labels, at_once);
+    let dh = model.loss(&mut plan, h, &labels);
     plan.keep(dh);
     let prepared = model.backend.prepare(plan).expect("the plan fits the device");
     let write = |buf, words: &[u32]| prepared.tensor(buf).write(0, words);
     write(pass.tokens, &batch.tokens);
     write(pass.place, batch.place.as_flattened());
     write(pass.span, batch.span.as_flattened());
-    let mut labels = batch.labels.as_slice();
-    for (group, n_labels) in groups.iter().zip(sizes) {
-        let part = labels.split_off(..*n_labels).expect("as many labels as the groups take");
+    write(labels.ids, &batch.labels.iter().map(|[_, id]| *id).collect::<Vec<_>>());
+    write(labels.weights, &vec![0.1f32.to_bits(); n_labels]);
+    for (group, part) in labels.groups.iter().zip(batch.labels.chunks(at_once)) {
         let mut places = vec![NONE; n_tokens];
         (0..).zip(part).for_each(|(at, [row, _])| places[*row as usize] = at);
         write(group.rows, &part.iter().map(|[row, _]| *row).collect::<Vec<_>>());
-        write(group.ids, &part.iter().map(|[_, id]| *id).collect::<Vec<_>>());
-        write(group.weights, &vec![0.1f32.to_bits(); *n_labels]);
         write(group.places, &places);
     }
-    assert!(labels.is_empty(), "the groups take all labels");
     prepared.run().expect("the plan runs");
     block_on(prepared.tensor(dh).read().f32()).expect("the device answers")
 }
@@ -148,11 +145,52 @@ fn gradient_with_labels_in_groups(engine: &Engine, sizes: &[usize]) -> Vec<f32> 
 #[test]
 fn labels_may_come_in_groups() {
     on_each_backend(|engine| {
-        let whole = gradient_with_labels_in_groups(engine, &[11]);
-        let cut = gradient_with_labels_in_groups(engine, &[5, 5, 1]);
+        let whole = gradient_with_labels_in_groups(engine, 11);
+        let cut = gradient_with_labels_in_groups(engine, 5);
         assert!(whole.iter().any(|d| d.abs() > 1e-2));
         assert!(close(&whole, &cut, 1e-6), "{}", engine.model().backend.name());
     });
+}
+
+#[test]
+fn a_step_in_parts_is_the_step() {
+    on_each_backend(|engine| {
+        let finals = [0, 1, 2].map(|at_once| {
+            let reft = reft(engine, &[1, 2]);
+            let sequences = [12, 7, 9].map(|n| example(engine, &reft, n));
+            let mut trainer = Trainer::new(&engine.model().backend, &reft).expect("the state fits");
+            trainer.at_once = at_once;
+            let hyper = Hyper { clip: 0.5, ..Hyper::with_rate(1e-3) };
+            let losses = (0..3).map(|_| {
+                let loss = trainer.step(engine.model(), &reft, &sequences.each_ref(), &hyper);
+                block_on(loss.expect("a step runs").report()).expect("the loss is read")
+            });
+            losses.flat_map(|loss| [loss.mean as f32, loss.grad_norm as f32]).collect::<Vec<_>>()
+        });
+        for parts in &finals[1..] {
+            assert!(close(&finals[0], parts, 1e-4), "{finals:?}, {}", engine.model().backend.name());
+        }
+    });
+}
+
+#[test]
+fn decay_leaves_rotations_orthonormal() {
+    let engine = toy(&Backend::Cpu);
+    let norm = |values: &[f32]| values.iter().map(|x| x * x).sum::<f32>();
+    let [plain, decayed] = [0.0, 0.5].map(|decay| {
+        let reft = reft(&engine, &[1]);
+        let sequence = example(&engine, &reft, 12);
+        let mut trainer = Trainer::new(&engine.model().backend, &reft).expect("the state fits");
+        for _ in 0..20 {
+            let hyper = Hyper { decay, ..Hyper::with_rate(1e-2) };
+            trainer.step(engine.model(), &reft, &[&sequence], &hyper).expect("a step runs");
+        }
+        block_on(reft.values()).expect("values")
+    });
+    for (plain, decayed) in plain.iter().zip(&decayed) {
+        assert!((norm(&decayed.projection) - 4.0).abs() < 1e-4, "four rows of length 1");
+        assert!(norm(&decayed.weight) < norm(&plain.weight), "W decays");
+    }
 }
 
 #[test]
@@ -225,4 +263,119 @@ fn a_file_for_another_model_is_refused() {
     let error = Reft::load(engine.model(), &other_file).err().expect("another model's");
     assert_eq!(error.kind(), ErrorKind::Input);
     assert!(error.to_string().contains("another model"), "{error}");
+}
+
+/// The mean loss of an example, without a step.
+fn loss(engine: &Engine, reft: &Reft, sequence: &Sequence) -> f64 {
+    let mut trainer = Trainer::new(&engine.model().backend, reft).expect("the state fits");
+    let loss = trainer.step(engine.model(), reft, &[sequence], &Hyper::with_rate(0.0));
+    block_on(loss.expect("a step runs").mean()).expect("the loss is read")
+}
+
+/// Central differences of the loss along some of the parameters, at every place of a layer, below another edit.
+#[test]
+fn gradients_are_right_at_every_place() {
+    let engine = toy(&Backend::Cpu);
+    let components = Component::ALL.map(Component::name).into_iter();
+    let heads = ["head_query_output", "head_key_output", "head_value_output", "head_attention_value_output"];
+    for component in components.chain(heads) {
+        for kind in ["loreft", "lora"] {
+            let upper = ReftConfig { layers: Layers::List(vec![3]), ..ReftConfig::default() };
+            let config = ReftConfig {
+                kind: kind.to_owned(),
+                layers: Layers::List(vec![1, 2]),
+                component: component.into(),
+                heads: if component.starts_with("head_") { vec![0, 1] } else { vec![] },
+                rank: 2,
+                ..ReftConfig::default()
+            };
+            let Ok(reft) = Reft::new(engine.model(), &[config, upper]) else {
+                assert_eq!(kind, "lora", "{component}: every place takes a LoReFT");
+                continue;
+            };
+            check_gradient(&engine, &reft, &format!("{kind} at {component}"));
+        }
+    }
+}
+
+fn check_gradient(engine: &Engine, reft: &Reft, name: &str) {
+    let sequence = example(engine, reft, 12);
+    let mut theta = block_on(reft.theta.read().f32()).expect("the parameters are read");
+    let mut random = 7usize;
+    for it in &reft.interventions {
+        if it.kind.name == "lora" {
+            let lora = &mut theta[it.parts()[0].range.clone()]; // away from P = 0
+            lora.iter_mut().for_each(|p| {
+                random = random * 75 % 65_537;
+                *p = random as f32 / 65_537.0 - 0.5;
+            });
+        }
+    }
+    let loss_at = |theta: &[f32]| {
+        reft.theta.write_f32(theta);
+        let mut plan = Plan::new("rotations", engine.model().backend.target());
+        reft.plan_rotations(&mut plan);
+        engine.model().backend.prepare(plan).expect("a small plan").run().expect("it runs");
+        loss(engine, reft, &sequence)
+    };
+    loss_at(&theta);
+    let mut trainer = Trainer::new(&engine.model().backend, reft).expect("the state fits");
+    trainer.step(engine.model(), reft, &[&sequence], &Hyper::with_rate(0.0)).expect("a step runs");
+    let gradient = block_on(trainer.gradients().theta.read().f32()).expect("the gradient is read");
+    for it in reft.interventions.iter().filter(|it| it.place.layer < 3) {
+        for part in it.parts() {
+            // The steepest of this part's parameters.
+            let steepest =
+                part.range.clone().max_by(|a, b| gradient[*a].abs().total_cmp(&gradient[*b].abs()));
+            let at = steepest.expect("a part has numbers");
+            let step = 1.0 / 64.0;
+            let mut beside = |steps: f32| {
+                let here = theta[at];
+                theta[at] = here + steps * step;
+                let loss = loss_at(&theta);
+                theta[at] = here;
+                loss
+            };
+            let (near, far) = (beside(1.0) - beside(-1.0), beside(2.0) - beside(-2.0));
+            let want = (8.0 * near - far) / (12.0 * f64::from(step));
+            let got = f64::from(gradient[at]);
+            assert!(
+                (got - want).abs() <= 2e-2 * want.abs() + 2e-4,
+                "{name}, layer {}: {}[{at}]: {got} for {want}",
+                it.place.layer,
+                part.name
+            );
+        }
+    }
+}
+
+#[test]
+fn a_strength_of_zero_is_the_base_and_of_one_is_the_edit() {
+    on_each_backend(|engine| {
+        let reft = reft(engine, &[0, 2]);
+        let sequence = example(engine, &reft, 12);
+        let base = logits(engine.model(), None, &[&plain_sequence(&PROMPT)]);
+        let full = logits(engine.model(), Some(&reft), &[&sequence]);
+        let with = |strength: f32| {
+            let mut weak = sequence.clone();
+            for (it, edits) in reft.interventions.iter().zip(&mut weak.edits) {
+                *edits = RowEdits::new(it, edits.rows.clone(), strength, None);
+            }
+            logits(engine.model(), Some(&reft), &[&weak])
+        };
+        assert_eq!(bits(&base), bits(&with(0.0)), "{}", engine.model().backend.name());
+        assert_eq!(bits(&full), bits(&with(1.0)));
+        assert_ne!(bits(&full), bits(&with(-0.5)));
+    });
+}
+
+#[test]
+fn shared_parameters_sum_their_gradients() {
+    let engine = toy(&Backend::Cpu);
+    let config = ReftConfig { layers: Layers::List(vec![1, 3]), rank: 2, ..ReftConfig::default() };
+    let own = Reft::new(engine.model(), &[ReftConfig { tied: true, ..config.clone() }]).expect("a reft");
+    let shared = ReftConfig { tied: true, shared: true, ..config };
+    let shared = Reft::new(engine.model(), &[shared]).expect("a reft");
+    assert_eq!(2 * shared.n_params(), own.n_params());
+    check_gradient(&engine, &shared, "shared by two layers");
 }

@@ -24,7 +24,7 @@ fn engine() -> Engine {
 }
 
 fn example(prompt: &str, completion: &str) -> Example {
-    Example { prompt: prompt.to_owned(), completion: completion.to_owned() }
+    Example::answer(prompt, completion)
 }
 
 /// The file with the first `from` after the first `after` replaced by as many bytes.

@@ -12,7 +12,7 @@ use webreft::{Error, Result};
 pub(super) struct ImportOptions {
     #[command(flatten)]
     model: ModelOptions,
-    /// A directory that pyreft's `save` or its trainer wrote, or a .zip of one.
+    /// A directory that pyreft's `save` or its trainer wrote, or peft's `save_pretrained`; or a .zip of one.
     #[arg(long)]
     from: PathBuf,
     /// Where the interventions go.
@@ -36,7 +36,7 @@ pub(super) struct ExportOptions {
     /// Interventions: a file that `train` saved.
     #[arg(long)]
     reft: PathBuf,
-    /// The library: pyreft.
+    /// The library: pyreft or peft.
     #[arg(long)]
     to: String,
     /// The directory to make, or a .zip of it.

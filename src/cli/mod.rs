@@ -31,9 +31,9 @@ enum Command {
     Generate(generate::Options),
     /// Trains interventions on examples and saves them.
     Train(train::Options),
-    /// Makes interventions of a directory that pyreft wrote.
+    /// Makes interventions of a directory that pyreft or peft wrote.
     Import(foreign::ImportOptions),
-    /// Writes interventions as a directory that pyreft loads.
+    /// Writes interventions as a directory that pyreft or peft loads.
     Export(foreign::ExportOptions),
     /// Tells what a file holds, from its header alone.
     Inspect(inspect::Options),

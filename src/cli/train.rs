@@ -5,7 +5,7 @@ use clap::Args;
 use std::fs;
 use std::path::PathBuf;
 use webreft::engine::{Engine, Example};
-use webreft::reft::{Layers, ReftConfig};
+use webreft::reft::{Components, HeadConfig, Layers, Reft, ReftConfig};
 use webreft::train::{TrainOptions, Trainer};
 use webreft::{Error, Result};
 
@@ -13,20 +13,35 @@ use webreft::{Error, Result};
 pub(super) struct Options {
     #[command(flatten)]
     model: ModelOptions,
-    /// JSON lines with "prompt" and "completion".
+    /// JSON lines with "prompt" and "completion", or "messages", or "prompt", "chosen" and "rejected", or "text" and "label" or "values".
     #[arg(long)]
     examples: PathBuf,
     /// Where the interventions go.
     #[arg(long)]
     save: PathBuf,
+    /// What is done to a hidden state: loreft, direft, noreft, nodireft, consreft, lobireft or lora.
+    #[arg(long, default_value = "loreft")]
+    kind: String,
+    /// Parts of a layer, separated by commas: block_output, mlp_output, query_output, ….
+    #[arg(long, value_delimiter = ',', default_value = "block_output")]
+    component: Vec<String>,
+    /// LoRA's alpha: edits are multiplied by alpha / rank; 0 leaves them.
+    #[arg(long, default_value_t = 0.0)]
+    alpha: f32,
+    /// The function around what is learned: linear, gelu, relu, silu or tanh.
+    #[arg(long, default_value = "linear")]
+    act: String,
+    /// Outputs of a trained head, for examples with a label, with values, or with chosen and rejected answers.
+    #[arg(long)]
+    head: Option<usize>,
     /// Layers, counted from 0 and separated by commas; all of them if not given.
     #[arg(long, value_delimiter = ',')]
     layers: Option<Vec<usize>>,
     /// Dimensions of each subspace.
     #[arg(long, default_value_t = 4)]
     rank: usize,
-    /// Edited tokens: fN, lM, fN+lM or all.
-    #[arg(long, default_value = "f1+l1")]
+    /// Edited tokens: fN, lM, fN+lM, all, prompt, generated, 3, -1, 2:5; f1+l1 if not given, and for lora all.
+    #[arg(long, default_value = "")]
     positions: String,
     /// One intervention for both ends of the prompt.
     #[arg(long)]
@@ -40,9 +55,24 @@ pub(super) struct Options {
     /// The learning rate at its highest.
     #[arg(long, default_value_t = 4e-3)]
     learning_rate: f64,
-    /// constant or linear.
+    /// constant, linear or cosine.
     #[arg(long, default_value = "constant")]
     schedule: String,
+    /// adamw, adam or sgd.
+    #[arg(long, default_value = "adamw")]
+    optimizer: String,
+    /// Weight decay.
+    #[arg(long, default_value_t = 0.0)]
+    weight_decay: f64,
+    /// The gradient is made no longer than this; 0 leaves it.
+    #[arg(long, default_value_t = 0.0)]
+    max_grad_norm: f64,
+    /// Examples that go through the model at once; 0 takes a whole step's.
+    #[arg(long, default_value_t = 0)]
+    at_once: usize,
+    /// How fast a difference counts in learning from preferences.
+    #[arg(long, default_value_t = 0.1)]
+    beta: f32,
     /// Steps over which the rate rises from 0.
     #[arg(long, default_value_t = 0)]
     warmup_steps: usize,
@@ -54,6 +84,10 @@ pub(super) struct Options {
 impl Options {
     fn reft(&self) -> ReftConfig {
         ReftConfig {
+            kind: self.kind.clone(),
+            component: Components::List(self.component.clone()),
+            alpha: self.alpha,
+            act: self.act.clone(),
             layers: self.layers.clone().map_or_else(Layers::default, Layers::List),
             rank: self.rank,
             positions: self.positions.clone(),
@@ -70,6 +104,11 @@ impl Options {
             learning_rate: self.learning_rate,
             schedule: self.schedule.clone(),
             warmup_steps: self.warmup_steps,
+            optimizer: self.optimizer.clone(),
+            weight_decay: self.weight_decay,
+            max_grad_norm: self.max_grad_norm,
+            at_once: self.at_once,
+            beta: self.beta,
             seed: self.seed,
         }
     }
@@ -84,7 +123,8 @@ pub(super) fn run(options: &Options) -> Result<()> {
 }
 
 async fn train(engine: &Engine, options: &Options, examples: &[Example]) -> Result<Vec<u8>> {
-    let reft = engine.reft(&[options.reft()])?;
+    let head = options.head.map(|outputs| HeadConfig { outputs, bias: false, seed: options.seed });
+    let reft = Reft::with_head(engine.model(), &[options.reft()], head)?;
     let mut trainer = Trainer::new(&engine.model().backend, &reft)?;
     let mut training = engine.training(&reft, examples, &options.training())?;
     while let Some(step) = training.next(engine.model(), &reft, &mut trainer).await? {

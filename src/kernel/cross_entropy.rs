@@ -3,33 +3,36 @@
 use super::REDUCE;
 use crate::backend::Call;
 use crate::plan::Field::U32;
-use crate::plan::Role::{In, InOut, Out};
+use crate::plan::Role::{In, InOut};
 use crate::plan::{Buf, Kernel, Plan};
 
 pub(super) static CROSS_ENTROPY: Kernel = Kernel {
     name: "cross_entropy",
     wgsl: &[REDUCE, include_str!("../../shaders/cross_entropy.wgsl")],
-    params: &[("n_vocab", U32)],
-    args: &[("logits", InOut), ("labels", In), ("weight", In), ("loss", Out)],
+    params: &[("n_vocab", U32), ("first", U32)],
+    args: &[("logits", InOut), ("labels", In), ("weight", In), ("loss", InOut)],
     weight: false,
     twin,
 };
 
-/// The `loss [M]` of each of `labels [M]`, whose logits [M, V] are given and become gradients of the weighted sum.
-pub fn cross_entropy(plan: &mut Plan, logits: Buf, [labels, weight, loss]: [Buf; 3]) {
+/// The `loss [M]` of each of `labels [M]` from `first` on, whose logits [m, V] are given and become gradients of the weighted sum.
+pub fn cross_entropy(plan: &mut Plan, logits: Buf, [labels, weight, loss]: [Buf; 3], first: usize) {
     let [n_labels, n_vocab] = plan.shape(logits);
-    for (name, buf) in [("labels", labels), ("weight", weight), ("loss", loss)] {
-        plan.expect(&format!("cross_entropy: {name}"), buf, &[n_labels]);
+    let [total] = plan.shape(labels);
+    assert!(first + n_labels <= total, "cross_entropy: {n_labels} labels from {first} on, of {total}");
+    for (name, buf) in [("weight", weight), ("loss", loss)] {
+        plan.expect(&format!("cross_entropy: {name}"), buf, &[total]);
     }
-    plan.dispatch(&CROSS_ENTROPY, &[n_vocab.into()], &[logits, labels, weight, loss], [n_labels, 1, 1]);
+    let params = [n_vocab.into(), first.into()];
+    plan.dispatch(&CROSS_ENTROPY, &params, &[logits, labels, weight, loss], [n_labels, 1, 1]);
 }
 
 fn twin(call: &Call<'_>) {
-    let n_vocab = call.usize(0);
+    let [n_vocab, first] = [0, 1].map(|i| call.usize(i));
     let (labels, weights) = (call.u32(1), call.f32(2));
     let (mut logits, mut losses) = (call.f32_mut(0), call.f32_mut(3));
-    let rows = logits.chunks_exact_mut(n_vocab).zip(losses.iter_mut());
-    for ((logits, loss), (&label, &weight)) in rows.zip(labels.iter().zip(weights.iter())) {
+    let rows = logits.chunks_exact_mut(n_vocab).zip(losses[first..].iter_mut());
+    for ((logits, loss), (&label, &weight)) in rows.zip(labels[first..].iter().zip(&weights[first..])) {
         let highest = logits.iter().copied().fold(f32::MIN, f32::max);
         let mass: f32 = logits.iter().map(|l| (l - highest).exp()).sum();
         *loss = highest - logits[label as usize] + mass.ln();

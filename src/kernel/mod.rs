@@ -2,18 +2,20 @@
 //!
 //! Shapes and equations are told once, at the top of `shaders/<name>.wgsl`.
 
-mod adamw;
 mod add;
 mod attention;
 mod bench_fma;
 mod broadcast_row;
 mod copy;
 mod cross_entropy;
+mod dense;
 mod embed;
 mod gather_rows;
+mod losses;
 mod lowrank_edit;
 mod matmul;
 mod mix_rows;
+mod optimizer;
 mod rms_norm;
 mod rope_qkv;
 mod rotation;
@@ -23,21 +25,23 @@ mod silu_mul;
 
 use crate::plan::Kernel;
 
-pub use adamw::{Hyper, adamw};
 pub use add::add;
 pub use attention::{Heads, attention, attention_backward};
 pub use bench_fma::{FMAS_A_ROUND, bench_fma};
 pub use broadcast_row::broadcast_row;
 pub use copy::copy;
 pub use cross_entropy::cross_entropy;
+pub use dense::{Dense, dense, dense_backward};
 pub use embed::embed;
 pub use gather_rows::{NONE, gather_rows};
+pub use losses::{preference, reward_loss, squared_error, token_loss};
 pub use lowrank_edit::{
     Activation, Edit, EditGradient, EditInputs, EditTrace, Learned, lowrank_edit, lowrank_edit_backward,
     lowrank_edit_input,
 };
 pub use matmul::{matmul, matmul_backward};
 pub use mix_rows::{Mix, mix_rows, mix_rows_backward};
+pub use optimizer::{HYPERS, Hyper, Optimizer, accumulate, grad_norm, optimizer};
 pub use rms_norm::{add_rms_norm, rms_norm, rms_norm_backward};
 pub use rope_qkv::{Rope, rope_qkv, rope_qkv_backward};
 pub use rotation::{Rotation, rotation, rotation_backward};
@@ -47,7 +51,6 @@ pub use silu_mul::{silu_mul, silu_mul_backward};
 
 /// Every kernel there is; tests walk this list.
 pub static KERNELS: &[&Kernel] = &[
-    &adamw::ADAMW,
     &add::ADD,
     &attention::ATTENTION,
     &attention::ATTENTION_BACKWARD_KV,
@@ -59,8 +62,15 @@ pub static KERNELS: &[&Kernel] = &[
     &broadcast_row::BROADCAST_ROW,
     &copy::COPY,
     &cross_entropy::CROSS_ENTROPY,
+    &dense::DENSE,
+    &dense::DENSE_BACKWARD,
+    &dense::DENSE_PARAMS,
     &embed::EMBED,
     &gather_rows::GATHER_ROWS,
+    &losses::PREFERENCE,
+    &losses::REWARD_LOSS,
+    &losses::SQUARED_ERROR,
+    &losses::TOKEN_LOSS,
     &lowrank_edit::LOWRANK_EDIT,
     &lowrank_edit::LOWRANK_EDIT_BACKWARD,
     &lowrank_edit::LOWRANK_EDIT_INPUT,
@@ -73,6 +83,9 @@ pub static KERNELS: &[&Kernel] = &[
     &matmul::MATVEC_SOFTWARE,
     &mix_rows::MIX_ROWS,
     &mix_rows::MIX_ROWS_BACKWARD,
+    &optimizer::ACCUMULATE,
+    &optimizer::GRAD_NORM,
+    &optimizer::OPTIMIZER,
     &rms_norm::ADD_RMS_NORM,
     &rms_norm::RMS_NORM,
     &rms_norm::RMS_NORM_BACKWARD,

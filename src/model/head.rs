@@ -9,30 +9,40 @@ use crate::plan::{Buf, Plan};
 const LOGIT_BYTES: usize = 32 << 20;
 
 /// The labelled tokens of a batch.
-#[derive(Clone, Copy)]
 pub struct Labels {
-    /// The row whose logits foretell each label `[M]`.
-    pub rows: Buf,
-    /// For each row of the pass its place in `rows`, or none `[T]`.
-    pub places: Buf,
     /// The ids to be foretold `[M]`.
     pub ids: Buf,
     /// What each counts for `[M]`.
     pub weights: Buf,
     /// The losses, in nats `[M]`; written.
     pub losses: Buf,
+    /// All of them, in groups whose logits stay small.
+    pub groups: Vec<LabelGroup>,
+}
+
+/// Labels whose logits are held at once.
+pub struct LabelGroup {
+    /// The first of them.
+    pub first: usize,
+    /// The row whose logits foretell each label `[m]`.
+    pub rows: Buf,
+    /// For each row of the pass its place in `rows`, or none `[T]`.
+    pub places: Buf,
 }
 
 impl Labels {
-    /// Buffers for `n_labels` labels in a pass of `n_tokens`.
-    pub fn new(plan: &mut Plan, n_tokens: usize, n_labels: usize) -> Labels {
-        Labels {
-            rows: plan.kept("label_rows", &[n_labels]),
+    /// Buffers for `n_labels` labels in a pass of `n_tokens`, so many of them at once.
+    pub fn new(plan: &mut Plan, n_tokens: usize, n_labels: usize, at_once: usize) -> Labels {
+        let [ids, weights, losses] =
+            ["labels", "label_weights", "losses"].map(|label| plan.kept(label, &[n_labels]));
+        let firsts = (0..n_labels).step_by(at_once);
+        let groups = firsts.map(|first| LabelGroup {
+            first,
+            rows: plan.kept("label_rows", &[at_once.min(n_labels - first)]),
             places: plan.kept("label_places", &[n_tokens]),
-            ids: plan.kept("labels", &[n_labels]),
-            weights: plan.kept("label_weights", &[n_labels]),
-            losses: plan.kept("losses", &[n_labels]),
-        }
+        });
+        let groups = groups.collect();
+        Labels { ids, weights, losses, groups }
     }
 }
 
@@ -40,9 +50,7 @@ impl Model {
     /// Appends the logits [M, V] of rows `rows [M]` of `h`.
     pub fn logits(&self, plan: &mut Plan, h: Buf, rows: Buf) -> Buf {
         plan.at("head");
-        let h = kernel::gather_rows(plan, "h_last", rows, h);
-        let norm = plan.tensor(&self.weights.out_norm);
-        let xn = kernel::rms_norm(plan, h, norm, self.dims.norm_eps);
+        let [_, xn] = self.normed_rows(plan, h, rows);
         linear(plan, "logits", xn, &self.weights.head)
     }
 
@@ -55,25 +63,46 @@ impl Model {
     ///
     /// # Panics
     /// If there are no labels.
-    pub fn loss(&self, plan: &mut Plan, h: Buf, labels: &[Labels]) -> Buf {
+    pub fn loss(&self, plan: &mut Plan, h: Buf, labels: &Labels) -> Buf {
         plan.at("loss");
-        let gradients = labels.iter().map(|labels| self.loss_of(plan, h, labels)).collect::<Vec<_>>();
+        let gradients = labels.groups.iter().map(|group| self.loss_of(plan, h, labels, group));
+        let gradients = gradients.collect::<Vec<_>>();
         let sum = gradients.into_iter().reduce(|sum, d| kernel::add(plan, "dh", sum, d));
         sum.expect("a batch has labels")
     }
 
+    /// Appends the losses at labelled rows of `h`, and nothing else.
+    pub fn token_losses(&self, plan: &mut Plan, h: Buf, labels: &Labels) {
+        plan.at("losses");
+        for group in &labels.groups {
+            let [_, xn] = self.normed_rows(plan, h, group.rows);
+            let logits = linear(plan, "logits", xn, &self.weights.head);
+            kernel::token_loss(plan, logits, [labels.ids, labels.losses], group.first);
+        }
+    }
+
     /// The gradient by `h` of some labels' losses; zero at rows that foretell none of them.
-    fn loss_of(&self, plan: &mut Plan, h: Buf, labels: &Labels) -> Buf {
-        let [n_labels] = plan.shape(labels.rows);
-        let (head, eps) = (&self.weights.head, self.dims.norm_eps);
-        let h_rows = kernel::gather_rows(plan, "h_rows", labels.rows, h);
+    fn loss_of(&self, plan: &mut Plan, h: Buf, labels: &Labels, group: &LabelGroup) -> Buf {
+        let [h_rows, xn] = self.normed_rows(plan, h, group.rows);
+        let logits = linear(plan, "logits", xn, &self.weights.head);
+        kernel::cross_entropy(plan, logits, [labels.ids, labels.weights, labels.losses], group.first);
+        let dxn = linear_backward(plan, "dxn", logits, &self.weights.head);
+        self.normed_rows_backward(plan, h_rows, dxn, group.places)
+    }
+
+    /// Rows `rows [M]` of `h`, and their norms, as the head reads them.
+    pub fn normed_rows(&self, plan: &mut Plan, h: Buf, rows: Buf) -> [Buf; 2] {
+        let h_rows = kernel::gather_rows(plan, "h_rows", rows, h);
         let norm = plan.tensor(&self.weights.out_norm);
-        let xn = kernel::rms_norm(plan, h_rows, norm, eps);
-        let logits = linear(plan, "logits", xn, head);
-        kernel::cross_entropy(plan, logits, [labels.ids, labels.weights, labels.losses]);
-        let dxn = linear_backward(plan, "dxn", logits, head);
-        let dh_rows = plan.scratch("dh_rows", &[n_labels, self.dims.n_embd]);
-        kernel::rms_norm_backward(plan, [h_rows, norm], eps, dxn, dh_rows, false);
-        kernel::gather_rows(plan, "dh", labels.places, dh_rows)
+        [h_rows, kernel::rms_norm(plan, h_rows, norm, self.dims.norm_eps)]
+    }
+
+    /// The gradient by `h` from that of the norms `dxn` of its rows; `places [T]` says which of them each row is, if any.
+    pub fn normed_rows_backward(&self, plan: &mut Plan, h_rows: Buf, dxn: Buf, places: Buf) -> Buf {
+        let shape: [usize; 2] = plan.shape(h_rows);
+        let norm = plan.tensor(&self.weights.out_norm);
+        let dh_rows = plan.scratch("dh_rows", &shape);
+        kernel::rms_norm_backward(plan, [h_rows, norm], self.dims.norm_eps, dxn, dh_rows, false);
+        kernel::gather_rows(plan, "dh", places, dh_rows)
     }
 }

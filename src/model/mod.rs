@@ -19,7 +19,7 @@ use crate::gguf::Header;
 
 pub use arch::{ARCHITECTURES, Architecture};
 pub use cache::Cache;
-pub use head::Labels;
+pub use head::{LabelGroup, Labels};
 pub use hooks::{Component, Hooks, NoHooks, Place, Window};
 pub use layer::LayerTrace;
 pub use pass::{Pass, backward, forward, forward_kept};

@@ -23,7 +23,7 @@ pub struct ReftConfig {
     pub heads: Vec<usize>,
     /// Dimensions of the subspace.
     pub rank: usize,
-    /// As [`Positions::parse`] reads it.
+    /// As [`Positions::parse`] reads it; empty, the kind's own, `f1+l1` for most and `all` for LoRA.
     pub positions: String,
     /// Whether one intervention edits all of the positions, where each word of them has one of its own otherwise.
     pub tied: bool,
@@ -51,7 +51,7 @@ impl Default for ReftConfig {
             component: Components::default(),
             heads: Vec::new(),
             rank: 4,
-            positions: "f1+l1".to_owned(),
+            positions: String::new(),
             tied: false,
             shared: false,
             act: Activation::default().name().to_owned(),
@@ -166,7 +166,8 @@ impl ReftConfig {
             Error::input(format!("act {:?} is not known (known: {})", self.act, names.join(", ")))
         })?;
         let layers = self.layers.list(dims.n_layer)?;
-        let parts = Positions::parse(&self.positions)?.parts(self.tied);
+        let positions = if self.positions.is_empty() { kind.usual_positions() } else { &self.positions };
+        let parts = Positions::parse(positions)?.parts(self.tied);
         let mut points = Vec::new();
         for name in self.component.list() {
             points.extend(self.points(name, kind, dims)?);

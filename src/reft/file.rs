@@ -6,13 +6,14 @@
 //! interventions.<i>.weight           [R, I]  F32   W
 //! interventions.<i>.bias             [R]     F32   b
 //! interventions.<i>.projection_bias  [R]     F32   c
+//! head.weight, head.bias             [N, D], [N]   where there is a head
 //! metadata webreft                           JSON  format, configs, base_model (name), fingerprint
 //! ```
 //!
 //! Interventions that share parameters with an earlier one have no tensors. All metadata is one text, so that the same
 //! interventions are the same bytes.
 
-use super::{Intervention, Params, Part, Reft, ReftConfig};
+use super::{Head, HeadConfig, HeadParams, Intervention, Params, Part, Reft, ReftConfig};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -21,12 +22,15 @@ use std::collections::HashMap;
 
 const FORMAT: &str = "webreft/1";
 const METADATA: &str = "webreft";
+const HEAD: [&str; 2] = ["head.weight", "head.bias"];
 
 /// What the file says of itself.
 #[derive(Deserialize, Serialize)]
 struct About {
     format: String,
     configs: Vec<ReftConfig>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    head: Option<HeadConfig>,
     base_model: String,
     fingerprint: String,
 }
@@ -46,9 +50,20 @@ impl Reft {
                 tensors.push((name(number, it, &part), view.expect("the shape holds the values")));
             }
         }
+        let head = self.head_values().await?;
+        if let Some((head, params)) = self.head.as_ref().zip(head.as_ref()) {
+            let shapes = [vec![head.dense.n_out, head.dense.n_in], vec![head.dense.n_out]];
+            for ((name, values), shape) in HEAD.iter().zip([&params.weight, &params.bias]).zip(shapes) {
+                if !values.is_empty() {
+                    let view = TensorView::new(Dtype::F32, shape, bytemuck::cast_slice(values));
+                    tensors.push(((*name).to_owned(), view.expect("the shape holds the values")));
+                }
+            }
+        }
         let about = About {
             format: FORMAT.to_owned(),
             configs: self.configs.clone(),
+            head: self.head.map(|head| head.config),
             base_model: model.name.clone(),
             fingerprint: model.fingerprint.clone(),
         };
@@ -64,10 +79,10 @@ impl Reft {
     pub fn load(model: &Model, bytes: &[u8]) -> Result<Reft> {
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(not_ours)?;
         let file = SafeTensors::deserialize(bytes).map_err(not_ours)?;
-        let configs = configs_for(model, header.metadata().as_ref())?;
+        let About { configs, head, .. } = about(model, header.metadata().as_ref())?;
         // New ones tell which tensors there must be, of which shapes.
-        let like =
-            Reft::new(model, &configs).map_err(|error| Error::file(format!("intervention file: {error}")))?;
+        let like = Reft::with_head(model, &configs, head);
+        let like = like.map_err(|error| Error::file(format!("intervention file: {error}")))?;
         let mut rotations = Vec::new();
         let mut params = Vec::new();
         for (number, it) in like.owners() {
@@ -84,7 +99,15 @@ impl Reft {
             }
             params.push(read);
         }
-        let reft = Reft::with_params(model, &configs, &params)?;
+        let head = match &like.head {
+            Some(Head { config, dense }) => {
+                let weight = values(&file, HEAD[0], &[dense.n_out, dense.n_in])?;
+                let bias = if config.bias { values(&file, HEAD[1], &[dense.n_out])? } else { Vec::new() };
+                Some((*config, HeadParams { weight, bias }))
+            }
+            None => None,
+        };
+        let reft = Reft::with_params(model, &configs, &params, head)?;
         // The rotations that follow from new parameters equal the file's up to rounding only.
         reft.rot.write_f32(&rotations.concat());
         Ok(reft)
@@ -104,8 +127,8 @@ fn not_ours(error: safetensors::SafeTensorError) -> Error {
     Error::file(format!("not a safetensors file: {error}"))
 }
 
-/// The configurations, if the file is ours and was trained on this model.
-fn configs_for(model: &Model, metadata: Option<&HashMap<String, String>>) -> Result<Vec<ReftConfig>> {
+/// What the file says of itself, if it is ours and was trained on this model.
+fn about(model: &Model, metadata: Option<&HashMap<String, String>>) -> Result<About> {
     let about = metadata
         .and_then(|metadata| metadata.get(METADATA))
         .ok_or_else(|| Error::file(format!("not an intervention file: expected metadata {METADATA:?}")))?;
@@ -123,7 +146,7 @@ fn configs_for(model: &Model, metadata: Option<&HashMap<String, String>>) -> Res
             about.base_model, about.fingerprint, model.name, model.fingerprint
         )));
     }
-    Ok(about.configs)
+    Ok(about)
 }
 
 fn values(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>> {

@@ -8,6 +8,7 @@ mod config;
 mod edits;
 mod file;
 pub mod foreign;
+mod head;
 pub mod kinds;
 mod params;
 mod positions;
@@ -24,6 +25,7 @@ use rand_chacha::rand_core::SeedableRng;
 pub use collect::collect;
 pub use config::{Components, Layers, ReftConfig};
 pub use edits::{EditBufs, Edits, Gradients, RowEdits};
+pub use head::{Head, HeadConfig, HeadParams};
 pub use kinds::Kind;
 pub use params::{Params, Part, Sizes};
 pub use positions::{CountedRow, Positions, pyreft_slots};
@@ -109,8 +111,10 @@ pub struct Reft {
     pub configs: Vec<ReftConfig>,
     /// In the order in which they are applied at one place.
     pub interventions: Vec<Intervention>,
+    /// What reads off the last hidden state, where the task wants it.
+    pub head: Option<Head>,
     /// All trained parameters: for each intervention that has its own X or P [R, D], W [R, I], b `[R]` and c `[R]`, as far as its
-    /// kind has them.
+    /// kind has them; then the head's.
     pub theta: Tensor,
     /// The rotations' fixed bases.
     pub(crate) base: Tensor,
@@ -124,27 +128,36 @@ impl Reft {
     /// # Errors
     /// `Input` if the configuration asks for what the model does not have.
     pub fn new(model: &Model, configs: &[ReftConfig]) -> Result<Reft> {
-        let sites = check(model, configs)?;
-        let mut params = Vec::new();
-        for sites in &sites {
-            let mut random = ChaCha8Rng::seed_from_u64(configs[params.len()].seed);
-            let own = sites.iter().enumerate().filter(|(number, site)| site.owner == *number);
-            let own = own.map(|(_, site)| Params::random(site.kind, &site.sizes, &mut random));
-            params.push(own.collect::<Vec<_>>());
-        }
-        Reft::assemble(model, configs, sites, &params.concat())
+        Reft::with_head(model, configs, None)
     }
 
-    /// Interventions with these parameters, one set for each that has its own, in order.
+    /// New interventions with random parameters, and a head.
+    ///
+    /// # Errors
+    /// As [`Reft::new`].
+    pub fn with_head(model: &Model, configs: &[ReftConfig], head: Option<HeadConfig>) -> Result<Reft> {
+        let sites = check(model, configs)?;
+        let mut params = Vec::new();
+        for (sites, config) in sites.iter().zip(configs) {
+            let mut random = ChaCha8Rng::seed_from_u64(config.seed);
+            params.extend(owners(sites).map(|site| Params::random(site.kind, &site.sizes, &mut random)));
+        }
+        let head = head.map(|head| (head, head.random(model.dims.n_embd)));
+        Reft::with_params(model, configs, &params, head)
+    }
+
+    /// Interventions with these parameters, one set for each that has its own, in order; and a head with its own.
     ///
     /// # Errors
     /// As [`Reft::new`], and `Input` if the parameters are not as many or not of the shapes that the configuration says.
-    pub fn with_params(model: &Model, configs: &[ReftConfig], params: &[Params]) -> Result<Reft> {
+    pub fn with_params(
+        model: &Model,
+        configs: &[ReftConfig],
+        params: &[Params],
+        head: Option<(HeadConfig, HeadParams)>,
+    ) -> Result<Reft> {
         let sites = check(model, configs)?;
-        let own = sites.iter().flat_map(|sites| {
-            sites.iter().enumerate().filter(|(number, site)| site.owner == *number).map(|(_, site)| site)
-        });
-        let own: Vec<&Site> = own.collect();
+        let own: Vec<&Site> = sites.iter().flat_map(|sites| owners(sites)).collect();
         if own.len() != params.len() {
             let (expected, got) = (own.len(), params.len());
             return Err(Error::input(format!("parameters: expected {expected} interventions, got {got}")));
@@ -152,7 +165,15 @@ impl Reft {
         for (number, (site, params)) in own.iter().zip(params).enumerate() {
             params.check(site.kind, &site.sizes).map_err(|e| e.at(format!("intervention {number}")))?;
         }
-        Reft::assemble(model, configs, sites, params)
+        if let Some((config, params)) = &head {
+            config.check()?;
+            let expected = [config.outputs * model.dims.n_embd, if config.bias { config.outputs } else { 0 }];
+            let got = [params.weight.len(), params.bias.len()];
+            if expected != got {
+                return Err(Error::input(format!("head: expected {expected:?} numbers, got {got:?}")));
+            }
+        }
+        Reft::assemble(model, configs, sites, params, head)
     }
 
     fn assemble(
@@ -160,6 +181,7 @@ impl Reft {
         configs: &[ReftConfig],
         sites: Vec<Vec<Site>>,
         params: &[Params],
+        head: Option<(HeadConfig, HeadParams)>,
     ) -> Result<Reft> {
         let mut layout = Layout { params: params.iter(), ..Layout::default() };
         let mut interventions: Vec<Intervention> = Vec::new();
@@ -186,11 +208,16 @@ impl Reft {
                 });
             }
         }
+        let head = head.map(|(config, params)| {
+            let head = config.place(model.dims.n_embd, layout.theta.len());
+            layout.theta.extend(params.weight.iter().chain(&params.bias));
+            head
+        });
         let backend = &model.backend;
         let rot = backend.tensor("rotations", &[layout.n_rot])?;
         let theta = backend.tensor_of("theta", &[layout.theta.len()], bytemuck::cast_slice(&layout.theta))?;
         let base = backend.tensor_of("bases", &[layout.base.len()], bytemuck::cast_slice(&layout.base))?;
-        let reft = Reft { configs: configs.to_vec(), interventions, theta, base, rot };
+        let reft = Reft { configs: configs.to_vec(), interventions, head, theta, base, rot };
         reft.turn(backend)?;
         Ok(reft)
     }
@@ -245,6 +272,26 @@ impl Reft {
         Ok(values.collect())
     }
 
+    /// The head's numbers, as they are now.
+    ///
+    /// # Errors
+    /// `Device` if they cannot be read.
+    pub async fn head_values(&self) -> Result<Option<HeadParams>> {
+        let Some(head) = &self.head else { return Ok(None) };
+        Ok(Some(head.numbers(&self.theta.read().f32().await?)))
+    }
+
+    /// For each parameter whether weight decay is for it: a rotation's fixed parts, on and left of the diagonal of X, never decay.
+    pub(crate) fn decays(&self) -> Vec<f32> {
+        let mut decays = vec![1.0; self.n_params()];
+        for rotation in self.rotations() {
+            for row in 0..rotation.rank {
+                decays[rotation.x_at + row * rotation.n_embd..][..=row].fill(0.0);
+            }
+        }
+        decays
+    }
+
     /// Trained numbers, as pyreft counts them: R in full.
     pub fn n_params(&self) -> usize {
         self.theta.shape().iter().product()
@@ -262,6 +309,11 @@ fn check(model: &Model, configs: &[ReftConfig]) -> Result<Vec<Vec<Site>>> {
             configs.iter().enumerate().map(check).collect()
         }
     }
+}
+
+/// The sites of one configuration that have parameters of their own.
+fn owners(sites: &[Site]) -> impl Iterator<Item = &Site> {
+    sites.iter().enumerate().filter(|(number, site)| site.owner == *number).map(|(_, site)| site)
 }
 
 /// The flat buffers in the making.

@@ -88,7 +88,7 @@ pub(super) fn uniform(random: &mut ChaCha8Rng) -> f64 {
 }
 
 /// A normal draw (Box and Muller 1958).
-fn normal(random: &mut ChaCha8Rng) -> f64 {
+pub(super) fn normal(random: &mut ChaCha8Rng) -> f64 {
     let radius = (-2.0 * uniform(random).ln()).sqrt();
     radius * (std::f64::consts::TAU * uniform(random)).cos()
 }

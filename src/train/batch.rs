@@ -13,6 +13,22 @@ pub struct Sequence {
     pub labels: Vec<(usize, u32)>,
     /// What each intervention edits.
     pub edits: Vec<RowEdits>,
+    /// What the head is to say of it, where it is learned by a head.
+    pub target: Target,
+    /// The sum of its labels' losses without edits, in nats, where it is one of a pair of answers.
+    pub reference: f32,
+}
+
+/// What a head is to say of a sequence.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Target {
+    /// Nothing: it is learned by its labels, or by the other of its pair.
+    #[default]
+    None,
+    /// One of the head's outputs.
+    Class(u32),
+    /// The head's outputs themselves.
+    Values(Vec<f32>),
 }
 
 impl Sequence {
@@ -26,13 +42,30 @@ impl Sequence {
             let which = if n_prompt == 0 { "prompt" } else { "completion" };
             return Err(Error::input(format!("the {which} is empty")));
         }
+        let labels = (n_prompt..n_tokens).map(|at| (at - 1, tokens[at])).collect();
+        Ok(Sequence { labels, ..Sequence::edited(reft, tokens, n_prompt, n_ctx)? })
+    }
+
+    /// A text of which nothing is foretold; all of it is the prompt.
+    ///
+    /// # Errors
+    /// `Input` if it is empty or longer than `n_ctx`.
+    pub fn of_text(reft: &Reft, tokens: Vec<u32>, n_ctx: usize) -> Result<Sequence> {
+        let n_prompt = tokens.len();
+        match n_prompt {
+            0 => Err(Error::input("the text is empty")),
+            _ => Sequence::edited(reft, tokens, n_prompt, n_ctx),
+        }
+    }
+
+    fn edited(reft: &Reft, tokens: Vec<u32>, n_prompt: usize, n_ctx: usize) -> Result<Sequence> {
+        let n_tokens = tokens.len();
         if n_tokens > n_ctx {
             return Err(Error::input(format!("{n_tokens} tokens: the context holds {n_ctx}")));
         }
-        let labels = (n_prompt..n_tokens).map(|at| (at - 1, tokens[at])).collect();
         let edit = |it| RowEdits::new(it, it.positions.rows(n_prompt, n_tokens), 1.0, None);
         let edits = reft.interventions.iter().map(edit).collect();
-        Ok(Sequence { tokens, labels, edits })
+        Ok(Sequence { tokens, edits, ..Sequence::default() })
     }
 }
 
@@ -45,10 +78,12 @@ pub struct Shape {
     pub n_labels: usize,
     /// Edited rows of each intervention.
     pub n_edits: Vec<usize>,
+    /// Sequences.
+    pub n_sequences: usize,
 }
 
 /// Packed sequences, as words of the plan's inputs.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Ids.
     pub tokens: Vec<u32>,
@@ -62,28 +97,23 @@ pub struct Batch {
     pub labels: Vec<[u32; 2]>,
     /// What each intervention edits.
     pub edits: Vec<RowEdits>,
+    /// The last row of each sequence.
+    pub ends: Vec<u32>,
+    /// The labels of each sequence: first, end.
+    pub ranges: Vec<[u32; 2]>,
+    /// What a head is to say of each sequence.
+    pub targets: Vec<Target>,
+    /// The sum of each sequence's losses without edits.
+    pub references: Vec<f32>,
 }
 
 impl Batch {
     /// Packs sequences, one after the other.
-    ///
-    /// # Errors
-    /// `Input` if there is nothing to learn: no label in any of them.
-    pub fn pack(sequences: &[&Sequence]) -> Result<Batch> {
+    pub fn pack(sequences: &[&Sequence]) -> Batch {
         let n_interventions = sequences.first().map_or(0, |sequence| sequence.edits.len());
-        let mut batch = Batch {
-            tokens: Vec::new(),
-            place: Vec::new(),
-            span: Vec::new(),
-            reach: Vec::new(),
-            labels: Vec::new(),
-            edits: vec![RowEdits::default(); n_interventions],
-        };
+        let mut batch = Batch { edits: vec![RowEdits::default(); n_interventions], ..Batch::default() };
         sequences.iter().for_each(|sequence| batch.push(sequence));
-        if batch.labels.is_empty() {
-            return Err(Error::input("the batch has no labelled token"));
-        }
-        Ok(batch)
+        batch
     }
 
     fn push(&mut self, sequence: &Sequence) {
@@ -95,10 +125,15 @@ impl Batch {
             self.span.push([start, row + 1]);
             self.reach.push([row, end]);
         }
+        let first_label = self.labels.len() as u32;
         self.labels.extend(sequence.labels.iter().map(|(row, id)| [start + *row as u32, *id]));
         for (all, edits) in self.edits.iter_mut().zip(&sequence.edits) {
             all.extend(edits, start);
         }
+        self.ends.push(end - 1);
+        self.ranges.push([first_label, self.labels.len() as u32]);
+        self.targets.push(sequence.target.clone());
+        self.references.push(sequence.reference);
     }
 
     /// Its sizes.
@@ -107,13 +142,14 @@ impl Batch {
             n_tokens: self.tokens.len(),
             n_labels: self.labels.len(),
             n_edits: self.edits.iter().map(|edits| edits.rows.len()).collect(),
+            n_sequences: self.ends.len(),
         }
     }
 
-    /// For each row its place among labels `first .. end`, or [`NONE`]. A row foretells one label at most.
-    pub(super) fn label_places(&self, first: usize, end: usize) -> Vec<u32> {
+    /// For each row its place among `rows`, or [`NONE`]. No row is there twice.
+    pub(super) fn places(&self, rows: &[u32]) -> Vec<u32> {
         let mut places = vec![NONE; self.tokens.len()];
-        for (at, [row, _]) in self.labels[first..end].iter().enumerate() {
+        for (at, row) in rows.iter().enumerate() {
             places[*row as usize] = at as u32;
         }
         places

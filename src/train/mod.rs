@@ -1,11 +1,17 @@
 //! Training of interventions: examples, packed batches, the step, and the loop over epochs.
 
 mod batch;
+mod reference;
 mod schedule;
+mod scores;
+mod task;
 mod trainer;
 mod training;
 
-pub use batch::{Batch, Sequence, Shape};
+pub use batch::{Batch, Sequence, Shape, Target};
+pub use reference::reference;
 pub use schedule::Schedule;
-pub use trainer::{PendingLoss, Trainer};
+pub use scores::scores;
+pub use task::Task;
+pub use trainer::{Loss, PendingLoss, Trainer};
 pub use training::{TrainOptions, TrainStep, Training};

@@ -17,10 +17,17 @@ pub enum Schedule {
         /// Steps in all.
         total: usize,
     },
+    /// Falls as half a wave of the cosine to 0 at the last step, after a rise over the warm-up steps.
+    Cosine {
+        /// Steps over which the rate rises from 0.
+        warmup: usize,
+        /// Steps in all.
+        total: usize,
+    },
 }
 
 impl Schedule {
-    /// The schedule of this name: `constant` or `linear`.
+    /// The schedule of this name: `constant`, `linear` or `cosine`.
     ///
     /// # Errors
     /// `Input` for another name, or a warm-up longer than the training.
@@ -31,13 +38,19 @@ impl Schedule {
         match name {
             "constant" => Ok(Schedule::Constant { warmup }),
             "linear" => Ok(Schedule::Linear { warmup, total }),
-            _ => Err(Error::input(format!("schedule {name:?} is not known (known: constant, linear)"))),
+            "cosine" => Ok(Schedule::Cosine { warmup, total }),
+            _ => {
+                let known = "constant, linear, cosine";
+                Err(Error::input(format!("schedule {name:?} is not known (known: {known})")))
+            }
         }
     }
 
     /// What the rate is multiplied by at step `step`, counted from 0.
     pub fn factor(self, step: usize) -> f64 {
-        let (Schedule::Constant { warmup } | Schedule::Linear { warmup, .. }) = self;
+        let (Schedule::Constant { warmup }
+        | Schedule::Linear { warmup, .. }
+        | Schedule::Cosine { warmup, .. }) = self;
         if step < warmup {
             return step as f64 / warmup as f64;
         }
@@ -45,6 +58,10 @@ impl Schedule {
             Schedule::Constant { .. } => 1.0,
             Schedule::Linear { total, .. } => {
                 total.saturating_sub(step) as f64 / (total - warmup).max(1) as f64
+            }
+            Schedule::Cosine { total, .. } => {
+                let done = (step - warmup) as f64 / (total - warmup).max(1) as f64;
+                0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos())
             }
         }
     }
@@ -59,6 +76,14 @@ mod tests {
         let schedule = Schedule::named("linear", 3, 30).unwrap();
         let factors = [0, 1, 3, 4, 29, 30].map(|step| schedule.factor(step));
         assert_eq!(factors, [0.0, 1.0 / 3.0, 1.0, 26.0 / 27.0, 1.0 / 27.0, 0.0]);
+    }
+
+    #[test]
+    fn cosine_falls_as_a_wave() {
+        let schedule = Schedule::named("cosine", 2, 10).unwrap();
+        let factors = [0, 1, 2, 6, 10].map(|step| schedule.factor(step));
+        let want = [0.0, 0.5, 1.0, 0.5, 0.0];
+        assert!(factors.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-12), "{factors:?}");
     }
 
     #[test]

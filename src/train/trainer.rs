@@ -1,10 +1,11 @@
 //! One step: a plan from tokens to moved parameters, submitted once, and one small readback that nobody has to wait for.
 
 use super::batch::{Batch, Sequence, Shape};
+use super::task::{Objective, Task};
 use crate::backend::{Backend, Prepared, Readback, Tensor};
-use crate::error::Result;
-use crate::kernel::{self, Hyper};
-use crate::model::{self, Labels, Model, Pass};
+use crate::error::{Error, Result};
+use crate::kernel::{self, HYPERS, Hyper};
+use crate::model::{self, Model, Pass};
 use crate::plan::{Buf, Plan};
 use crate::reft::{EditBufs, Edits, Gradients, Reft};
 use std::collections::VecDeque;
@@ -14,25 +15,56 @@ const PLANS_KEPT: usize = 8;
 
 /// The optimizer's state and the plans of one [`Reft`]'s training.
 pub struct Trainer {
+    /// What is learned.
+    pub task: Task,
+    /// Sequences that go through the model at once; 0 for all of a step's. Gradients of the parts of a step are summed.
+    pub at_once: usize,
     gradients: Gradients,
-    /// AdamW's running means.
-    moments: [Tensor; 2],
+    /// The sum of the gradients of a step's parts.
+    sum: Tensor,
+    /// The optimizer's running means.
+    pub(super) moments: [Tensor; 2],
     hyper: Tensor,
-    n_steps: u32,
-    plans: VecDeque<(Shape, StepPlan)>,
+    decays: Tensor,
+    pub(super) n_steps: u32,
+    plans: VecDeque<(PlanKey, StepPlan)>,
+}
+
+/// What plans differ by.
+type PlanKey = (Shape, Part, Task, usize);
+
+/// The part of a step that a plan is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// All of it.
+    Whole,
+    /// The first, which begins the sum of gradients.
+    First,
+    /// One that adds to it.
+    Middle,
+    /// The last, which moves the parameters.
+    Last,
 }
 
 impl Trainer {
-    /// A trainer whose optimizer starts from nothing.
+    /// A trainer of next tokens whose optimizer starts from nothing.
     ///
     /// # Errors
-    /// `Device` if its state finds no room.
+    /// `Device` if its state finds no room; `Input` if nothing is trained.
     pub fn new(backend: &Backend, reft: &Reft) -> Result<Trainer> {
+        if reft.n_params() == 0 {
+            return Err(Error::input("these interventions have no parameters: there is nothing to train"));
+        }
         let like = |label: &str, tensor: &Tensor| backend.tensor(label, tensor.shape());
+        let decays = reft.decays();
         Ok(Trainer {
+            task: Task::default(),
+            at_once: 0,
             gradients: Gradients { theta: like("dtheta", &reft.theta)?, rot: like("drot", &reft.rot)? },
+            sum: like("dsum", &reft.theta)?,
             moments: [like("m", &reft.theta)?, like("v", &reft.theta)?],
-            hyper: backend.tensor("hyper", &[8])?,
+            hyper: backend.tensor("hyper", &[HYPERS])?,
+            decays: backend.tensor_of("decays", &[decays.len()], bytemuck::cast_slice(&decays))?,
             n_steps: 0,
             plans: VecDeque::new(),
         })
@@ -41,7 +73,7 @@ impl Trainer {
     /// Submits one step on a batch of sequences; the loss is that before the step.
     ///
     /// # Errors
-    /// `Input` if no token is labelled, `Device` if the device was lost.
+    /// `Input` if the sequences have not what the task wants, `Device` if the device was lost.
     pub fn step(
         &mut self,
         model: &Model,
@@ -49,25 +81,46 @@ impl Trainer {
         sequences: &[&Sequence],
         hyper: &Hyper,
     ) -> Result<PendingLoss> {
-        let batch = Batch::pack(sequences)?;
-        let shape = batch.shape();
-        let at = match self.plans.iter().position(|(known, _)| *known == shape) {
+        self.task.check(reft, sequences)?;
+        let at_once = if self.at_once == 0 { sequences.len() } else { self.at_once };
+        let batches: Vec<Batch> = sequences.chunks(at_once).map(Batch::pack).collect();
+        let n_whole = batches.iter().map(|batch| self.task.count(batch)).sum();
+        self.n_steps += 1;
+        self.hyper.write_f32(&hyper.at_step(self.n_steps));
+        let mut pending = PendingLoss { losses: Vec::new(), norm: None };
+        let last = batches.len() - 1;
+        for (number, batch) in batches.iter().enumerate() {
+            let part = match (number == 0, number == last) {
+                (true, true) => Part::Whole,
+                (true, false) => Part::First,
+                (false, false) => Part::Middle,
+                (false, true) => Part::Last,
+            };
+            let plan = self.plan(model, reft, (batch.shape(), part, self.task, n_whole))?;
+            plan.run(batch, n_whole)?;
+            pending.losses.push(plan.objective.read(&plan.prepared));
+            pending.norm = plan.norm.map(|norm| plan.prepared.tensor(norm).read());
+        }
+        Ok(pending)
+    }
+
+    /// The plan for batches of this shape, made anew if it is not at hand.
+    fn plan(&mut self, model: &Model, reft: &Reft, key: PlanKey) -> Result<&StepPlan> {
+        let at = match self.plans.iter().position(|(known, _)| *known == key) {
             Some(at) => at,
             None => {
-                let plan = StepPlan::new(model, reft, self, &shape)?;
+                let plan = StepPlan::new(model, reft, self, &key)?;
                 if self.plans.len() == PLANS_KEPT {
                     self.plans.pop_front();
                 }
-                self.plans.push_back((shape, plan));
+                self.plans.push_back((key, plan));
                 self.plans.len() - 1
             }
         };
-        self.n_steps += 1;
-        self.hyper.write_f32(&hyper.at_step(self.n_steps));
-        self.plans[at].1.run(&batch)
+        Ok(&self.plans[at].1)
     }
 
-    /// The gradients of the last step.
+    /// The gradients of the last step, or of its last part.
     pub fn gradients(&self) -> &Gradients {
         &self.gradients
     }
@@ -78,55 +131,80 @@ impl Trainer {
     }
 }
 
-/// A loss on its way from the device.
+/// A step's report on its way from the device.
 pub struct PendingLoss {
     losses: Vec<Readback>,
-    n_labels: usize,
+    norm: Option<Readback>,
+}
+
+/// What a step says of itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Loss {
+    /// The mean over the step's labels, sequences or pairs.
+    pub mean: f64,
+    /// The length of the gradient before it was clipped.
+    pub grad_norm: f64,
 }
 
 impl PendingLoss {
-    /// The mean over the batch's labels, in nats.
+    /// The loss, and the length of the gradient.
     ///
     /// # Errors
     /// `Device` if the device was lost.
-    pub async fn mean(self) -> Result<f64> {
-        let mut sum = 0.0;
+    pub async fn report(self) -> Result<Loss> {
+        let (mut sum, mut n) = (0.0, 0);
         for losses in self.losses {
-            sum += losses.f32().await?.iter().map(|loss| f64::from(*loss)).sum::<f64>();
+            let losses = losses.f32().await?;
+            sum += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
+            n += losses.len();
         }
-        Ok(sum / self.n_labels as f64)
+        let norm = match self.norm {
+            Some(norm) => f64::from(norm.f32().await?[0]),
+            None => f64::NAN,
+        };
+        Ok(Loss { mean: sum / n as f64, grad_norm: norm })
+    }
+
+    /// The mean over the step's labels, sequences or pairs: in nats, or what the task's loss is in.
+    ///
+    /// # Errors
+    /// As [`PendingLoss::report`].
+    pub async fn mean(self) -> Result<f64> {
+        Ok(self.report().await?.mean)
     }
 }
 
-/// A step for batches of one shape.
+/// A step, or a part of one, for batches of one shape.
 struct StepPlan {
     prepared: Prepared,
     pass: Pass,
     reach: Buf,
     edits: Vec<EditBufs>,
-    labels: Vec<Labels>,
+    objective: Objective,
+    norm: Option<Buf>,
 }
 
 impl StepPlan {
-    fn new(model: &Model, reft: &Reft, trainer: &Trainer, shape: &Shape) -> Result<StepPlan> {
+    fn new(model: &Model, reft: &Reft, trainer: &Trainer, key: &PlanKey) -> Result<StepPlan> {
+        let (shape, part, task, n_whole) = key;
         let mut plan = Plan::new("train", model.backend.target());
         let pass = Pass::new(&mut plan, shape.n_tokens);
         let reach = plan.kept("reach", &[shape.n_tokens, 2]);
         let mut edits =
             Edits::new(&mut plan, &[(reft, shape.n_edits.clone())]).with_gradients(&trainer.gradients);
-        let labels = plan_labels(&mut plan, model, shape);
 
         let (h, traces) = model::forward_kept(&mut plan, model, &pass, None, &mut edits);
-        let dh = model.loss(&mut plan, h, &labels);
+        let of = (reft, &trainer.gradients);
+        let (objective, dh) = Objective::plan(&mut plan, model, (*task, *n_whole), (shape, h), of);
         model::backward(&mut plan, model, [pass.place, pass.span, reach], &traces, dh, &mut edits);
         plan.at("update");
-        plan_update(&mut plan, reft, trainer);
+        let norm = plan_update(&mut plan, reft, trainer, *part);
 
         let edits = edits.bufs();
-        Ok(StepPlan { prepared: model.backend.prepare(plan)?, pass, reach, edits, labels })
+        Ok(StepPlan { prepared: model.backend.prepare(plan)?, pass, reach, edits, objective, norm })
     }
 
-    fn run(&self, batch: &Batch) -> Result<PendingLoss> {
+    fn run(&self, batch: &Batch, n_whole: usize) -> Result<()> {
         let write = |buf: Buf, words: &[u32]| self.prepared.tensor(buf).write(0, words);
         write(self.pass.tokens, &batch.tokens);
         write(self.pass.place, batch.place.as_flattened());
@@ -135,40 +213,34 @@ impl StepPlan {
         for (bufs, edits) in self.edits.iter().zip(&batch.edits) {
             bufs.write(&self.prepared, edits);
         }
-        let n_labels = batch.labels.len();
-        let weight = (n_labels as f32).recip();
-        let mut first = 0;
-        for labels in &self.labels {
-            let end = first + self.prepared.tensor(labels.ids).shape()[0];
-            let part = &batch.labels[first..end];
-            write(labels.rows, &part.iter().map(|label| label[0]).collect::<Vec<_>>());
-            write(labels.ids, &part.iter().map(|label| label[1]).collect::<Vec<_>>());
-            write(labels.weights, &vec![weight.to_bits(); part.len()]);
-            write(labels.places, &batch.label_places(first, end));
-            first = end;
-        }
-        self.prepared.run()?;
-        let losses = self.labels.iter().map(|labels| self.prepared.tensor(labels.losses).read()).collect();
-        Ok(PendingLoss { losses, n_labels })
+        self.objective.write(&self.prepared, batch, n_whole);
+        self.prepared.run()
     }
 }
 
-/// The labels, in groups whose logits stay small.
-fn plan_labels(plan: &mut Plan, model: &Model, shape: &Shape) -> Vec<Labels> {
-    let most = model.labels_at_once();
-    let groups = (0..shape.n_labels).step_by(most).map(|first| most.min(shape.n_labels - first));
-    groups.map(|n_labels| Labels::new(plan, shape.n_tokens, n_labels)).collect()
-}
-
-/// From the rotations' gradients to those of the free parameters, the optimizer, and the rotations that follow.
-fn plan_update(plan: &mut Plan, reft: &Reft, trainer: &Trainer) {
+/// From the rotations' gradients to those of the free parameters; and with the last part of a step the optimizer, and the rotations
+/// that follow. Returns the length of the gradient, where it is known.
+fn plan_update(plan: &mut Plan, reft: &Reft, trainer: &Trainer, part: Part) -> Option<Buf> {
     let [theta, base] = [&reft.theta, &reft.base].map(|tensor| plan.tensor(tensor));
     let [grad, drot] = [&trainer.gradients.theta, &trainer.gradients.rot].map(|tensor| plan.tensor(tensor));
     for rotation in reft.rotations() {
         kernel::rotation_backward(plan, rotation, [theta, base, drot, grad]);
     }
+    let grad = match part {
+        Part::Whole => grad,
+        Part::First | Part::Middle | Part::Last => {
+            let sum = plan.tensor(&trainer.sum);
+            kernel::accumulate(plan, grad, sum, part != Part::First);
+            sum
+        }
+    };
+    if matches!(part, Part::First | Part::Middle) {
+        return None;
+    }
     let [m, v] = trainer.moments.each_ref().map(|tensor| plan.tensor(tensor));
-    let hyper = plan.tensor(&trainer.hyper);
-    kernel::adamw(plan, hyper, grad, [theta, m, v]);
+    let [hyper, decays] = [&trainer.hyper, &trainer.decays].map(|tensor| plan.tensor(tensor));
+    let norm = kernel::grad_norm(plan, hyper, grad);
+    kernel::optimizer(plan, [hyper, decays, norm], grad, [theta, m, v]);
     reft.plan_rotations(plan);
+    Some(norm)
 }

@@ -1,8 +1,8 @@
 //! The loop over epochs and batches, one call a step.
 
-use super::{PendingLoss, Schedule, Sequence, Trainer};
+use super::{PendingLoss, Schedule, Sequence, Task, Trainer, reference};
 use crate::error::{Error, Result};
-use crate::kernel::Hyper;
+use crate::kernel::{Hyper, Optimizer};
 use crate::model::Model;
 use crate::reft::Reft;
 use rand_chacha::ChaCha8Rng;
@@ -19,7 +19,17 @@ pub struct TrainOptions {
     pub batch_size: usize,
     /// The learning rate at its highest.
     pub learning_rate: f64,
-    /// `constant` or `linear`.
+    /// `adamw`, `adam` or `sgd`.
+    pub optimizer: String,
+    /// Weight decay; a rotation's fixed parts never decay.
+    pub weight_decay: f64,
+    /// The gradient is made no longer than this; 0 leaves it as it is.
+    pub max_grad_norm: f64,
+    /// Examples that go through the model at once, where a whole step's find no room; 0 takes all of them. Gradients are summed.
+    pub at_once: usize,
+    /// How fast a difference counts in learning from preferences (DPO's beta).
+    pub beta: f32,
+    /// `constant`, `linear` or `cosine`.
     pub schedule: String,
     /// Steps over which the rate rises from 0.
     pub warmup_steps: usize,
@@ -33,6 +43,11 @@ impl Default for TrainOptions {
             epochs: 20,
             batch_size: 0,
             learning_rate: 4e-3,
+            optimizer: Optimizer::default().name().to_owned(),
+            weight_decay: 0.0,
+            max_grad_norm: 0.0,
+            at_once: 0,
+            beta: 0.1,
             schedule: "constant".to_owned(),
             warmup_steps: 0,
             seed: 0,
@@ -50,8 +65,10 @@ pub struct TrainStep {
     pub steps: usize,
     /// Counted from 1.
     pub epoch: usize,
-    /// Mean over the batch's labels before the step, in nats.
+    /// Mean over the batch's labels, sequences or pairs before the step; in nats for tokens.
     pub loss: f64,
+    /// The length of the gradient before it was clipped.
+    pub grad_norm: f64,
     /// The learning rate of the step.
     pub learning_rate: f64,
     /// Tokens of the batch.
@@ -61,6 +78,11 @@ pub struct TrainStep {
 /// A training under way.
 pub struct Training {
     sequences: Vec<Sequence>,
+    task: Task,
+    /// Sequences that stay together: the two of a pair, or one.
+    group: usize,
+    optimizer: Optimizer,
+    is_prepared: bool,
     options: TrainOptions,
     schedule: Schedule,
     random: ChaCha8Rng,
@@ -70,11 +92,11 @@ pub struct Training {
 }
 
 impl Training {
-    /// A training on these sequences; nothing is run yet.
+    /// A training on these sequences; nothing is run yet. Where the task is about pairs, they stand two by two.
     ///
     /// # Errors
     /// `Input` if there are no sequences, or an option makes no sense.
-    pub fn new(sequences: Vec<Sequence>, options: &TrainOptions) -> Result<Training> {
+    pub fn new(sequences: Vec<Sequence>, task: Task, options: &TrainOptions) -> Result<Training> {
         if sequences.is_empty() {
             return Err(Error::input("examples: expected at least one"));
         }
@@ -82,14 +104,38 @@ impl Training {
             return Err(Error::input("epochs: expected at least 1"));
         }
         check_rate(options.learning_rate)?;
-        let mut options = options.clone();
-        if options.batch_size == 0 || options.batch_size > sequences.len() {
-            options.batch_size = sequences.len();
+        let names = Optimizer::ALL.map(Optimizer::name);
+        let optimizer = names.iter().position(|name| *name == options.optimizer).ok_or_else(|| {
+            let known = names.join(", ");
+            Error::input(format!("optimizer {:?} is not known (known: {known})", options.optimizer))
+        })?;
+        for (name, value) in [("weightDecay", options.weight_decay), ("maxGradNorm", options.max_grad_norm)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(Error::input(format!("{name} {value}: expected 0 or more")));
+            }
         }
-        let steps = options.epochs * sequences.len().div_ceil(options.batch_size);
+        let group = if matches!(task, Task::Reward | Task::Preference { .. }) { 2 } else { 1 };
+        let n_groups = sequences.len() / group;
+        let mut options = options.clone();
+        if options.batch_size == 0 || options.batch_size > n_groups {
+            options.batch_size = n_groups;
+        }
+        let steps = options.epochs * n_groups.div_ceil(options.batch_size);
         let schedule = Schedule::named(&options.schedule, options.warmup_steps, steps)?;
         let random = ChaCha8Rng::seed_from_u64(options.seed);
-        Ok(Training { sequences, options, schedule, random, order: Vec::new(), n_done: 0, pending: None })
+        Ok(Training {
+            sequences,
+            task,
+            group,
+            optimizer: Optimizer::ALL[optimizer],
+            is_prepared: false,
+            options,
+            schedule,
+            random,
+            order: Vec::new(),
+            n_done: 0,
+            pending: None,
+        })
     }
 
     /// Steps in all.
@@ -98,10 +144,15 @@ impl Training {
     }
 
     fn steps_an_epoch(&self) -> usize {
-        self.sequences.len().div_ceil(self.options.batch_size)
+        self.n_groups().div_ceil(self.options.batch_size)
     }
 
-    /// Submits the next step and reports the one before it, so that the device never waits for a report; none at the end.
+    fn n_groups(&self) -> usize {
+        self.sequences.len() / self.group
+    }
+
+    /// Submits the next step and reports the one before it, so that the device never waits for a report; none at the end. Whoever
+    /// stops asking leaves one more step made than was reported.
     ///
     /// # Errors
     /// `Device` if the device was lost.
@@ -111,12 +162,29 @@ impl Training {
         reft: &Reft,
         trainer: &mut Trainer,
     ) -> Result<Option<TrainStep>> {
+        if !self.is_prepared {
+            self.prepare(model, trainer).await?;
+        }
         if self.pending.is_none() {
             self.pending = self.submit(model, reft, trainer)?;
         }
         let Some((report, loss)) = self.pending.take() else { return Ok(None) };
         self.pending = self.submit(model, reft, trainer)?;
-        Ok(Some(TrainStep { loss: loss.mean().await?, ..report }))
+        let loss = loss.report().await?;
+        Ok(Some(TrainStep { loss: loss.mean, grad_norm: loss.grad_norm, ..report }))
+    }
+
+    /// Tells the trainer what is learned, and asks the bare model what it says where that is the measure.
+    async fn prepare(&mut self, model: &Model, trainer: &mut Trainer) -> Result<()> {
+        trainer.task = self.task;
+        trainer.at_once = self.options.at_once * self.group;
+        if matches!(self.task, Task::Preference { .. }) {
+            for sequence in &mut self.sequences {
+                sequence.reference = reference(model, &[sequence]).await?[0];
+            }
+        }
+        self.is_prepared = true;
+        Ok(())
     }
 
     fn submit(
@@ -132,16 +200,20 @@ impl Training {
         if at == 0 {
             self.shuffle();
         }
-        let end = (at + self.options.batch_size).min(self.sequences.len());
-        let batch: Vec<&Sequence> = self.order[at..end].iter().map(|i| &self.sequences[*i]).collect();
+        let end = (at + self.options.batch_size).min(self.n_groups());
+        let groups = self.order[at..end].iter().map(|i| &self.sequences[i * self.group..][..self.group]);
+        let batch: Vec<&Sequence> = groups.flatten().collect();
         let rate = self.options.learning_rate * self.schedule.factor(self.n_done);
-        let loss = trainer.step(model, reft, &batch, &Hyper::with_rate(rate))?;
+        let TrainOptions { weight_decay: decay, max_grad_norm: clip, .. } = self.options;
+        let hyper = Hyper { optimizer: self.optimizer, decay, clip, ..Hyper::with_rate(rate) };
+        let loss = trainer.step(model, reft, &batch, &hyper)?;
         self.n_done += 1;
         let report = TrainStep {
             step: self.n_done,
             steps: self.n_steps(),
             epoch: (self.n_done - 1) / self.steps_an_epoch() + 1,
-            loss: f64::NAN, // known when it is read
+            loss: f64::NAN, // known when it is read, as is the next
+            grad_norm: f64::NAN,
             learning_rate: rate,
             tokens: batch.iter().map(|sequence| sequence.tokens.len()).sum(),
         };
@@ -150,7 +222,7 @@ impl Training {
 
     /// A new order of the examples (Fisher and Yates).
     fn shuffle(&mut self) {
-        self.order = (0..self.sequences.len()).collect();
+        self.order = (0..self.n_groups()).collect();
         for i in (1..self.order.len()).rev() {
             let j = (self.random.next_u64() % (i as u64 + 1)) as usize;
             self.order.swap(i, j);

@@ -25,7 +25,8 @@ use crate::reft::Reft;
 use crate::train::{Trainer, Training};
 use source::JsSource;
 use types::{
-    EngineInfo, EngineStep, Example, ReftConfig, Sampling, Sequence, SequencePersona, SequencePiece,
+    EngineInfo, EngineStep, Example, HeadConfig, ReftConfig, Sampling, Sequence, SequencePersona,
+    SequencePiece,
 };
 
 pub use source::Reader;
@@ -103,9 +104,29 @@ impl WebEngine {
     /// # Errors
     /// As [`Engine::reft`].
     #[wasm_bindgen(js_name = newReft)]
-    pub fn new_reft(&self, configs: Vec<Ts<ReftConfig>>) -> Result<usize> {
+    pub fn new_reft(&self, configs: Vec<Ts<ReftConfig>>, head: Option<Ts<HeadConfig>>) -> Result<usize> {
         let configs = configs.iter().map(|config| Ok(from_js("reft", config)?.into()));
-        Ok(self.hold(self.engine.reft(&configs.collect::<Result<Vec<_>>>()?)?))
+        let configs = configs.collect::<Result<Vec<_>>>()?;
+        let head = head.map(|head| Ok::<_, Error>(from_js("head", &head)?.into())).transpose()?;
+        Ok(self.hold(Reft::with_head(self.engine.model(), &configs, head)?))
+    }
+
+    /// What a trained head says of texts: its scores for each, as JSON.
+    ///
+    /// # Errors
+    /// As [`Engine::scores`], and `Input` if there are no interventions of this number.
+    pub async fn scores(&self, reft: usize, texts: Vec<String>) -> Result<String> {
+        let scores = self.engine.scores(&*self.reft(reft)?, &texts).await?;
+        Ok(serde_json::to_string(&scores).expect("plain data"))
+    }
+
+    /// Trained numbers, and all of the model's.
+    ///
+    /// # Errors
+    /// `Input` if there are no interventions of this number.
+    #[wasm_bindgen(js_name = trainableParameters)]
+    pub fn trainable_parameters(&self, reft: usize) -> Result<Vec<f64>> {
+        Ok(vec![self.reft(reft)?.n_params() as f64, self.engine.info().n_params as f64])
     }
 
     /// Loads interventions from a file's bytes; returns their number.

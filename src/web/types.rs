@@ -176,19 +176,112 @@ impl From<ReftConfig> for reft::ReftConfig {
     }
 }
 
-/// One thing to learn: the answer to a prompt.
+/// Something to learn. What it is says what the task is; all examples of a training are of one task.
+#[derive(Deserialize, Tsify)]
+#[serde(untagged)]
+pub enum Example {
+    /// An answer to a prompt.
+    Answer(Answer),
+    /// A conversation, of which the assistant's turns are learned.
+    Conversation(Conversation),
+    /// Of two answers, the better one.
+    Preference(Preference),
+    /// The class of a text, by a head.
+    Labelled(Labelled),
+    /// Numbers that belong to a text, by a head.
+    Scored(Scored),
+}
+
+/// An answer to a prompt.
 #[derive(Deserialize, Tsify)]
 #[serde(deny_unknown_fields)]
-pub struct Example {
+pub struct Answer {
     /// What is asked. The model's chat template is put around it, if it has one.
     pub prompt: String,
     /// What should be answered.
     pub completion: String,
 }
 
+/// A conversation, of which the assistant's turns are learned.
+#[derive(Deserialize, Tsify)]
+#[serde(deny_unknown_fields)]
+pub struct Conversation {
+    /// Its turns.
+    pub messages: Vec<Message>,
+}
+
+/// Of two answers, the better one: for a reward where there is a head, else to make it likelier (DPO).
+#[derive(Deserialize, Tsify)]
+#[serde(deny_unknown_fields)]
+pub struct Preference {
+    /// What is asked.
+    pub prompt: String,
+    /// The better answer.
+    pub chosen: String,
+    /// The worse one.
+    pub rejected: String,
+}
+
+/// The class of a text.
+#[derive(Deserialize, Tsify)]
+#[serde(deny_unknown_fields)]
+pub struct Labelled {
+    /// The text.
+    pub text: String,
+    /// Its class, counted from 0.
+    pub label: u32,
+}
+
+/// Numbers that belong to a text.
+#[derive(Deserialize, Tsify)]
+#[serde(deny_unknown_fields)]
+pub struct Scored {
+    /// The text.
+    pub text: String,
+    /// The numbers, one for each of the head's outputs.
+    pub values: Vec<f32>,
+}
+
 impl From<Example> for engine::Example {
-    fn from(Example { prompt, completion }: Example) -> engine::Example {
-        engine::Example { prompt, completion }
+    fn from(example: Example) -> engine::Example {
+        match example {
+            Example::Answer(Answer { prompt, completion }) => {
+                engine::Example::Answer(engine::Answer { prompt, completion })
+            }
+            Example::Conversation(Conversation { messages }) => {
+                let messages = messages.into_iter().map(token::Message::from).collect();
+                engine::Example::Conversation(engine::Conversation { messages })
+            }
+            Example::Preference(Preference { prompt, chosen, rejected }) => {
+                engine::Example::Preference(engine::Preference { prompt, chosen, rejected })
+            }
+            Example::Labelled(Labelled { text, label }) => {
+                engine::Example::Labelled(engine::Labelled { text, label })
+            }
+            Example::Scored(Scored { text, values }) => {
+                engine::Example::Scored(engine::Scored { text, values })
+            }
+        }
+    }
+}
+
+/// A trained head, which reads the end of a text.
+#[derive(Deserialize, Tsify)]
+#[serde(deny_unknown_fields)]
+pub struct HeadConfig {
+    /// Scores it gives: one for each class, or the numbers, or one reward.
+    pub outputs: usize,
+    /// Whether it has a bias; false if left out.
+    #[serde(default)]
+    pub bias: bool,
+    /// Where the random start comes from; 0 if left out.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+impl From<HeadConfig> for reft::HeadConfig {
+    fn from(HeadConfig { outputs, bias, seed }: HeadConfig) -> reft::HeadConfig {
+        reft::HeadConfig { outputs, bias, seed }
     }
 }
 
@@ -200,6 +293,12 @@ pub struct Message {
     pub role: String,
     /// What is said.
     pub content: String,
+}
+
+impl From<Message> for token::Message {
+    fn from(Message { role, content }: Message) -> token::Message {
+        token::Message { role, content }
+    }
 }
 
 /// A text, or a conversation. The model's chat template is put around it, if it has one.
@@ -214,11 +313,10 @@ pub enum Prompt {
 
 impl From<Prompt> for engine::Input {
     fn from(prompt: Prompt) -> engine::Input {
-        let message = |Message { role, content }| token::Message { role, content };
         match prompt {
             Prompt::Text(text) => engine::Input::Text(text),
             Prompt::Messages(messages) => {
-                engine::Input::Messages(messages.into_iter().map(message).collect())
+                engine::Input::Messages(messages.into_iter().map(token::Message::from).collect())
             }
         }
     }
@@ -331,10 +429,21 @@ pub struct Training {
     pub epochs: usize,
     /// Examples in a step; 0, the default, takes all of them.
     pub batch_size: usize,
-    /// AdamW's, at its highest; 4e-3 if left out.
+    /// The learning rate at its highest; 4e-3 if left out.
     pub learning_rate: f64,
-    /// How it goes on: `constant`, the default, or `linear`, which falls to 0.
-    #[tsify(type = "\"constant\" | \"linear\"")]
+    /// `adamw` if left out.
+    #[tsify(type = "\"adamw\" | \"adam\" | \"sgd\"")]
+    pub optimizer: String,
+    /// Weight decay; 0 if left out. A rotation's fixed parts never decay.
+    pub weight_decay: f64,
+    /// The gradient is made no longer than this; 0, the default, leaves it as it is.
+    pub max_grad_norm: f64,
+    /// Examples that go through the model at once, where a whole step's find no room; 0, the default, takes all of them.
+    pub at_once: usize,
+    /// How fast a difference counts in learning from preferences (DPO); 0.1 if left out.
+    pub beta: f32,
+    /// How the rate goes on: `constant`, the default, or `linear` or `cosine`, which fall to 0.
+    #[tsify(type = "\"constant\" | \"linear\" | \"cosine\"")]
     pub schedule: String,
     /// Steps in which it first rises from 0; none if left out.
     pub warmup_steps: usize,
@@ -344,16 +453,63 @@ pub struct Training {
 
 impl Default for Training {
     fn default() -> Training {
-        let train::TrainOptions { epochs, batch_size, learning_rate, schedule, warmup_steps, seed } =
-            train::TrainOptions::default();
-        Training { epochs, batch_size, learning_rate, schedule, warmup_steps, seed }
+        let train::TrainOptions {
+            epochs,
+            batch_size,
+            learning_rate,
+            optimizer,
+            weight_decay,
+            max_grad_norm,
+            at_once,
+            beta,
+            schedule,
+            warmup_steps,
+            seed,
+        } = train::TrainOptions::default();
+        Training {
+            epochs,
+            batch_size,
+            learning_rate,
+            optimizer,
+            weight_decay,
+            max_grad_norm,
+            at_once,
+            beta,
+            schedule,
+            warmup_steps,
+            seed,
+        }
     }
 }
 
 impl From<Training> for train::TrainOptions {
     fn from(training: Training) -> train::TrainOptions {
-        let Training { epochs, batch_size, learning_rate, schedule, warmup_steps, seed } = training;
-        train::TrainOptions { epochs, batch_size, learning_rate, schedule, warmup_steps, seed }
+        let Training {
+            epochs,
+            batch_size,
+            learning_rate,
+            optimizer,
+            weight_decay,
+            max_grad_norm,
+            at_once,
+            beta,
+            schedule,
+            warmup_steps,
+            seed,
+        } = training;
+        train::TrainOptions {
+            epochs,
+            batch_size,
+            learning_rate,
+            optimizer,
+            weight_decay,
+            max_grad_norm,
+            at_once,
+            beta,
+            schedule,
+            warmup_steps,
+            seed,
+        }
     }
 }
 
@@ -367,8 +523,10 @@ pub struct EngineStep {
     pub steps: usize,
     /// The time through the examples it belongs to, from 1.
     pub epoch: usize,
-    /// Nats per token of the completions, before the step.
+    /// Nats per token of the completions, or the task's own loss, before the step.
     pub loss: f64,
+    /// The length of the gradient before it was clipped.
+    pub grad_norm: f64,
     /// The learning rate it was made with.
     pub learning_rate: f64,
     /// Tokens that went through the model.
@@ -377,7 +535,7 @@ pub struct EngineStep {
 
 impl From<train::TrainStep> for EngineStep {
     fn from(step: train::TrainStep) -> EngineStep {
-        let train::TrainStep { step, steps, epoch, loss, learning_rate, tokens } = step;
-        EngineStep { step, steps, epoch, loss, learning_rate, tokens }
+        let train::TrainStep { step, steps, epoch, loss, grad_norm, learning_rate, tokens } = step;
+        EngineStep { step, steps, epoch, loss, grad_norm, learning_rate, tokens }
     }
 }

@@ -78,7 +78,7 @@ impl Tensors {
 /// A sequence in which every token foretells the next, and nothing is edited.
 pub(crate) fn plain_sequence(tokens: &[u32]) -> Sequence {
     let labels = tokens.iter().skip(1).copied().enumerate().collect();
-    Sequence { tokens: tokens.to_vec(), labels, edits: Vec::new() }
+    Sequence { tokens: tokens.to_vec(), labels, ..Sequence::default() }
 }
 
 /// Hidden states of a pass, [T, D] or [T, V] each, T the tokens of all sequences.
@@ -122,7 +122,7 @@ pub(crate) fn logits(model: &Model, reft: Option<&Reft>, sequences: &[&Sequence]
 }
 
 fn packed(model: &Model, sequences: &[&Sequence]) -> (Batch, Plan, Pass) {
-    let batch = Batch::pack(sequences).expect("the sequences have labels");
+    let batch = Batch::pack(sequences);
     let mut plan = Plan::new("forward", model.backend.target());
     let pass = Pass::new(&mut plan, batch.tokens.len());
     (batch, plan, pass)

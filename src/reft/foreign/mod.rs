@@ -12,7 +12,7 @@ mod zip;
 pub use torch::{Tensor, Values};
 pub use zip::{pack_directory, unpack_directory};
 
-use super::{Params, Reft, ReftConfig};
+use super::{HeadConfig, HeadParams, Intervention, Params, Reft, ReftConfig};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use serde_json::Value;
@@ -42,7 +42,9 @@ pub struct Interventions {
     pub params: Vec<Params>,
     /// R [R, D] of each that has one, to the bit; what follows from new parameters is rounded.
     pub rotations: Vec<Vec<f32>>,
-    /// Trained tensors of the base model by their names, as a classifier's head: no interventions.
+    /// A classifier's head, `score.weight` of the base model.
+    pub head: Option<(HeadConfig, HeadParams)>,
+    /// Other trained tensors of the base model by their names: no interventions.
     pub others: BTreeMap<String, Tensor>,
 }
 
@@ -52,31 +54,32 @@ impl Interventions {
     /// # Errors
     /// As [`Reft::with_params`].
     pub fn on(&self, model: &Model) -> Result<Reft> {
-        let reft = Reft::with_params(model, &self.configs, &self.params)?;
+        let reft = Reft::with_params(model, &self.configs, &self.params, self.head.clone())?;
         reft.rot.write_f32(&self.rotations.concat());
         Ok(reft)
     }
 }
 
-/// Reads a directory of pyreft's.
+/// Reads a directory of either library.
 ///
 /// # Errors
-/// As [`pyreft::read`]; `Unsupported` for a directory of peft's.
+/// As [`pyreft::read`] and [`peft::read`].
 pub fn read(files: &[File], unsaved: &Unsaved) -> Result<Interventions> {
-    match peft::is_ours(files)? {
-        true => Err(Error::unsupported("a directory of peft's: LoRA is no kind of intervention yet")),
-        false => pyreft::read(files, unsaved),
+    match find(files, peft::CONFIG)? {
+        Some(_) => peft::read(files)?.interventions(),
+        None => pyreft::read(files, unsaved),
     }
 }
 
-/// Writes interventions as a directory of the library of this name.
+/// Writes interventions as a directory of the library of this name: `pyreft` or `peft`.
 ///
 /// # Errors
-/// `Input` for another library than `pyreft`, else as [`pyreft::write`].
-pub async fn write(_model: &Model, reft: &Reft, library: &str) -> Result<Vec<File>> {
+/// `Input` for another library, else as [`pyreft::write`] and [`peft::PeftLora::of`].
+pub async fn write(model: &Model, reft: &Reft, library: &str) -> Result<Vec<File>> {
     match library {
         "pyreft" => pyreft::write(reft).await,
-        _ => Err(Error::input(format!("library {library:?} is not known (known: pyreft)"))),
+        "peft" => Ok(peft::write(&peft::PeftLora::of(reft).await?, &model.name)),
+        _ => Err(Error::input(format!("library {library:?} is not known (known: pyreft, peft)"))),
     }
 }
 
@@ -98,6 +101,12 @@ fn base_name(path: &str) -> &str {
 
 fn json(name: &str, bytes: &[u8]) -> Result<Value> {
     serde_json::from_slice(bytes).map_err(|error| Error::file(format!("{name}: {error}")))
+}
+
+/// The parameters of an intervention among those of [`Reft::values`], its own or those it shares.
+fn values_of<'a>(reft: &Reft, it: &Intervention, values: &'a [Params]) -> &'a Params {
+    let owner = reft.owners().position(|(number, _)| number == it.owner);
+    &values[owner.expect("an owner")]
 }
 
 /// [C, R] from [R, C].

@@ -6,15 +6,18 @@
 //!                             base_model.model.model.layers.<L>.self_attn.<projection>.lora_B.weight  [out, R]
 //! ```
 
-use super::{File, find, json};
+use super::{File, Interventions, find, json, transposed, values_of};
 use crate::error::{Error, Result};
+use crate::model::Component;
+use crate::reft::{Components, Layers, Params, Reft, ReftConfig};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-const CONFIG: &str = "adapter_config.json";
+pub(super) const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
+const KIND: &str = "lora";
 const ROOT: &str = "base_model.model.model";
 
 /// A LoRA as peft keeps it.
@@ -43,9 +46,104 @@ pub struct PeftPair {
     pub b: Vec<f32>,
 }
 
-/// Whether a list of files is such a directory.
-pub(super) fn is_ours(files: &[File]) -> Result<bool> {
-    Ok(find(files, CONFIG)?.is_some())
+/// The matrices that a LoRA may stand beside: peft's name, their block, and where their output is.
+const PROJECTIONS: [(&str, &str, Component); 7] = [
+    ("q_proj", "self_attn", Component::QueryOutput),
+    ("k_proj", "self_attn", Component::KeyOutput),
+    ("v_proj", "self_attn", Component::ValueOutput),
+    ("o_proj", "self_attn", Component::AttentionOutput),
+    ("gate_proj", "mlp", Component::GateOutput),
+    ("up_proj", "mlp", Component::UpOutput),
+    ("down_proj", "mlp", Component::MlpOutput),
+];
+
+impl PeftLora {
+    /// The LoRA as interventions: one configuration for the layers that have pairs at the same matrices.
+    ///
+    /// # Errors
+    /// `Unsupported` if alpha is 0, which leaves nothing of it.
+    pub fn interventions(&self) -> Result<Interventions> {
+        if self.alpha == 0.0 {
+            return Err(Error::unsupported("lora_alpha 0: expected another number, for it changes nothing"));
+        }
+        let mut layers: BTreeMap<usize, Vec<&PeftPair>> = BTreeMap::new();
+        self.pairs.iter().for_each(|pair| layers.entry(pair.layer).or_default().push(pair));
+        let components = |pairs: &[&PeftPair]| {
+            let of =
+                |pair: &&PeftPair| row_of(&pair.projection).expect("a matrix of a layer").2.name().to_owned();
+            pairs.iter().map(of).collect::<Vec<String>>()
+        };
+        let mut alike: Vec<(Vec<String>, Vec<usize>)> = Vec::new();
+        for (layer, pairs) in &layers {
+            let components = components(pairs);
+            match alike.iter_mut().find(|(known, _)| *known == components) {
+                Some((_, layers)) => layers.push(*layer),
+                None => alike.push((components, vec![*layer])),
+            }
+        }
+        let mut interventions = Interventions::default();
+        for (components, of_layers) in alike {
+            for pair in of_layers.iter().flat_map(|layer| &layers[layer]) {
+                let projection = transposed(&pair.b, self.r);
+                let weight = pair.a.clone();
+                interventions.params.push(Params { projection, weight, ..Params::default() });
+            }
+            interventions.configs.push(ReftConfig {
+                kind: KIND.to_owned(),
+                layers: Layers::List(of_layers),
+                component: Components::List(components),
+                rank: self.r,
+                positions: "all".to_owned(),
+                alpha: self.alpha,
+                rslora: self.rslora,
+                ..ReftConfig::default()
+            });
+        }
+        Ok(interventions)
+    }
+
+    /// Interventions as a LoRA, if they are one; shared parameters become copies.
+    ///
+    /// # Errors
+    /// `Unsupported` if there are others among them, or of several ranks or scales, or a head; `Device` if the parameters cannot be
+    /// read.
+    pub async fn of(reft: &Reft) -> Result<PeftLora> {
+        let settings = |config: &ReftConfig| (config.rank, config.alpha, config.rslora);
+        let (r, alpha, rslora) = settings(&reft.configs[0]);
+        if reft.configs.iter().any(|config| settings(config) != (r, alpha, rslora)) || reft.head.is_some() {
+            return Err(Error::unsupported("expected a LoRA of one rank and one alpha, without a head"));
+        }
+        let values = reft.values().await?;
+        let mut pairs: Vec<PeftPair> = Vec::new();
+        for it in &reft.interventions {
+            let (layer, component) = (it.place.layer, it.place.component);
+            let row = PROJECTIONS.iter().find(|row| row.2 == component).filter(|_| it.kind.name == KIND);
+            let everywhere = it.positions.to_string() == "all";
+            let Some((projection, ..)) = row.filter(|_| it.head.is_none() && everywhere) else {
+                let (kind, positions) = (it.kind.name, &it.positions);
+                return Err(Error::unsupported(format!(
+                    "{kind} at {} of layer {layer}, positions {positions}: expected lora on whole matrices at all positions, for peft has no others",
+                    component.name()
+                )));
+            };
+            if pairs.iter().any(|pair| pair.layer == layer && pair.projection == *projection) {
+                return Err(Error::unsupported(format!(
+                    "layer {layer} {projection}: expected one lora, got two"
+                )));
+            }
+            let params = values_of(reft, it, &values);
+            let b = transposed(&params.projection, it.sizes.n_embd);
+            pairs.push(PeftPair { layer, projection: (*projection).to_owned(), a: params.weight.clone(), b });
+        }
+        pairs.sort_by(|a, b| (a.layer, &a.projection).cmp(&(b.layer, &b.projection)));
+        // Ours without an alpha are multiplied by 1.
+        let (alpha, rslora) = if alpha == 0.0 { (r as f32, false) } else { (alpha, rslora) };
+        Ok(PeftLora { r, alpha, rslora, pairs })
+    }
+}
+
+fn row_of(projection: &str) -> Option<&'static (&'static str, &'static str, Component)> {
+    PROJECTIONS.iter().find(|(name, ..)| *name == projection)
 }
 
 /// Reads a directory.
@@ -123,17 +221,8 @@ fn place(name: &str) -> Option<(usize, String, usize)> {
     let parts: Vec<&str> = rest.split('.').collect();
     let [layer, block, projection, side, "weight"] = parts[..] else { return None };
     let side = ["lora_A", "lora_B"].iter().position(|name| *name == side)?;
-    (block_of(projection)? == block).then_some(())?;
+    (row_of(projection)?.1 == block).then_some(())?;
     Some((layer.parse().ok()?, projection.to_owned(), side))
-}
-
-/// The block of a layer that a matrix is in.
-fn block_of(projection: &str) -> Option<&'static str> {
-    match projection {
-        "q_proj" | "k_proj" | "v_proj" | "o_proj" => Some("self_attn"),
-        "gate_proj" | "up_proj" | "down_proj" => Some("mlp"),
-        _ => None,
-    }
 }
 
 fn values(view: &TensorView<'_>) -> Result<Vec<f32>> {
@@ -160,7 +249,7 @@ fn values(view: &TensorView<'_>) -> Result<Vec<f32>> {
 pub fn write(lora: &PeftLora, base_model: &str) -> Vec<File> {
     let mut tensors: Vec<(String, TensorView<'_>)> = Vec::new();
     for pair in &lora.pairs {
-        let block = block_of(&pair.projection).expect("a matrix of a layer");
+        let block = row_of(&pair.projection).expect("a matrix of a layer").1;
         let stem = format!("{ROOT}.layers.{}.{block}.{}", pair.layer, pair.projection);
         let a = [lora.r, pair.a.len() / lora.r];
         let b = [pair.b.len() / lora.r, lora.r];

@@ -8,7 +8,7 @@
 //!   consreft, lobireft learned_source [R], a rotation
 //!   noreft, nodireft   learned_source.weight [R, D], learned_source.bias [R], proj_layer.weight [R, D], proj_layer.bias [R]
 //!   a rotation         rotate_layer.parametrizations.weight.original [D, R] and .0.base [D, D]
-//! pytorch_model.bin                  trained tensors of the base model
+//! pytorch_model.bin                  trained tensors of the base model; score.weight [N, D] is a classifier's head
 //! ```
 //!
 //! Every rotation starts anew from its R, X = −1 on its diagonal: 2·R·D numbers where pyreft keeps D·D, and the only way for
@@ -16,18 +16,21 @@
 //! foreign columns); such a file is read as the NoReFT that it has become, h + Pᵀ(W·h + b − P·h).
 
 use super::torch::{self, Tensor, Values};
-use super::{File, Interventions, Unsaved, base_name, find, json, transposed};
+use super::{File, Interventions, Unsaved, base_name, find, json, transposed, values_of};
 use crate::error::{Error, Result};
 use crate::model::Component;
 use crate::reft::file::check_orthonormal;
 use crate::reft::kinds::{Function, KINDS, Kind, Learned, Projection};
 use crate::reft::rotation::Base;
-use crate::reft::{Components, Intervention, Layers, Params, Positions, Reft, ReftConfig};
+use crate::reft::{
+    Components, HeadConfig, HeadParams, Intervention, Layers, Params, Positions, Reft, ReftConfig,
+};
 use serde_json::json;
 use std::collections::BTreeMap;
 
 const CONFIG: &str = "config.json";
 const BASE_MODEL: &str = "pytorch_model.bin";
+const SCORE: &str = "score.weight";
 const KEY: &str = "intkey_";
 const X: &str = "rotate_layer.parametrizations.weight.original";
 const BASE: &str = "rotate_layer.parametrizations.weight.0.base";
@@ -71,7 +74,9 @@ pub fn read(files: &[File], unsaved: &Unsaved) -> Result<Interventions> {
     }
     let mut interventions = gather(saved, loaded, unsaved)?;
     if let Some(bytes) = find(files, BASE_MODEL)? {
-        interventions.others = torch::read(bytes).map_err(|error| error.at(BASE_MODEL))?;
+        let mut tensors = Tensors(torch::read(bytes).map_err(|error| error.at(BASE_MODEL))?);
+        interventions.head = tensors.head().map_err(|error| error.at(BASE_MODEL))?;
+        interventions.others = tensors.0;
     }
     Ok(interventions)
 }
@@ -306,6 +311,16 @@ impl Tensors {
         }
     }
 
+    fn head(&mut self) -> Result<Option<(HeadConfig, HeadParams)>> {
+        if !self.0.contains_key(SCORE) {
+            return Ok(None);
+        }
+        let (outputs, n_embd) = self.shape(SCORE)?;
+        let weight = self.take(SCORE, &[outputs, n_embd])?;
+        let config = HeadConfig { outputs, bias: false, seed: 0 };
+        Ok(Some((config, HeadParams { weight, bias: Vec::new() })))
+    }
+
     /// R [R, D]: as it is, or base · Q(X).
     fn rotation(&mut self, kind: &Kind, n_embd: usize, rank: usize) -> Result<Vec<f32>> {
         if is_bare(kind) {
@@ -425,7 +440,6 @@ fn likeness(it: &Loaded) -> (&'static str, usize, bool) {
 /// `Unsupported` for what pyreft has not, or would read as something else; `Device` if the parameters cannot be read.
 pub async fn write(reft: &Reft) -> Result<Vec<File>> {
     let values = reft.values().await?;
-    let owners: Vec<usize> = reft.owners().map(|(number, _)| number).collect();
     let mut files: Vec<File> = Vec::new();
     let (mut keys, mut places, mut classes, mut widths) = (vec![], vec![], vec![], vec![]);
     for (number, it) in reft.interventions.iter().enumerate() {
@@ -434,8 +448,7 @@ pub async fn write(reft: &Reft) -> Result<Vec<File>> {
         let stem = format!("layer_{layer}_comp_{name}_unit_pos_nunit_1#");
         let before = keys.iter().filter(|key: &&String| key.starts_with(&stem)).count();
         let key = format!("{stem}{before}");
-        let owner = owners.iter().position(|owner| *owner == it.owner).expect("an owner");
-        files.push((format!("{KEY}{key}.bin"), torch::write(&tensors_of(it, &values[owner]))));
+        files.push((format!("{KEY}{key}.bin"), torch::write(&tensors_of(it, values_of(reft, it, &values)))));
         let nulls = std::iter::repeat_n(serde_json::Value::Null, 9);
         let place = [json!(layer), json!(name), json!("pos"), json!(1), json!(it.sizes.rank)];
         places.push(place.into_iter().chain(nulls).collect::<serde_json::Value>());
@@ -453,6 +466,14 @@ pub async fn write(reft: &Reft) -> Result<Vec<File>> {
     });
     let config = serde_json::to_string_pretty(&config).expect("plain data");
     files.push((CONFIG.to_owned(), config.into_bytes()));
+    if let Some(head) = &reft.head {
+        if head.config.bias {
+            return Err(Error::unsupported("a head with b: Transformers' score has none"));
+        }
+        let weight = head.numbers(&reft.theta.read().f32().await?).weight;
+        let score = Tensor::real(&[head.config.outputs, head.dense.n_in], weight);
+        files.push((BASE_MODEL.to_owned(), torch::write(&[(SCORE, score)])));
+    }
     Ok(files)
 }
 
@@ -514,4 +535,50 @@ fn whole_base(rotation: &[f32], n_embd: usize) -> Vec<f32> {
     let others = (rotation.len() / n_embd..n_embd).flat_map(|j| base.column(j));
     let columns: Vec<f32> = rotation.iter().copied().chain(others.map(|b| b as f32)).collect();
     transposed(&columns, n_embd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A LoReFT of rank 1 and width 2 as a trainer leaves it.
+    fn files(key: &str, rotation: Vec<f32>) -> Vec<File> {
+        let tensors = [
+            ("weight", Tensor::real(&[1, 2], vec![1.0, 2.0])),
+            ("bias", Tensor::real(&[1], vec![3.0])),
+            ("rotate_layer", Tensor::real(&[2, 1], rotation)),
+        ];
+        vec![(format!("somewhere/intkey_{key}.bin"), torch::write(&tensors))]
+    }
+
+    #[test]
+    fn a_rotation_that_pyreft_wore_out_is_the_projection_it_has_become() {
+        let key = "layer_7_comp_mlp_output_unit_pos_nunit_1#0";
+        let read = |rotation| read(&files(key, rotation), &Unsaved::default()).expect("an intervention");
+        let sound = read(vec![0.6, 0.8]);
+        assert_eq!((sound.configs[0].kind.as_str(), &sound.rotations), ("loreft", &vec![vec![0.6, 0.8]]));
+        let worn = read(vec![0.6, 0.9]);
+        assert_eq!((worn.configs[0].kind.as_str(), worn.rotations.len()), ("noreft", 0));
+        assert_eq!(worn.params[0].projection, [0.6, 0.9]);
+        assert_eq!(worn.params[0].weight, [1.0, 2.0]);
+    }
+
+    #[test]
+    fn places_are_read_by_name_and_by_path() {
+        for (place, layer, component) in [
+            ("layer_7_comp_block_input", 7, "block_input"),
+            ("layer_0_comp_attention_value_output", 0, "attention_value_output"),
+            ("comp_model_layers[3]_output", 3, "block_output"),
+            ("comp_base_model_model_model_layers[12]_mlp_output", 12, "mlp_output"),
+        ] {
+            let key = format!("{place}_unit_pos_nunit_1#0");
+            let read = read(&files(&key, vec![1.0, 0.0]), &Unsaved::default()).expect("an intervention");
+            assert_eq!(read.configs[0].layers, Layers::List(vec![layer]));
+            assert_eq!(read.configs[0].component, Components::from(component));
+        }
+        for place in ["comp_model_layers[x]_output", "layer_1_comp_middle", ""] {
+            let key = format!("{place}_unit_pos_nunit_1#0");
+            assert!(read(&files(&key, vec![1.0, 0.0]), &Unsaved::default()).is_err(), "{place}");
+        }
+    }
 }

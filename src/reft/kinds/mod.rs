@@ -13,6 +13,7 @@ mod dii_lowrank;
 mod direft;
 mod interchange;
 mod lobireft;
+mod lora;
 mod loreft;
 mod nodireft;
 mod noreft;
@@ -22,7 +23,7 @@ mod zero;
 pub use crate::kernel::Learned;
 
 /// Every kind there is. A new one is a file and a line.
-pub static KINDS: [&Kind; 11] = [
+pub static KINDS: [&Kind; 12] = [
     &loreft::LOREFT,
     &direft::DIREFT,
     &noreft::NOREFT,
@@ -30,6 +31,7 @@ pub static KINDS: [&Kind; 11] = [
     &consreft::CONSREFT,
     &lobireft::LOBIREFT,
     &dii_lowrank::DII_LOWRANK,
+    &lora::LORA,
     &interchange::INTERCHANGE,
     &addition::ADDITION,
     &subtraction::SUBTRACTION,
@@ -43,7 +45,7 @@ pub struct Kind {
     pub name: &'static str,
     /// h ↦
     pub equation: &'static str,
-    /// pyreft's or pyvene's class.
+    /// pyreft's, pyvene's or peft's class.
     pub class: &'static str,
     /// Its arithmetic.
     pub function: Function,
@@ -92,6 +94,14 @@ impl Kind {
         match self.function {
             Function::LowRank { learned, .. } => learned == Learned::Source,
             Function::Mix { gain, .. } => gain != 0.0,
+        }
+    }
+
+    /// The positions it has where none are asked for.
+    pub fn usual_positions(&self) -> &'static str {
+        match self.function {
+            Function::LowRank { learned: Learned::Input, .. } => "all",
+            _ => "f1+l1",
         }
     }
 

@@ -1,5 +1,5 @@
 /** ReFT for quantized language models, in the browser. Importing this touches nothing: work starts with a call. */
-export type { Example, Finish, Message, Prompt, ReftConfig, Sampling, Training } from "../wasm/webreft.js";
+export type { Example, Finish, HeadConfig, Message, Prompt, ReftConfig, Sampling, Training } from "../wasm/webreft.js";
 export type { Adapter } from "./adapter.js";
 export { type ErrorKind, WebReftError } from "./error.js";
 export {
@@ -14,4 +14,4 @@ export {
   type TrainOptions,
   WebReft,
 } from "./model.js";
-export type { LoadProgress, Memory, ModelInfo, TrainStep, WasmSource } from "./protocol.js";
+export type { LoadProgress, Memory, ModelInfo, TrainableParameters, TrainStep, WasmSource } from "./protocol.js";

@@ -1,9 +1,9 @@
 /** The public face: a model, and the interventions on it. */
-import type { Example, Finish, Prompt, ReftConfig, Sampling, Sequence, Training } from "../wasm/webreft.js";
+import type { Example, Finish, HeadConfig, Prompt, ReftConfig, Sampling, Sequence, Training } from "../wasm/webreft.js";
 import type { Adapter } from "./adapter.js";
 import { Client } from "./client.js";
 import { WebReftError } from "./error.js";
-import type { LoadProgress, Memory, ModelInfo, TrainStep, WasmSource } from "./protocol.js";
+import type { LoadProgress, Memory, ModelInfo, TrainableParameters, TrainStep, WasmSource } from "./protocol.js";
 
 /** A GGUF file: its address, a file from a picker or a drop, or its bytes. */
 export type ModelSource = string | URL | Blob | ArrayBuffer | Uint8Array<ArrayBuffer>;
@@ -102,10 +102,10 @@ export class WebReft {
     }
   }
 
-  /** Makes new interventions, of one kind or of several that are trained together. What is wrong with the configuration is told by the first call that uses them. */
-  reft(config: ReftConfig | ReftConfig[]): Reft {
+  /** Makes new interventions, of one kind or of several that are trained together, and a head for classes, numbers or rewards. What is wrong with the configuration is told by the first call that uses them. */
+  reft(config: ReftConfig | ReftConfig[], head?: HeadConfig): Reft {
     const configs = [config].flat();
-    return new Reft(this.#client, configs, this.#client.call("newReft", configs));
+    return new Reft(this.#client, configs, this.#client.call("newReft", { configs, head }));
   }
 
   /**
@@ -199,6 +199,16 @@ export class Reft {
   /** Trains one step on all of the given examples. The optimizer goes on from step to step. */
   async trainStep(examples: Example[], training: Training = {}): Promise<TrainStep> {
     return this.#client.call("trainStep", { reft: await this.#number, examples, training });
+  }
+
+  /** What a trained head says of texts: its scores for each. */
+  async scores(texts: string[]): Promise<number[][]> {
+    return this.#client.call("scores", { reft: await this.#number, texts });
+  }
+
+  /** How many numbers are trained, and their share of the model. */
+  async trainableParameters(): Promise<TrainableParameters> {
+    return this.#client.call("trainableParameters", await this.#number);
   }
 
   /** The interventions as a file: safetensors, a few kilobytes. */

@@ -9,6 +9,7 @@ import type {
   EngineInfo,
   EngineStep,
   Example,
+  HeadConfig,
   ReftConfig,
   Sampling,
   Sequence,
@@ -28,7 +29,9 @@ export interface Calls {
   };
   memory: { takes: null; streams: never; returns: Memory };
   bench: { takes: number; streams: never; returns: Record<string, unknown> };
-  newReft: { takes: ReftConfig[]; streams: never; returns: number };
+  newReft: { takes: { configs: ReftConfig[]; head: HeadConfig | undefined }; streams: never; returns: number };
+  scores: { takes: { reft: number; texts: string[] }; streams: never; returns: number[][] };
+  trainableParameters: { takes: number; streams: never; returns: TrainableParameters };
   loadReft: { takes: Uint8Array<ArrayBuffer>; streams: never; returns: { reft: number; configs: ReftConfig[] } };
   saveReft: { takes: number; streams: never; returns: Uint8Array<ArrayBuffer> };
   removeReft: { takes: number; streams: never; returns: null };
@@ -60,6 +63,18 @@ export interface Memory {
   gpu: number;
   /** In the wasm heap, which never shrinks: this is its peak. */
   wasm: number;
+}
+
+/** How much of a model is trained. */
+export interface TrainableParameters {
+  /** Trained numbers, as pyreft counts them: rotations in full. */
+  trainable: number;
+  /** The model's weights. */
+  total: number;
+  /** trainable / total, in percent. */
+  percent: number;
+  /** Bytes of the trained numbers. */
+  bytes: number;
 }
 
 /** One step of training, after it. */

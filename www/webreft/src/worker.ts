@@ -33,8 +33,17 @@ const handlers: Handlers = {
     return { ...JSON.parse(await engine().bench(tokens)), adapter: adapter?.name };
   },
 
-  async newReft(configs) {
-    return engine().newReft(configs);
+  async newReft({ configs, head }) {
+    return engine().newReft(configs, head);
+  },
+
+  async scores({ reft, texts }) {
+    return JSON.parse(await engine().scores(reft, texts));
+  },
+
+  async trainableParameters(reft) {
+    const [trainable = 0, total = 0] = engine().trainableParameters(reft);
+    return { trainable, total, percent: (100 * trainable) / total, bytes: 4 * trainable };
   },
 
   async loadReft(bytes) {

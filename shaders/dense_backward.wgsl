@@ -1,0 +1,24 @@
+// The gradient of dense by its input: dx = dy·W
+//
+//   dy     [M, N]  in
+//   theta  [n]     in   W [N, D] from w_at on
+//   dx     [M, D]  out
+//
+// One lane per column; the grid's second dimension is the row.
+
+struct Params { n_in: u32, n_out: u32, w_at: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read> theta: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) at: vec3<u32>) {
+    if at.x >= params.n_in { return; }
+    var sum = 0.0;
+    for (var j = 0u; j < params.n_out; j++) {
+        sum += dy[at.y * params.n_out + j] * theta[params.w_at + j * params.n_in + at.x];
+    }
+    dx[at.y * params.n_in + at.x] = sum;
+}

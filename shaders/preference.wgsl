@@ -1,0 +1,45 @@
+// Direct preference optimization (Rafailov et al. 2023, arXiv:2305.18290, eq. 7), from the losses of all labelled tokens of pairs
+// of sequences, the chosen one first:
+//
+//     margin = β·((ref_c − loss_c) − (ref_r − loss_r))        loss = −log σ(margin)
+//     weight of each token = share·β·σ(−margin), negative where the sequence is the rejected one
+//
+// loss_c is the sum of the chosen sequence's token losses, ref_c what the same sum is without edits.
+//
+//   losses     [M]     in   of each token, in nats
+//   ranges     [B, 2]  in   first and end of each sequence's tokens in it
+//   reference  [B]     in   the sum of each sequence's losses without edits
+//   weights    [M]     out  what each token's loss counts for in the gradient
+//   pairs      [B/2]   out  the loss of each pair, not divided
+//
+// One lane per pair.
+
+struct Params { n_pairs: u32, beta: f32, share: f32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> losses: array<f32>;
+@group(0) @binding(2) var<storage, read> ranges: array<vec2<u32>>;
+@group(0) @binding(3) var<storage, read> reference: array<f32>;
+@group(0) @binding(4) var<storage, read_write> weights: array<f32>;
+@group(0) @binding(5) var<storage, read_write> pairs: array<f32>;
+
+// How much likelier a sequence has become.
+fn gain(sequence: u32) -> f32 {
+    var sum = reference[sequence];
+    for (var i = ranges[sequence].x; i < ranges[sequence].y; i++) { sum -= losses[i]; }
+    return sum;
+}
+
+fn put(sequence: u32, weight: f32) {
+    for (var i = ranges[sequence].x; i < ranges[sequence].y; i++) { weights[i] = weight; }
+}
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) at: vec3<u32>) {
+    if at.x >= params.n_pairs { return; }
+    let margin = params.beta * (gain(2u * at.x) - gain(2u * at.x + 1u));
+    pairs[at.x] = max(-margin, 0.0) + log(1.0 + exp(-abs(margin)));
+    let weight = params.share * params.beta / (1.0 + exp(margin));
+    put(2u * at.x, weight);
+    put(2u * at.x + 1u, -weight);
+}

@@ -1,0 +1,33 @@
+// The loss of each labelled token, as cross_entropy has it, and nothing else: log Σ eˡ − l[label].
+//
+//   logits  [m, V]  in
+//   labels  [M]     in   those of the logits from `first` on
+//   loss    [M]     out  likewise, in nats
+//
+// One workgroup per token.
+
+struct Params { n_vocab: u32, first: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> logits: array<f32>;
+@group(0) @binding(2) var<storage, read> labels: array<u32>;
+@group(0) @binding(3) var<storage, read_write> loss: array<f32>;
+
+const WG = 64u;
+
+@compute @workgroup_size(WG)
+fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let start = token.x * params.n_vocab;
+    let label = params.first + token.x;
+    var highest = -3.4e38;
+    for (var i = lane; i < params.n_vocab; i += WG) {
+        highest = max(highest, logits[start + i]);
+    }
+    highest = reduce_max(highest, lane);
+    var mass = 0.0;
+    for (var i = lane; i < params.n_vocab; i += WG) {
+        mass += exp(logits[start + i] - highest);
+    }
+    mass = reduce_sum(mass, lane);
+    if lane == 0u { loss[label] = highest - logits[start + labels[label]] + log(mass); }
+}

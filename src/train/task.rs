@@ -1,0 +1,219 @@
+//! What is learned: the next tokens, a class, a number, a reward, or which of two answers is better.
+
+use super::batch::{Batch, Sequence, Shape, Target};
+use crate::backend::{Prepared, Readback};
+use crate::error::{Error, Result};
+use crate::kernel;
+use crate::model::{Labels, Model};
+use crate::plan::{Buf, Plan};
+use crate::reft::{Gradients, Head, Reft};
+
+/// What is learned.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Task {
+    /// The labelled tokens: cross-entropy, in nats per token.
+    #[default]
+    Language,
+    /// A class, by a head at the last token: cross-entropy.
+    Classification,
+    /// Numbers, by a head at the last token: mean squared error.
+    Regression,
+    /// A score, by a head with one output at the last token, which is to be higher for the first of two sequences.
+    Reward,
+    /// To make the first of two answers likelier and the second less likely than without edits (DPO, arXiv:2305.18290).
+    Preference {
+        /// How fast a difference counts.
+        beta: f32,
+    },
+}
+
+impl Task {
+    /// Fails unless the sequences have what the task wants.
+    ///
+    /// # Errors
+    /// `Input` that names the first that has not.
+    pub fn check(self, reft: &Reft, sequences: &[&Sequence]) -> Result<()> {
+        let wrong = |number: usize, text: String| Err(Error::input(format!("sequence {number}: {text}")));
+        let outputs = reft.head.as_ref().map(|head| head.dense.n_out);
+        let by_tokens = matches!(self, Task::Language | Task::Preference { .. });
+        if !by_tokens && outputs.is_none() {
+            return Err(Error::input("the task wants a head: give the interventions one"));
+        }
+        if matches!(self, Task::Reward | Task::Preference { .. }) && !sequences.len().is_multiple_of(2) {
+            return Err(Error::input(format!("{} sequences: expected pairs", sequences.len())));
+        }
+        for (number, sequence) in sequences.iter().enumerate() {
+            match (self, &sequence.target, outputs) {
+                (Task::Preference { .. }, ..) if sequence.labels.is_empty() => {
+                    return wrong(number, "has no labelled token".to_owned());
+                }
+                (Task::Classification, Target::Class(class), Some(n)) if (*class as usize) < n => {}
+                (Task::Regression, Target::Values(values), Some(n)) if values.len() == n => {}
+                (Task::Classification | Task::Regression, target, n) => {
+                    return wrong(
+                        number,
+                        format!("target {target:?} for a head of {} outputs", n.unwrap_or(0)),
+                    );
+                }
+                (Task::Reward, _, Some(n)) if n != 1 => {
+                    return Err(Error::input(format!("a reward wants a head of 1 output, not {n}")));
+                }
+                _ => {}
+            }
+        }
+        if by_tokens && sequences.iter().all(|sequence| sequence.labels.is_empty()) {
+            return Err(Error::input("the batch has no labelled token"));
+        }
+        Ok(())
+    }
+
+    /// How many labels, sequences or pairs the mean of the loss is over.
+    pub(super) fn count(self, batch: &Batch) -> usize {
+        match self {
+            Task::Language => batch.labels.len(),
+            Task::Classification | Task::Regression => batch.ends.len(),
+            Task::Reward | Task::Preference { .. } => batch.ends.len() / 2,
+        }
+    }
+}
+
+/// The inputs and results of a task in a plan.
+pub(super) enum Objective {
+    Tokens { labels: Labels, pairs: Option<Pairs> },
+    Pooled(Pooled),
+}
+
+/// What a preference has besides its labels.
+pub(super) struct Pairs {
+    ranges: Buf,
+    reference: Buf,
+    losses: Buf,
+}
+
+/// What a head reads and is to say.
+pub(super) struct Pooled {
+    rows: Buf,
+    places: Buf,
+    targets: Buf,
+    weights: Buf,
+    losses: Buf,
+}
+
+impl Objective {
+    /// Appends the loss of `h`; returns its gradient by `h`. A whole step is over `n_whole` labels, sequences or pairs.
+    pub(super) fn plan(
+        plan: &mut Plan,
+        model: &Model,
+        (task, n_whole): (Task, usize),
+        (shape, h): (&Shape, Buf),
+        (reft, gradients): (&Reft, &Gradients),
+    ) -> (Objective, Buf) {
+        let share = (n_whole as f32).recip();
+        match (task, &reft.head) {
+            (Task::Language, _) => {
+                let labels = Labels::new(plan, shape.n_tokens, shape.n_labels, model.labels_at_once());
+                let dh = model.loss(plan, h, &labels);
+                (Objective::Tokens { labels, pairs: None }, dh)
+            }
+            (Task::Preference { beta }, _) => {
+                let labels = Labels::new(plan, shape.n_tokens, shape.n_labels, model.labels_at_once());
+                let ranges = plan.kept("ranges", &[shape.n_sequences, 2]);
+                let reference = plan.kept("reference", &[shape.n_sequences]);
+                model.token_losses(plan, h, &labels);
+                let inputs = [ranges, reference, labels.weights];
+                let losses = kernel::preference(plan, [beta, share], labels.losses, inputs);
+                let dh = model.loss(plan, h, &labels);
+                (Objective::Tokens { labels, pairs: Some(Pairs { ranges, reference, losses }) }, dh)
+            }
+            (_, Some(head)) => {
+                let bufs = Pooled::new(plan, task, shape, head);
+                let dh = bufs.plan(plan, model, (task, share), h, (head, reft, gradients));
+                (Objective::Pooled(bufs), dh)
+            }
+            (_, None) => unreachable!("checked before"),
+        }
+    }
+
+    pub(super) fn write(&self, prepared: &Prepared, batch: &Batch, n_whole: usize) {
+        let write = |buf: Buf, words: &[u32]| prepared.tensor(buf).write(0, words);
+        let write_f32 = |buf: Buf, values: &[f32]| prepared.tensor(buf).write_f32(values);
+        let weight = (n_whole as f32).recip();
+        match self {
+            Objective::Tokens { labels, pairs } => {
+                write(labels.ids, &batch.labels.iter().map(|label| label[1]).collect::<Vec<_>>());
+                for group in &labels.groups {
+                    let n = prepared.tensor(group.rows).shape()[0];
+                    let part = &batch.labels[group.first..group.first + n];
+                    let rows: Vec<u32> = part.iter().map(|label| label[0]).collect();
+                    write(group.rows, &rows);
+                    write(group.places, &batch.places(&rows));
+                }
+                match pairs {
+                    Some(pairs) => {
+                        write(pairs.ranges, batch.ranges.as_flattened());
+                        write_f32(pairs.reference, &batch.references);
+                    }
+                    None => write_f32(labels.weights, &vec![weight; batch.labels.len()]),
+                }
+            }
+            Objective::Pooled(bufs) => {
+                write(bufs.rows, &batch.ends);
+                write(bufs.places, &batch.places(&batch.ends));
+                write_f32(bufs.weights, &vec![weight; batch.ends.len()]);
+                let targets = batch.targets.iter().flat_map(|target| match target {
+                    Target::None => vec![0],
+                    Target::Class(class) => vec![*class],
+                    Target::Values(values) => values.iter().map(|value| value.to_bits()).collect(),
+                });
+                write(bufs.targets, &targets.collect::<Vec<_>>());
+            }
+        }
+    }
+
+    /// The losses of the last run, on their way.
+    pub(super) fn read(&self, prepared: &Prepared) -> Readback {
+        let losses = match self {
+            Objective::Tokens { pairs: Some(pairs), .. } => pairs.losses,
+            Objective::Tokens { labels, pairs: None } => labels.losses,
+            Objective::Pooled(bufs) => bufs.losses,
+        };
+        prepared.tensor(losses).read()
+    }
+}
+
+impl Pooled {
+    fn new(plan: &mut Plan, task: Task, shape: &Shape, head: &Head) -> Pooled {
+        let n = shape.n_sequences;
+        let targets = if task == Task::Regression { vec![n, head.dense.n_out] } else { vec![n] };
+        Pooled {
+            rows: plan.kept("ends", &[n]),
+            places: plan.kept("end_places", &[shape.n_tokens]),
+            targets: plan.kept("targets", &targets),
+            weights: plan.kept("weights", &[n]),
+            losses: plan.kept("losses", &[n]),
+        }
+    }
+
+    fn plan(
+        &self,
+        plan: &mut Plan,
+        model: &Model,
+        (task, share): (Task, f32),
+        h: Buf,
+        (head, reft, gradients): (&Head, &Reft, &Gradients),
+    ) -> Buf {
+        plan.at("head");
+        let [theta, grad] = [&reft.theta, &gradients.theta].map(|tensor| plan.tensor(tensor));
+        let [h_rows, xn] = model.normed_rows(plan, h, self.rows);
+        let scores = kernel::dense(plan, &head.dense, xn, theta);
+        match task {
+            Task::Classification => {
+                kernel::cross_entropy(plan, scores, [self.targets, self.weights, self.losses], 0);
+            }
+            Task::Reward => kernel::reward_loss(plan, share, scores, self.losses),
+            _ => kernel::squared_error(plan, scores, [self.targets, self.weights, self.losses]),
+        }
+        let dxn = kernel::dense_backward(plan, &head.dense, xn, scores, [theta, grad]);
+        model.normed_rows_backward(plan, h_rows, dxn, self.places)
+    }
+}

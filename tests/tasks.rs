@@ -1,0 +1,152 @@
+//! Tasks other than the next token, from examples to answers, on the smallest golden model: what is trained is learned.
+
+#![allow(missing_docs, reason = "a test")]
+
+mod support;
+
+use pollster::block_on;
+use webreft::ErrorKind;
+use webreft::backend::Backend;
+use webreft::engine::{Engine, Example};
+use webreft::reft::{Components, HeadConfig, Layers, Reft, ReftConfig};
+use webreft::train::{TrainOptions, TrainStep, Trainer, reference};
+
+fn engine() -> Engine {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/llama/model-q8_0.gguf");
+    support::load(&Backend::Cpu, path.as_ref())
+}
+
+fn config() -> ReftConfig {
+    ReftConfig { layers: Layers::List(vec![1, 2]), rank: 2, ..ReftConfig::default() }
+}
+
+fn examples(lines: &str) -> Vec<Example> {
+    lines.lines().map(|line| serde_json::from_str(line.trim()).expect("an example")).collect()
+}
+
+/// Trains to the end; the reports of all steps.
+fn train(engine: &Engine, reft: &Reft, examples: &[Example], options: &TrainOptions) -> Vec<TrainStep> {
+    let mut trainer = Trainer::new(&engine.model().backend, reft).expect("the state fits");
+    let mut training = engine.training(reft, examples, options).expect("a training");
+    let mut steps = Vec::new();
+    while let Some(step) = block_on(training.next(engine.model(), reft, &mut trainer)).expect("a step") {
+        assert!(step.loss.is_finite() && step.grad_norm > 0.0);
+        steps.push(step);
+    }
+    assert_eq!(steps.len(), training.n_steps());
+    steps
+}
+
+fn options(epochs: usize) -> TrainOptions {
+    TrainOptions { epochs, learning_rate: 1e-2, ..TrainOptions::default() }
+}
+
+#[test]
+fn classes_are_learned_by_a_head() {
+    let engine = engine();
+    let lines = r#"{"text": "the cat", "label": 0}
+        {"text": "a dog ran", "label": 1}
+        {"text": "one house", "label": 2}
+        {"text": "some cats", "label": 0}"#;
+    let head = HeadConfig { outputs: 3, bias: true, seed: 1 };
+    let reft = Reft::with_head(engine.model(), &[config()], Some(head)).expect("a reft");
+    let steps = train(&engine, &reft, &examples(lines), &options(40));
+    assert!(steps.last().expect("steps").loss < 0.1, "{:?}", steps.last());
+    let texts = ["the cat", "a dog ran", "one house"].map(str::to_owned);
+    let file = block_on(reft.save(engine.model())).expect("a file");
+    let again = engine.load_reft(&file).expect("the file loads, head and all");
+    for reft in [&reft, &again] {
+        for (class, scores) in block_on(engine.scores(reft, &texts)).expect("scores").iter().enumerate() {
+            assert!(scores.iter().all(|score| *score <= scores[class]), "{class}: {scores:?}");
+        }
+    }
+}
+
+#[test]
+fn numbers_are_learned_by_a_head() {
+    let engine = engine();
+    let lines = r#"{"text": "the cat", "values": [1.5, -0.5]}
+        {"text": "a dog ran", "values": [-1.0, 0.25]}"#;
+    let head = HeadConfig { outputs: 2, bias: false, seed: 1 };
+    let reft = Reft::with_head(engine.model(), &[config()], Some(head)).expect("a reft");
+    let steps = train(&engine, &reft, &examples(lines), &options(80));
+    assert!(steps.last().expect("steps").loss < 0.02, "{:?}", steps.last());
+}
+
+#[test]
+fn the_better_answer_gets_the_higher_reward() {
+    let engine = engine();
+    let lines = r#"{"prompt": "the cat", "chosen": "ran", "rejected": "sat down"}
+        {"prompt": "a dog", "chosen": "sat", "rejected": "flew away"}"#;
+    let head = HeadConfig { outputs: 1, bias: false, seed: 1 };
+    let reft = Reft::with_head(engine.model(), &[config()], Some(head)).expect("a reft");
+    let steps = train(&engine, &reft, &examples(lines), &options(30));
+    assert!(steps[0].loss > 0.3 && steps.last().expect("steps").loss < 0.05, "{steps:?}");
+}
+
+#[test]
+fn a_preferred_answer_becomes_likelier_than_it_was() {
+    let engine = engine();
+    let lines = r#"{"prompt": "the cat", "chosen": "ran", "rejected": "sat down"}
+        {"prompt": "a dog", "chosen": "sat", "rejected": "flew away"}"#;
+    let reft = Reft::new(
+        engine.model(),
+        &[ReftConfig {
+            kind: "lora".to_owned(),
+            component: Components::List(vec!["query_output".to_owned(), "mlp_output".to_owned()]),
+            ..config()
+        }],
+    );
+    let reft = reft.expect("a reft");
+    let pairs = examples(lines);
+    let steps = train(&engine, &reft, &pairs, &TrainOptions { batch_size: 1, ..options(20) });
+    let first = steps[0].loss;
+    assert!((first - 2f64.ln()).abs() < 1e-4, "a LoRA starts as the reference: {first}");
+    assert!(steps.last().expect("steps").loss < 0.5 * first, "{:?}", steps.last());
+    let bare = engine.sequences(&reft, &pairs).expect("sequences");
+    let bare: Vec<f32> =
+        block_on(reference(engine.model(), &bare.iter().collect::<Vec<_>>())).expect("losses");
+    assert_eq!(bare.len(), 4);
+}
+
+#[test]
+fn every_optimizer_and_schedule_learns() {
+    let engine = engine();
+    let lines = r#"{"prompt": "the cat", "completion": "ran"}"#;
+    for (optimizer, learning_rate) in [("adamw", 1e-2), ("adam", 1e-2), ("sgd", 5e-2)] {
+        for schedule in ["constant", "linear", "cosine"] {
+            let reft = Reft::new(engine.model(), &[config()]).expect("a reft");
+            let (optimizer, schedule) = (optimizer.to_owned(), schedule.to_owned());
+            let options =
+                TrainOptions { optimizer, schedule, learning_rate, max_grad_norm: 1.0, ..options(20) };
+            let steps = train(&engine, &reft, &examples(lines), &options);
+            assert!(steps.last().expect("steps").loss < 0.6 * steps[0].loss, "{options:?}: {steps:?}");
+        }
+    }
+}
+
+#[test]
+fn what_a_task_wants_is_said() {
+    let engine = engine();
+    let bare = Reft::new(engine.model(), &[config()]).expect("a reft");
+    let head = HeadConfig { outputs: 3, bias: false, seed: 0 };
+    let three = Reft::with_head(engine.model(), &[config()], Some(head)).expect("a reft");
+    let labelled = r#"{"text": "the cat", "label": 3}"#;
+    let pair = r#"{"prompt": "the cat", "chosen": "ran", "rejected": "sat"}"#;
+    let mixed = r#"{"text": "the cat", "label": 0}
+        {"prompt": "the cat", "completion": "ran"}"#;
+    let wrong = [
+        (&bare, labelled, "wants a head"),
+        (&three, labelled, "Class(3) for a head of 3 outputs"),
+        (&three, pair, "head of 1 output"),
+        (&three, mixed, "example 2: is not of the first one's task"),
+    ];
+    for (reft, lines, part) in wrong {
+        let error = engine.training(reft, &examples(lines), &options(1)).err().expect("an error");
+        assert_eq!(error.kind(), ErrorKind::Input);
+        assert!(error.to_string().contains(part), "{part:?} is not in: {error}");
+    }
+    let nothing = Reft::new(engine.model(), &[ReftConfig { kind: "zero".to_owned(), ..config() }]);
+    let error = Trainer::new(&engine.model().backend, &nothing.expect("a reft")).err().expect("an error");
+    assert!(error.to_string().contains("nothing to train"), "{error}");
+}
