@@ -34,6 +34,7 @@ use crate::error::{Error, Result};
 use crate::generate::{GenerateOptions, Generation, Persona, Prompt};
 use crate::gguf::{self, Header};
 use crate::model::{LoadProgress, Model};
+use crate::reft::foreign::{self, File, Unsaved};
 use crate::reft::{Reft, ReftConfig};
 use crate::token::{ChatTemplate, Message, Tokenizer};
 use crate::train::{self, Checkpoint, Sequence, Target, Task, TrainOptions, Trainer, Training};
@@ -75,6 +76,14 @@ pub struct ModelInfo {
     pub fingerprint: String,
     /// The machine's name.
     pub device: String,
+}
+
+/// Interventions out of a library's files.
+pub struct Imported {
+    /// The interventions.
+    pub reft: Reft,
+    /// Names of tensors that are none: trained parts of the base model but for a classifier's head.
+    pub left_out: Vec<String>,
 }
 
 /// What a generation begins with.
@@ -229,6 +238,23 @@ impl Engine {
     /// As [`Reft::load`].
     pub fn load_reft(&self, bytes: &[u8]) -> Result<Reft> {
         Reft::load(&self.model, bytes)
+    }
+
+    /// Interventions from a directory that pyreft or peft wrote, as files with their names.
+    ///
+    /// # Errors
+    /// As [`foreign::read`] and [`Reft::with_params`].
+    pub fn import_reft(&self, files: &[File], unsaved: &Unsaved) -> Result<Imported> {
+        let read = foreign::read(files, unsaved)?;
+        Ok(Imported { reft: read.on(&self.model)?, left_out: read.others.into_keys().collect() })
+    }
+
+    /// Interventions as the files of a library's directory: `pyreft`'s, or `peft`'s.
+    ///
+    /// # Errors
+    /// `Input` for another library, `Unsupported` for what its files cannot say, `Device` if the parameters cannot be read.
+    pub async fn export_reft(&self, reft: &Reft, library: &str) -> Result<Vec<File>> {
+        foreign::write(&self.model, reft, library).await
     }
 
     /// An input as tokens, and who edits it.

@@ -1,6 +1,7 @@
 //! Commands and their options.
 
 mod bench;
+mod foreign;
 mod generate;
 mod inspect;
 mod train;
@@ -30,6 +31,10 @@ enum Command {
     Generate(generate::Options),
     /// Trains interventions on examples and saves them.
     Train(Box<train::Options>),
+    /// Makes interventions of a directory that pyreft or peft wrote.
+    Import(foreign::ImportOptions),
+    /// Writes interventions as a directory that pyreft or peft loads.
+    Export(foreign::ExportOptions),
     /// Tells what a file holds, from its header alone.
     Inspect(inspect::Options),
     /// Measures decoding, reading a prompt, and a training step, as one line of JSON.
@@ -75,6 +80,8 @@ pub(crate) fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Generate(options) => generate::run(&options),
         Command::Train(options) => train::run(&options),
+        Command::Import(options) => foreign::import(&options),
+        Command::Export(options) => foreign::export(&options),
         Command::Inspect(options) => inspect::run(&options),
         Command::Bench(options) => bench::run(&options),
     };

@@ -163,7 +163,7 @@ fn values(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32
 }
 
 /// Fails unless the rows are orthonormal up to rounding.
-fn check_orthonormal(rows: &[f32], n_embd: usize) -> Result<()> {
+pub(super) fn check_orthonormal(rows: &[f32], n_embd: usize) -> Result<()> {
     let rows: Vec<&[f32]> = rows.chunks_exact(n_embd).collect();
     for (i, a) in rows.iter().enumerate() {
         for (j, b) in rows.iter().enumerate().take(i + 1) {

@@ -7,6 +7,7 @@ mod collect;
 mod config;
 mod edits;
 mod file;
+pub mod foreign;
 mod head;
 pub mod kinds;
 mod params;

@@ -32,6 +32,17 @@ impl Base {
         }
         Base { units, signs }
     }
+
+    /// Column `j` of B, D numbers.
+    pub(super) fn column(&self, j: usize) -> Vec<f64> {
+        let mut column = vec![0.0; self.signs.len()];
+        column[j] = f64::from(self.signs[j]);
+        for unit in self.units.chunks_exact(self.signs.len()).rev() {
+            let unit: Vec<f64> = unit.iter().map(|u| f64::from(*u)).collect();
+            reflect(&mut column, &unit);
+        }
+        column
+    }
 }
 
 /// The unit vector whose reflection turns `column` from element k on into ± its norm at element k.
@@ -93,12 +104,7 @@ mod tests {
             let rows = random_rows(rank, n_embd, &mut ChaCha8Rng::seed_from_u64(7));
             let base = Base::of_rows(&rows, n_embd);
             for (j, row) in rows.chunks_exact(n_embd).enumerate() {
-                let mut column = vec![0.0; n_embd];
-                column[j] = f64::from(base.signs[j]);
-                for unit in base.units.chunks_exact(n_embd).rev() {
-                    let unit: Vec<f64> = unit.iter().map(|u| f64::from(*u)).collect();
-                    reflect(&mut column, &unit);
-                }
+                let column = base.column(j);
                 let worst = column.iter().zip(row).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
                 assert!(worst < 1e-6, "rank {rank}, width {n_embd}, column {j}: off by {worst}");
             }

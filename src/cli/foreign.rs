@@ -1,0 +1,96 @@
+//! `webreft import` and `webreft export`: interventions out of a Python library's files, and into them.
+
+use super::{ModelOptions, print_line, read};
+use clap::Args;
+use serde_json::json;
+use std::fs;
+use std::path::{Path, PathBuf};
+use webreft::reft::foreign::{File, Unsaved, pack_directory, unpack_directory};
+use webreft::{Error, Result};
+
+#[derive(Args)]
+pub(super) struct ImportOptions {
+    #[command(flatten)]
+    model: ModelOptions,
+    /// A directory that pyreft's `save` or its trainer wrote, or peft's `save_pretrained`; or a .zip of one.
+    #[arg(long)]
+    from: PathBuf,
+    /// Where the interventions go.
+    #[arg(long)]
+    save: PathBuf,
+    /// Edited tokens, which the library's files do not tell; f1+l1 where there are two interventions at a place, else l1.
+    #[arg(long)]
+    positions: Option<String>,
+    /// The function around what is learned, where it was not linear.
+    #[arg(long)]
+    act: Option<String>,
+    /// The kind, where the files do not tell it.
+    #[arg(long)]
+    kind: Option<String>,
+}
+
+#[derive(Args)]
+pub(super) struct ExportOptions {
+    #[command(flatten)]
+    model: ModelOptions,
+    /// Interventions: a file that `train` saved.
+    #[arg(long)]
+    reft: PathBuf,
+    /// The library: pyreft or peft.
+    #[arg(long)]
+    to: String,
+    /// The directory to make, or a .zip of it.
+    #[arg(long)]
+    save: PathBuf,
+}
+
+pub(super) fn import(options: &ImportOptions) -> Result<()> {
+    let files = read_directory(&options.from)?;
+    let engine = options.model.load()?;
+    let (positions, act, kind) = (options.positions.clone(), options.act.clone(), options.kind.clone());
+    let imported = engine.import_reft(&files, &Unsaved { positions, act, kind })?;
+    write(&options.save, &pollster::block_on(imported.reft.save(engine.model()))?)?;
+    print_line(&json!({ "configs": imported.reft.configs, "leftOut": imported.left_out }));
+    Ok(())
+}
+
+pub(super) fn export(options: &ExportOptions) -> Result<()> {
+    let bytes = read(&options.reft)?;
+    let engine = options.model.load()?;
+    let reft = engine.load_reft(&bytes)?;
+    let files = pollster::block_on(engine.export_reft(&reft, &options.to))?;
+    if is_zip(&options.save) {
+        return write(&options.save, &pack_directory(&files));
+    }
+    fs::create_dir_all(&options.save).map_err(|error| at(&options.save, &error))?;
+    files.iter().try_for_each(|(name, bytes)| write(&options.save.join(name), bytes))
+}
+
+fn is_zip(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "zip")
+}
+
+/// The files in a directory, without those in its folders, or all of a `.zip`.
+fn read_directory(path: &Path) -> Result<Vec<File>> {
+    if path.is_file() {
+        return unpack_directory(&read(path)?).map_err(|error| error.at(path.display()));
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(|error| at(path, &error))? {
+        let file = entry.map_err(|error| at(path, &error))?.path();
+        if file.is_file() {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            files.push((name, read(&file)?));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).map_err(|error| at(path, &error))
+}
+
+fn at(path: &Path, error: &std::io::Error) -> Error {
+    Error::file(format!("{}: {error}", path.display()))
+}

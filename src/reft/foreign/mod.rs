@@ -1,0 +1,115 @@
+//! Files of the Python libraries, both ways: pyreft's directories ([`pyreft`]) and peft's ([`peft`]).
+//!
+//! A directory is a list of files, each with its name; folders in front of a name do not count. As one file it is a `.zip`
+//! ([`unpack_directory`], [`pack_directory`]).
+
+pub mod peft;
+mod pickle;
+pub mod pyreft;
+mod torch;
+mod zip;
+
+pub use torch::{Tensor, Values};
+pub use zip::{pack_directory, unpack_directory};
+
+use super::{HeadConfig, HeadParams, Intervention, Params, Reft, ReftConfig};
+use crate::error::{Error, Result};
+use crate::model::Model;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// A file of a directory: its name, and its bytes.
+pub type File = (String, Vec<u8>);
+
+/// What the libraries do not write into their files.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Unsaved {
+    /// The edited tokens, as [`super::Positions::parse`] reads them; `f1+l1` where there are two interventions at each place, else
+    /// `l1`, if not given. One intervention at a place that two words name is tied.
+    pub positions: Option<String>,
+    /// The function around what is learned; `linear` if not given.
+    pub act: Option<String>,
+    /// The kind, where the tensors' names do not tell it: a trainer's directory has no `config.json`.
+    pub kind: Option<String>,
+}
+
+/// Interventions as they were read, for [`Reft::with_params`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Interventions {
+    /// What they are.
+    pub configs: Vec<ReftConfig>,
+    /// Their parameters, in the order of the configurations.
+    pub params: Vec<Params>,
+    /// R [R, D] of each that has one, to the bit; what follows from new parameters is rounded.
+    pub rotations: Vec<Vec<f32>>,
+    /// A classifier's head, `score.weight` of the base model.
+    pub head: Option<(HeadConfig, HeadParams)>,
+    /// Other trained tensors of the base model by their names: no interventions.
+    pub others: BTreeMap<String, Tensor>,
+}
+
+impl Interventions {
+    /// The interventions on a model.
+    ///
+    /// # Errors
+    /// As [`Reft::with_params`].
+    pub fn on(&self, model: &Model) -> Result<Reft> {
+        let reft = Reft::with_params(model, &self.configs, &self.params, self.head.clone())?;
+        reft.rot.write_f32(&self.rotations.concat());
+        Ok(reft)
+    }
+}
+
+/// Reads a directory of either library.
+///
+/// # Errors
+/// As [`pyreft::read`] and [`peft::read`].
+pub fn read(files: &[File], unsaved: &Unsaved) -> Result<Interventions> {
+    match find(files, peft::CONFIG)? {
+        Some(_) => peft::read(files)?.interventions(),
+        None => pyreft::read(files, unsaved),
+    }
+}
+
+/// Writes interventions as a directory of the library of this name: `pyreft` or `peft`.
+///
+/// # Errors
+/// `Input` for another library, else as [`pyreft::write`] and [`peft::PeftLora::of`].
+pub async fn write(model: &Model, reft: &Reft, library: &str) -> Result<Vec<File>> {
+    match library {
+        "pyreft" => pyreft::write(reft).await,
+        "peft" => Ok(peft::write(&peft::PeftLora::of(reft).await?, &model.name)),
+        _ => Err(Error::input(format!("library {library:?} is not known (known: pyreft, peft)"))),
+    }
+}
+
+/// The file of this name, whatever the folder.
+fn find<'a>(files: &'a [File], name: &str) -> Result<Option<&'a [u8]>> {
+    let mut found = files.iter().filter(|(path, _)| base_name(path) == name);
+    match (found.next(), found.next()) {
+        (Some((first, _)), Some((second, _))) => {
+            Err(Error::input(format!("{first} and {second}: expected the files of one directory")))
+        }
+        (found, _) => Ok(found.map(|(_, bytes)| bytes.as_slice())),
+    }
+}
+
+/// A path without its folders.
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn json(name: &str, bytes: &[u8]) -> Result<Value> {
+    serde_json::from_slice(bytes).map_err(|error| Error::file(format!("{name}: {error}")))
+}
+
+/// The parameters of an intervention among those of [`Reft::values`], its own or those it shares.
+fn values_of<'a>(reft: &Reft, it: &Intervention, values: &'a [Params]) -> &'a Params {
+    let owner = reft.owners().position(|(number, _)| number == it.owner);
+    &values[owner.expect("an owner")]
+}
+
+/// [C, R] from [R, C].
+fn transposed(values: &[f32], n_cols: usize) -> Vec<f32> {
+    (0..n_cols).flat_map(|col| values.iter().skip(col).step_by(n_cols).copied()).collect()
+}

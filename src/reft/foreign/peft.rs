@@ -1,0 +1,283 @@
+//! peft's directory of a LoRA (0.13.2), both ways: W₀·x + (alpha / r)·B·A·x (Hu et al. 2021, arXiv:2106.09685).
+//!
+//! ```text
+//! adapter_config.json         r, lora_alpha, use_rslora (alpha / √r), target_modules
+//! adapter_model.safetensors   base_model.model.model.layers.<L>.self_attn.<projection>.lora_A.weight  [R, in]
+//!                             base_model.model.model.layers.<L>.self_attn.<projection>.lora_B.weight  [out, R]
+//! ```
+
+use super::{File, Interventions, find, json, transposed, values_of};
+use crate::error::{Error, Result};
+use crate::model::Component;
+use crate::reft::{Components, Layers, Params, Reft, ReftConfig};
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+pub(super) const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+const KIND: &str = "lora";
+const ROOT: &str = "base_model.model.model";
+
+/// A LoRA as peft keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeftLora {
+    /// R, of every pair.
+    pub r: usize,
+    /// What B·A·x is multiplied by, times r, or √r.
+    pub alpha: f32,
+    /// Whether it is alpha / √r.
+    pub rslora: bool,
+    /// The pairs, in the order of layers and of names.
+    pub pairs: Vec<PeftPair>,
+}
+
+/// The pair of matrices beside one matrix of the model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeftPair {
+    /// Counted from 0.
+    pub layer: usize,
+    /// The matrix: `q_proj`, `k_proj`, `v_proj`, `o_proj`, `gate_proj`, `up_proj` or `down_proj`.
+    pub projection: String,
+    /// A [R, in].
+    pub a: Vec<f32>,
+    /// B [out, R].
+    pub b: Vec<f32>,
+}
+
+/// The matrices that a LoRA may stand beside: peft's name, their block, and where their output is.
+const PROJECTIONS: [(&str, &str, Component); 7] = [
+    ("q_proj", "self_attn", Component::QueryOutput),
+    ("k_proj", "self_attn", Component::KeyOutput),
+    ("v_proj", "self_attn", Component::ValueOutput),
+    ("o_proj", "self_attn", Component::AttentionOutput),
+    ("gate_proj", "mlp", Component::GateOutput),
+    ("up_proj", "mlp", Component::UpOutput),
+    ("down_proj", "mlp", Component::MlpOutput),
+];
+
+impl PeftLora {
+    /// The LoRA as interventions: one configuration for the layers that have pairs at the same matrices.
+    ///
+    /// # Errors
+    /// `Unsupported` if alpha is 0, which leaves nothing of it.
+    pub fn interventions(&self) -> Result<Interventions> {
+        if self.alpha == 0.0 {
+            return Err(Error::unsupported("lora_alpha 0: expected another number, for it changes nothing"));
+        }
+        let mut layers: BTreeMap<usize, Vec<&PeftPair>> = BTreeMap::new();
+        self.pairs.iter().for_each(|pair| layers.entry(pair.layer).or_default().push(pair));
+        let components = |pairs: &[&PeftPair]| {
+            let of =
+                |pair: &&PeftPair| row_of(&pair.projection).expect("a matrix of a layer").2.name().to_owned();
+            pairs.iter().map(of).collect::<Vec<String>>()
+        };
+        let mut alike: Vec<(Vec<String>, Vec<usize>)> = Vec::new();
+        for (layer, pairs) in &layers {
+            let components = components(pairs);
+            match alike.iter_mut().find(|(known, _)| *known == components) {
+                Some((_, layers)) => layers.push(*layer),
+                None => alike.push((components, vec![*layer])),
+            }
+        }
+        let mut interventions = Interventions::default();
+        for (components, of_layers) in alike {
+            for pair in of_layers.iter().flat_map(|layer| &layers[layer]) {
+                let projection = transposed(&pair.b, self.r);
+                let weight = pair.a.clone();
+                interventions.params.push(Params { projection, weight, ..Params::default() });
+            }
+            interventions.configs.push(ReftConfig {
+                kind: KIND.to_owned(),
+                layers: Layers::List(of_layers),
+                component: Components::List(components),
+                rank: self.r,
+                positions: "all".to_owned(),
+                alpha: self.alpha,
+                rslora: self.rslora,
+                ..ReftConfig::default()
+            });
+        }
+        Ok(interventions)
+    }
+
+    /// Interventions as a LoRA, if they are one; shared parameters become copies.
+    ///
+    /// # Errors
+    /// `Unsupported` if there are others among them, or of several ranks or scales, or a head; `Device` if the parameters cannot be
+    /// read.
+    pub async fn of(reft: &Reft) -> Result<PeftLora> {
+        let settings = |config: &ReftConfig| (config.rank, config.alpha, config.rslora);
+        let (r, alpha, rslora) = settings(&reft.configs[0]);
+        if reft.configs.iter().any(|config| settings(config) != (r, alpha, rslora)) || reft.head.is_some() {
+            return Err(Error::unsupported("expected a LoRA of one rank and one alpha, without a head"));
+        }
+        let values = reft.values().await?;
+        let mut pairs: Vec<PeftPair> = Vec::new();
+        for it in &reft.interventions {
+            let (layer, component) = (it.place.layer, it.place.component);
+            let row = PROJECTIONS.iter().find(|row| row.2 == component).filter(|_| it.kind.name == KIND);
+            let everywhere = it.positions.to_string() == "all";
+            let Some((projection, ..)) = row.filter(|_| it.head.is_none() && everywhere) else {
+                let (kind, positions) = (it.kind.name, &it.positions);
+                return Err(Error::unsupported(format!(
+                    "{kind} at {} of layer {layer}, positions {positions}: expected lora on whole matrices at all positions, for peft has no others",
+                    component.name()
+                )));
+            };
+            if pairs.iter().any(|pair| pair.layer == layer && pair.projection == *projection) {
+                return Err(Error::unsupported(format!(
+                    "layer {layer} {projection}: expected one lora, got two"
+                )));
+            }
+            let params = values_of(reft, it, &values);
+            let b = transposed(&params.projection, it.sizes.n_embd);
+            pairs.push(PeftPair { layer, projection: (*projection).to_owned(), a: params.weight.clone(), b });
+        }
+        pairs.sort_by(|a, b| (a.layer, &a.projection).cmp(&(b.layer, &b.projection)));
+        // Ours without an alpha are multiplied by 1.
+        let (alpha, rslora) = if alpha == 0.0 { (r as f32, false) } else { (alpha, rslora) };
+        Ok(PeftLora { r, alpha, rslora, pairs })
+    }
+}
+
+fn row_of(projection: &str) -> Option<&'static (&'static str, &'static str, Component)> {
+    PROJECTIONS.iter().find(|(name, ..)| *name == projection)
+}
+
+/// Reads a directory.
+///
+/// # Errors
+/// `File` for what is wrong with a file, `Unsupported` for adapters that are not plain LoRAs.
+pub fn read(files: &[File]) -> Result<PeftLora> {
+    let file = |name: &str| find(files, name)?.ok_or_else(|| Error::file(format!("{name} is missing")));
+    let config = json(CONFIG, file(CONFIG)?)?;
+    let (r, alpha, rslora) = settings(&config).map_err(|error| error.at(CONFIG))?;
+    let pairs = pairs(file(WEIGHTS)?, r).map_err(|error| error.at(WEIGHTS))?;
+    Ok(PeftLora { r, alpha, rslora, pairs })
+}
+
+/// Options that change what is computed, with the values that change nothing.
+const PLAIN: [(&str, &[&str]); 8] = [
+    ("use_dora", &["false"]),
+    ("bias", &["\"none\""]),
+    ("fan_in_fan_out", &["false"]),
+    ("rank_pattern", &["{}"]),
+    ("alpha_pattern", &["{}"]),
+    ("layer_replication", &["[]"]),
+    ("modules_to_save", &["[]"]),
+    ("lora_bias", &["false"]),
+];
+
+fn settings(config: &Value) -> Result<(usize, f32, bool)> {
+    if config["peft_type"] != "LORA" {
+        return Err(Error::unsupported(format!("peft_type {}: expected \"LORA\"", config["peft_type"])));
+    }
+    for (name, plain) in PLAIN {
+        let value = &config[name];
+        if !value.is_null() && !plain.contains(&value.to_string().as_str()) {
+            return Err(Error::unsupported(format!("{name} {value}: expected {}", plain[0])));
+        }
+    }
+    let r = config["r"].as_u64().filter(|r| *r > 0);
+    let (Some(r), Some(alpha)) = (r, config["lora_alpha"].as_f64().filter(|alpha| alpha.is_finite())) else {
+        let (r, alpha) = (&config["r"], &config["lora_alpha"]);
+        return Err(Error::file(format!("r {r}, lora_alpha {alpha}: expected a count and a number")));
+    };
+    Ok((r as usize, alpha as f32, config["use_rslora"] == true))
+}
+
+fn pairs(bytes: &[u8], r: usize) -> Result<Vec<PeftPair>> {
+    let file = SafeTensors::deserialize(bytes)
+        .map_err(|error| Error::file(format!("not a safetensors file: {error}")))?;
+    let mut found: BTreeMap<(usize, String), [Option<Vec<f32>>; 2]> = BTreeMap::new();
+    for (name, view) in file.iter() {
+        let (layer, projection, side) = place(name).ok_or_else(|| {
+            Error::unsupported(format!(
+                "tensor {name:?}: expected …layers.<L>.<block>.<projection>.lora_A.weight, or lora_B"
+            ))
+        })?;
+        let shape = view.shape();
+        if shape.len() != 2 || shape[side] != r {
+            let expected = if side == 0 { format!("[{r}, in]") } else { format!("[out, {r}]") };
+            return Err(Error::file(format!("tensor {name:?}: expected {expected}, got {shape:?}")));
+        }
+        let values = values(&view).map_err(|error| error.at(format!("tensor {name:?}")))?;
+        if found.entry((layer, projection)).or_default()[side].replace(values).is_some() {
+            return Err(Error::file(format!("tensor {name:?}: the same matrix has two of them")));
+        }
+    }
+    let pair = |((layer, projection), sides): ((usize, String), [Option<Vec<f32>>; 2])| match sides {
+        [Some(a), Some(b)] => Ok(PeftPair { layer, projection, a, b }),
+        _ => Err(Error::file(format!("layer {layer} {projection}: expected both lora_A and lora_B"))),
+    };
+    found.into_iter().map(pair).collect()
+}
+
+/// Layer, matrix, and 0 for A or 1 for B.
+fn place(name: &str) -> Option<(usize, String, usize)> {
+    let (_, rest) = name.split_once(".layers.")?;
+    let parts: Vec<&str> = rest.split('.').collect();
+    let [layer, block, projection, side, "weight"] = parts[..] else { return None };
+    let side = ["lora_A", "lora_B"].iter().position(|name| *name == side)?;
+    (row_of(projection)?.1 == block).then_some(())?;
+    Some((layer.parse().ok()?, projection.to_owned(), side))
+}
+
+fn values(view: &TensorView<'_>) -> Result<Vec<f32>> {
+    let data = view.data();
+    let halves = |to: fn(u16) -> f32| {
+        data.chunks_exact(2).map(|bytes| to(u16::from_le_bytes([bytes[0], bytes[1]]))).collect::<Vec<f32>>()
+    };
+    let values: Vec<f32> = match view.dtype() {
+        Dtype::F32 => bytemuck::pod_collect_to_vec(data),
+        Dtype::F16 => halves(|bits| f16::from_bits(bits).to_f32()),
+        Dtype::BF16 => halves(|bits| bf16::from_bits(bits).to_f32()),
+        other => return Err(Error::unsupported(format!("{other:?}: expected F32, F16 or BF16"))),
+    };
+    match values.iter().find(|value| !value.is_finite()) {
+        Some(value) => Err(Error::file(format!("holds {value}"))),
+        None => Ok(values),
+    }
+}
+
+/// Writes a directory that `PeftModel.from_pretrained` reads.
+///
+/// # Panics
+/// If a matrix is not one of a layer's, or its numbers are not R rows or columns.
+pub fn write(lora: &PeftLora, base_model: &str) -> Vec<File> {
+    let mut tensors: Vec<(String, TensorView<'_>)> = Vec::new();
+    for pair in &lora.pairs {
+        let block = row_of(&pair.projection).expect("a matrix of a layer").1;
+        let stem = format!("{ROOT}.layers.{}.{block}.{}", pair.layer, pair.projection);
+        let a = [lora.r, pair.a.len() / lora.r];
+        let b = [pair.b.len() / lora.r, lora.r];
+        for (side, shape, values) in [("lora_A", a, &pair.a), ("lora_B", b, &pair.b)] {
+            let view = TensorView::new(Dtype::F32, shape.to_vec(), bytemuck::cast_slice(values));
+            tensors.push((format!("{stem}.{side}.weight"), view.expect("the shape holds the values")));
+        }
+    }
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let weights = safetensors::serialize(tensors, Some(metadata)).expect("every tensor is whole");
+    let targets: BTreeSet<&str> = lora.pairs.iter().map(|pair| pair.projection.as_str()).collect();
+    let layers: BTreeSet<usize> = lora.pairs.iter().map(|pair| pair.layer).collect();
+    let config = json!({
+        "base_model_name_or_path": base_model,
+        "bias": "none",
+        "fan_in_fan_out": false,
+        "inference_mode": true,
+        "init_lora_weights": true,
+        "layers_to_transform": layers,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": 0.0,
+        "peft_type": "LORA",
+        "r": lora.r,
+        "target_modules": targets,
+        "task_type": "CAUSAL_LM",
+        "use_dora": false,
+        "use_rslora": lora.rslora,
+    });
+    let config = serde_json::to_string_pretty(&config).expect("plain data").into_bytes();
+    vec![(CONFIG.to_owned(), config), (WEIGHTS.to_owned(), weights)]
+}
