@@ -36,8 +36,6 @@ pub struct ReftConfig {
     pub act: String,
     /// Whether a free projection has a bias, too.
     pub add_bias: bool,
-    /// The share of an edited row's numbers that training leaves out at random.
-    pub dropout: f32,
     /// What the edit is multiplied by: alpha / rank, as in LoRA; 0 stands for 1.
     pub alpha: f32,
     /// Whether it is alpha / √rank instead (rsLoRA, arXiv:2312.03732).
@@ -59,7 +57,6 @@ impl Default for ReftConfig {
             shared: false,
             act: Activation::default().name().to_owned(),
             add_bias: false,
-            dropout: 0.0,
             alpha: 0.0,
             rslora: false,
             seed: 0,
@@ -152,7 +149,6 @@ pub(super) struct Site {
     pub(super) sizes: Sizes,
     pub(super) act: Activation,
     pub(super) scale: f32,
-    pub(super) dropout: f32,
     /// The number of the site, among those of this configuration, whose parameters it has.
     pub(super) owner: usize,
 }
@@ -175,9 +171,6 @@ impl ReftConfig {
         for name in self.component.list() {
             points.extend(self.points(name, kind, dims)?);
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err(Error::input(format!("dropout {}: expected 0 up to, but not, 1", self.dropout)));
-        }
         let (n_points, n_layers) = (points.len(), layers.len());
         let mut sites = Vec::with_capacity(parts.len() * n_layers * n_points);
         for (part, positions) in parts.iter().enumerate() {
@@ -193,7 +186,6 @@ impl ReftConfig {
                         sizes: point.sizes,
                         act: Activation::ALL[act],
                         scale: self.scale(),
-                        dropout: self.dropout,
                         owner: first,
                     });
                 }

@@ -49,8 +49,6 @@ pub struct Intervention {
     pub arithmetic: Arithmetic,
     /// What each edit is multiplied by.
     pub scale: f32,
-    /// The share of an edited row's numbers that training leaves out at random.
-    pub dropout: f32,
     /// The intervention whose parameters it has: itself, unless they are shared.
     pub owner: usize,
     /// How many numbers its parameters are.
@@ -193,7 +191,7 @@ impl Reft {
                     Some(owner) => (owner.theta_at, moved(owner.arithmetic, &site)),
                     None => layout.place(&site),
                 };
-                let Site { kind, place, head, positions, sizes, scale, dropout, .. } = site;
+                let Site { kind, place, head, positions, sizes, scale, .. } = site;
                 interventions.push(Intervention {
                     kind,
                     place,
@@ -201,7 +199,6 @@ impl Reft {
                     positions,
                     arithmetic,
                     scale,
-                    dropout,
                     owner,
                     sizes,
                     theta_at,

@@ -86,8 +86,6 @@ pub struct ReftConfig {
     pub act: String,
     /// Whether a free projection has a bias, too; false if left out.
     pub add_bias: bool,
-    /// The share of an edited row's numbers that training leaves out at random; 0 if left out.
-    pub dropout: f32,
     /// The edit is multiplied by alpha / rank; left out or 0 it is not.
     pub alpha: f32,
     /// Whether it is multiplied by alpha / √rank instead; false if left out.
@@ -115,7 +113,6 @@ impl From<reft::ReftConfig> for ReftConfig {
             shared,
             act,
             add_bias,
-            dropout,
             alpha,
             rslora,
             seed,
@@ -131,7 +128,6 @@ impl From<reft::ReftConfig> for ReftConfig {
             shared,
             act,
             add_bias,
-            dropout,
             alpha,
             rslora,
             seed,
@@ -152,7 +148,6 @@ impl From<ReftConfig> for reft::ReftConfig {
             shared,
             act,
             add_bias,
-            dropout,
             alpha,
             rslora,
             seed,
@@ -168,7 +163,6 @@ impl From<ReftConfig> for reft::ReftConfig {
             shared,
             act,
             add_bias,
-            dropout,
             alpha,
             rslora,
             seed,
