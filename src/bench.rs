@@ -5,12 +5,13 @@
 use crate::backend::{Backend, Prepared};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::generate::{self, GenerateOptions, Prompt};
+use crate::generate::{self, GenerateOptions, Generation, Persona, Prompt};
 use crate::kernel::{self, FMAS_A_ROUND, Hyper};
 use crate::plan::{Buf, Plan};
-use crate::reft::ReftConfig;
+use crate::reft::{Layers, ReftConfig};
 use crate::train::{Sequence, Trainer};
 use serde::Serialize;
+use std::rc::Rc;
 
 /// Runs of which the best counts.
 const ROUNDS: usize = 5;
@@ -35,6 +36,14 @@ pub struct Report {
     pub train: Phase,
     /// The weight products of that step alone, in milliseconds.
     pub train_matmuls_ms: f64,
+    /// The same step with the hidden states at the lowest edit kept from the first epoch, in milliseconds.
+    pub train_kept_ms: f64,
+    /// One token with a LoReFT of rank 4 in one layer that edits prompts only, in milliseconds.
+    pub decode_edited_prompt_ms: f64,
+    /// One token with the same LoReFT on every token, in milliseconds.
+    pub decode_edited_ms: f64,
+    /// One token without, measured in turns with the two above, in milliseconds.
+    pub decode_plain_ms: f64,
     /// Bytes of all buffers on the device, at the most.
     pub gpu_bytes: u64,
 }
@@ -75,11 +84,24 @@ pub async fn run(engine: &Engine, n_tokens: usize, clock: &dyn Fn() -> f64) -> R
     let mut gpu_bytes = 0;
 
     let prompt = [Prompt { tokens: tokens.clone(), personas: vec![] }];
-    let generation = engine.generate(&prompt, &GenerateOptions { max_tokens: 1, ..Default::default() })?;
+    let options = GenerateOptions { max_tokens: 1, ..Default::default() };
+    let generation = engine.generate(&prompt, &options)?;
     let [ms] = best_ms([generation.step_plan()], 8, clock).await?;
     let decode = bench.phase(generation.step_plan(), 1, ms);
     gpu_bytes = backend.memory().max(gpu_bytes);
-    drop(generation);
+    let edited = |positions: &str| {
+        let personas = vec![Persona::new(Rc::new(engine.reft(&[middle(engine, positions)])?))];
+        engine.generate(&[Prompt { tokens: tokens.clone(), personas }], &options)
+    };
+    let [on_prompt, on_all] = [edited("l1")?, edited("all")?];
+    let plans = [&generation, &on_prompt, &on_all].map(Generation::step_plan);
+    let mut decodes = [f64::MAX; 3];
+    for _ in 0..4 {
+        for (best, ms) in decodes.iter_mut().zip(best_ms(plans, 8, clock).await?) {
+            *best = best.min(ms);
+        }
+    }
+    drop((generation, on_prompt, on_all));
 
     let prepared = generate::prefill_plan(engine.model(), &prompt[0])?;
     let [ms] = best_ms([&prepared], 1, clock).await?;
@@ -87,19 +109,18 @@ pub async fn run(engine: &Engine, n_tokens: usize, clock: &dyn Fn() -> f64) -> R
     gpu_bytes = backend.memory().max(gpu_bytes);
     drop(prepared);
 
-    let layer = engine.info().n_layer / 2;
-    let config = ReftConfig {
-        layers: crate::reft::Layers::List(vec![layer]),
-        positions: "l1".to_owned(),
-        ..ReftConfig::default()
-    };
-    let reft = engine.reft(&[config])?;
+    let reft = engine.reft(&[middle(engine, "l1")])?;
     let mut trainer = Trainer::new(backend, &reft)?;
     let sequence = Sequence::new(&reft, tokens, n_tokens.div_ceil(2), engine.info().n_ctx)?;
     trainer.step(engine.model(), &reft, &[&sequence], &Hyper::with_rate(1e-3))?.mean().await?;
     let step = trainer.last_plan().expect("a step was made");
     let matmuls = backend.prepare(step.plan().weights_only())?;
-    let [ms, train_matmuls_ms] = best_ms([step, &matmuls], 1, clock).await?;
+    let mut keeping = Trainer::new(backend, &reft)?;
+    let mut kept = [sequence.clone()];
+    keeping.keep_states(engine.model(), &reft, &mut kept)?;
+    keeping.step(engine.model(), &reft, &[&kept[0]], &Hyper::with_rate(1e-3))?.mean().await?;
+    let kept = keeping.last_plan().expect("a step was made");
+    let [ms, train_matmuls_ms, train_kept_ms] = best_ms([step, &matmuls, kept], 1, clock).await?;
     let train = bench.phase(step, n_tokens, ms);
     gpu_bytes = backend.memory().max(gpu_bytes);
 
@@ -113,8 +134,18 @@ pub async fn run(engine: &Engine, n_tokens: usize, clock: &dyn Fn() -> f64) -> R
         prefill,
         train,
         train_matmuls_ms,
+        train_kept_ms,
+        decode_plain_ms: decodes[0],
+        decode_edited_prompt_ms: decodes[1],
+        decode_edited_ms: decodes[2],
         gpu_bytes,
     })
+}
+
+/// A LoReFT of rank 4 in the layer in the middle.
+fn middle(engine: &Engine, positions: &str) -> ReftConfig {
+    let layers = Layers::List(vec![engine.info().n_layer / 2]);
+    ReftConfig { layers, positions: positions.to_owned(), ..ReftConfig::default() }
 }
 
 /// What the machine reaches at best.
