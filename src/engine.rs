@@ -37,7 +37,7 @@ use crate::model::{LoadProgress, Model};
 use crate::reft::foreign::{self, File, Unsaved};
 use crate::reft::{Reft, ReftConfig};
 use crate::token::{ChatTemplate, Message, Tokenizer};
-use crate::train::{self, Sequence, Target, Task, TrainOptions, Training};
+use crate::train::{self, Checkpoint, Sequence, Target, Task, TrainOptions, Trainer, Training};
 use serde::{Deserialize, Serialize};
 
 /// A model, its tokenizer and its chat template.
@@ -328,6 +328,20 @@ impl Engine {
             task.check(reft, &sequences.iter().collect::<Vec<_>>())?;
         }
         Training::new(sequences, task, options)
+    }
+
+    /// Goes on with a training on the same examples from a file that [`Training::checkpoint`] made: bit for bit as if it had never been
+    /// left, on the same device.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`] and [`Engine::training`]; `Input` if the examples are others.
+    pub fn resume(&self, file: &[u8], examples: &[Example]) -> Result<(Reft, Trainer, Training)> {
+        let checkpoint = Checkpoint::read(&self.model, file)?;
+        let reft = checkpoint.reft(&self.model)?;
+        let mut trainer = Trainer::new(&self.model.backend, &reft)?;
+        let mut training = self.training(&reft, examples, checkpoint.options())?;
+        training.resume(&checkpoint, &reft, &mut trainer)?;
+        Ok((reft, trainer, training))
     }
 
     /// Examples as the model sees them; a preference is two sequences.

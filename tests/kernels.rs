@@ -14,8 +14,8 @@ use webreft::kernel::{
     Rotation, accumulate, add, add_rms_norm, attention, attention_backward, bench_fma, broadcast_row, copy,
     cross_entropy, dense, dense_backward, embed, gather_rows, grad_norm, lowrank_edit, lowrank_edit_backward,
     lowrank_edit_input, matmul, matmul_backward, mix_rows, mix_rows_backward, mul_up, optimizer, preference,
-    reward_loss, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward, rotation, rotation_backward,
-    silu_gate, silu_gate_backward, silu_mul, silu_mul_backward, squared_error, token_loss,
+    put_rows, reward_loss, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward, rotation,
+    rotation_backward, silu_gate, silu_gate_backward, silu_mul, silu_mul_backward, squared_error, token_loss,
 };
 use webreft::plan::{Buf, Buffer, Target};
 use webreft::quant::FORMATS;
@@ -128,6 +128,10 @@ fn rows() -> Vec<Case> {
             index.extend([NONE, 0, NONE]);
             let index = make.words("index", &[t + 3], &index);
             gather_rows(&mut make.plan, "gathered", index, a);
+            let index = make.random.shuffled(t + 3);
+            let index = make.words("index", &[t], &index[..t]);
+            let onto = make.reals("onto", &[t + 3, d]);
+            put_rows(&mut make.plan, index, a, onto);
         })
     };
     shapes().map(case).collect()

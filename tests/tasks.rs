@@ -8,6 +8,7 @@ use pollster::block_on;
 use webreft::ErrorKind;
 use webreft::backend::Backend;
 use webreft::engine::{Engine, Example};
+use webreft::kernel::Hyper;
 use webreft::reft::{Components, HeadConfig, Layers, Reft, ReftConfig};
 use webreft::train::{TrainOptions, TrainStep, Trainer, reference};
 
@@ -149,4 +150,99 @@ fn what_a_task_wants_is_said() {
     let nothing = Reft::new(engine.model(), &[ReftConfig { kind: "zero".to_owned(), ..config() }]);
     let error = Trainer::new(&engine.model().backend, &nothing.expect("a reft")).err().expect("an error");
     assert!(error.to_string().contains("nothing to train"), "{error}");
+}
+
+const PAIRS: &str = r#"{"prompt": "the cat", "completion": "ran away"}
+    {"prompt": "a dog", "completion": "sat"}
+    {"prompt": "one house and", "completion": "some cats ran"}
+    {"prompt": "down", "completion": "to the house"}
+    {"prompt": "two", "completion": "dogs"}"#;
+
+/// Runs a check on the twins and on a GPU.
+fn on_each_backend(check: impl Fn(&Engine)) {
+    let gpu = block_on(Backend::gpu()).expect("this test needs a GPU, or a driver that plays one");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/llama/model-q8_0.gguf");
+    [Backend::Cpu, gpu].iter().for_each(|backend| check(&support::load(backend, path.as_ref())));
+}
+
+#[test]
+fn a_training_goes_on_from_its_checkpoint_bit_for_bit() {
+    on_each_backend(|engine| {
+        let (model, pairs) = (engine.model(), examples(PAIRS));
+        let options =
+            TrainOptions { batch_size: 2, max_grad_norm: 1.0, schedule: "cosine".to_owned(), ..options(4) };
+        let whole = {
+            let reft = Reft::new(model, &[config()]).expect("a reft");
+            let steps = train(engine, &reft, &pairs, &options);
+            (steps, block_on(reft.save(model)).expect("a file"))
+        };
+        for left_after in [0, 1, 5, 7] {
+            let mut steps = Vec::new();
+            let file = {
+                let reft = Reft::new(model, &[config()]).expect("a reft");
+                let mut trainer = Trainer::new(&model.backend, &reft).expect("the state fits");
+                let mut training = engine.training(&reft, &pairs, &options).expect("a training");
+                for _ in 0..left_after {
+                    steps.extend(block_on(training.next(model, &reft, &mut trainer)).expect("a step"));
+                }
+                block_on(training.checkpoint(model, &reft, &trainer)).expect("a file")
+            };
+            let (reft, mut trainer, mut training) = engine.resume(&file, &pairs).expect("it goes on");
+            while let Some(step) = block_on(training.next(model, &reft, &mut trainer)).expect("a step") {
+                steps.push(step);
+            }
+            assert_eq!(steps, whole.0, "left after {left_after}, {}", model.backend.name());
+            assert_eq!(block_on(reft.save(model)).expect("a file"), whole.1);
+        }
+    });
+}
+
+#[test]
+fn a_checkpoint_of_something_else_is_refused() {
+    let engine = engine();
+    let reft = Reft::new(engine.model(), &[config()]).expect("a reft");
+    let trainer = Trainer::new(&engine.model().backend, &reft).expect("the state fits");
+    let mut training = engine.training(&reft, &examples(PAIRS), &options(2)).expect("a training");
+    let file = block_on(training.checkpoint(engine.model(), &reft, &trainer)).expect("a file");
+    let saved = block_on(reft.save(engine.model())).expect("a file");
+    let fewer = &examples(PAIRS)[1..];
+    for (file, pairs, part) in [
+        (&file[..], fewer, "other examples"),
+        (&file[..file.len() / 2], fewer, "not a checkpoint"),
+        (&saved[..], fewer, "webreft-checkpoint"),
+    ] {
+        let error = engine.resume(file, pairs).err().expect("an error");
+        assert!(error.to_string().contains(part), "{part:?} is not in: {error}");
+    }
+}
+
+#[test]
+fn what_is_frozen_is_not_computed_again_and_the_losses_are_the_same() {
+    on_each_backend(|engine| {
+        let model = engine.model();
+        for component in ["block_output", "mlp_input"] {
+            let config = ReftConfig { component: component.into(), ..config() };
+            let run = |keep: bool| {
+                let reft = Reft::new(model, std::slice::from_ref(&config)).expect("a reft");
+                let mut trainer = Trainer::new(&model.backend, &reft).expect("the state fits");
+                let mut sequences = engine.sequences(&reft, &examples(PAIRS)).expect("sequences");
+                if keep {
+                    trainer.keep_states(model, &reft, &mut sequences).expect("they find room");
+                    assert!(sequences.iter().all(|sequence| sequence.states_at.is_some()));
+                }
+                let sequences: Vec<_> = sequences.iter().collect();
+                let step = |_| {
+                    let loss = trainer.step(model, &reft, &sequences, &Hyper::with_rate(1e-2));
+                    block_on(loss.expect("a step").mean()).expect("a loss")
+                };
+                let losses: Vec<f64> = (0..5).map(step).collect();
+                (losses, trainer.last_plan().expect("a plan").plan().steps().len())
+            };
+            let ((kept, n_kept), (again, n_again)) = (run(true), run(false));
+            assert!(n_kept < n_again, "{n_kept} dispatches, {n_again} without");
+            for (kept, again) in kept.iter().zip(&again) {
+                assert!((kept - again).abs() < 1e-5, "{kept} for {again}, {}", model.backend.name());
+            }
+        }
+    });
 }

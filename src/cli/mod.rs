@@ -30,7 +30,7 @@ enum Command {
     /// Answers prompts, as the model is or with interventions.
     Generate(generate::Options),
     /// Trains interventions on examples and saves them.
-    Train(train::Options),
+    Train(Box<train::Options>),
     /// Makes interventions of a directory that pyreft or peft wrote.
     Import(foreign::ImportOptions),
     /// Writes interventions as a directory that pyreft or peft loads.

@@ -1,12 +1,12 @@
 //! `webreft train`: interventions from examples.
 
-use super::{ModelOptions, print_line, read_lines};
+use super::{ModelOptions, print_line, read, read_lines};
 use clap::Args;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use webreft::engine::{Engine, Example};
 use webreft::reft::{Components, HeadConfig, Layers, Reft, ReftConfig};
-use webreft::train::{TrainOptions, Trainer};
+use webreft::train::{TrainOptions, Trainer, Training};
 use webreft::{Error, Result};
 
 #[derive(Args)]
@@ -34,14 +34,17 @@ pub(super) struct Options {
     /// Outputs of a trained head, for examples with a label, with values, or with chosen and rejected answers.
     #[arg(long)]
     head: Option<usize>,
+    /// A file that a training left in the middle is written to after each epoch, and from which it goes on.
+    #[arg(long)]
+    checkpoint: Option<PathBuf>,
     /// Layers, counted from 0 and separated by commas; all of them if not given.
     #[arg(long, value_delimiter = ',')]
     layers: Option<Vec<usize>>,
     /// Dimensions of each subspace.
     #[arg(long, default_value_t = 4)]
     rank: usize,
-    /// Edited tokens: fN, lM, fN+lM, all, prompt, generated, 3, -1, 2:5; f1+l1 if not given, and for lora all.
-    #[arg(long, default_value = "")]
+    /// Edited tokens: fN, lM, fN+lM, all, prompt, generated, 3, -1, 2:5; usual is f1+l1, and for lora all.
+    #[arg(long, default_value = "usual")]
     positions: String,
     /// One intervention for both ends of the prompt.
     #[arg(long)]
@@ -118,17 +121,35 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let examples: Vec<Example> = read_lines(&options.examples)?;
     let engine = options.model.load()?;
     let bytes = pollster::block_on(train(&engine, options, &examples))?;
-    fs::write(&options.save, bytes)
-        .map_err(|error| Error::file(format!("{}: {error}", options.save.display())))
+    write(&options.save, &bytes)
 }
 
 async fn train(engine: &Engine, options: &Options, examples: &[Example]) -> Result<Vec<u8>> {
-    let head = options.head.map(|outputs| HeadConfig { outputs, bias: false, seed: options.seed });
-    let reft = Reft::with_head(engine.model(), &[options.reft()], head)?;
-    let mut trainer = Trainer::new(&engine.model().backend, &reft)?;
-    let mut training = engine.training(&reft, examples, &options.training())?;
+    let (reft, mut trainer, mut training) = begin(engine, options, examples)?;
     while let Some(step) = training.next(engine.model(), &reft, &mut trainer).await? {
         print_line(&step);
+        if let Some(path) = options.checkpoint.as_ref().filter(|_| step.epoch_ends) {
+            write(path, &training.checkpoint(engine.model(), &reft, &trainer).await?)?;
+        }
     }
     reft.save(engine.model()).await
+}
+
+/// A new training, or one that goes on from its checkpoint.
+fn begin(engine: &Engine, options: &Options, examples: &[Example]) -> Result<(Reft, Trainer, Training)> {
+    if let Some(path) = options.checkpoint.as_ref().filter(|path| path.exists()) {
+        return engine.resume(&read(path)?, examples);
+    }
+    let head = options.head.map(|outputs| HeadConfig { outputs, bias: false, seed: options.seed });
+    let reft = Reft::with_head(engine.model(), &[options.reft()], head)?;
+    let trainer = Trainer::new(&engine.model().backend, &reft)?;
+    let training = engine.training(&reft, examples, &options.training())?;
+    Ok((reft, trainer, training))
+}
+
+/// Writes a file whole, or not at all.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let part = path.with_extension("part");
+    let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
+    written.map_err(|error| Error::file(format!("{}: {error}", path.display())))
 }

@@ -1,8 +1,8 @@
-//! Picks rows by index: labelled tokens forward, and with the inverse index their gradients back.
+//! Picks rows by index: labelled tokens forward, and with the inverse index their gradients back. And puts rows by index.
 
 use crate::backend::Call;
 use crate::plan::Field::U32;
-use crate::plan::Role::{In, Out};
+use crate::plan::Role::{In, InOut, Out};
 use crate::plan::{Buf, Kernel, Plan};
 
 pub(super) static GATHER_ROWS: Kernel = Kernel {
@@ -12,6 +12,15 @@ pub(super) static GATHER_ROWS: Kernel = Kernel {
     args: &[("index", In), ("x", In), ("y", Out)],
     weight: false,
     twin,
+};
+
+pub(super) static PUT_ROWS: Kernel = Kernel {
+    name: "put_rows",
+    wgsl: &[include_str!("../../shaders/put_rows.wgsl")],
+    params: &[("n_embd", U32)],
+    args: &[("index", In), ("x", In), ("y", InOut)],
+    weight: false,
+    twin: twin_put,
 };
 
 /// The index that stands for a row of zeros.
@@ -24,6 +33,21 @@ pub fn gather_rows(plan: &mut Plan, label: &str, index: Buf, x: Buf) -> Buf {
     let y = plan.scratch(label, &[n_rows, n_embd]);
     plan.dispatch(&GATHER_ROWS, &[n_embd.into()], &[index, x, y], [n_rows, 1, 1]);
     y
+}
+
+/// Puts the rows of x [M, D] at rows `index [M]` of y [N, D].
+pub fn put_rows(plan: &mut Plan, index: Buf, x: Buf, y: Buf) {
+    let [n_rows, n_embd] = plan.shape(x);
+    plan.expect("put_rows: index", index, &[n_rows]);
+    plan.dispatch(&PUT_ROWS, &[n_embd.into()], &[index, x, y], [n_rows, 1, 1]);
+}
+
+fn twin_put(call: &Call<'_>) {
+    let n_embd = call.usize(0);
+    let (index, x, mut y) = (call.u32(0), call.f32(1), call.f32_mut(2));
+    for (&row, x) in index.iter().zip(x.chunks_exact(n_embd)) {
+        y[row as usize * n_embd..][..n_embd].copy_from_slice(x);
+    }
 }
 
 fn twin(call: &Call<'_>) {

@@ -33,7 +33,7 @@ pub use copy::copy;
 pub use cross_entropy::cross_entropy;
 pub use dense::{Dense, dense, dense_backward};
 pub use embed::embed;
-pub use gather_rows::{NONE, gather_rows};
+pub use gather_rows::{NONE, gather_rows, put_rows};
 pub use losses::{preference, reward_loss, squared_error, token_loss};
 pub use lowrank_edit::{
     Activation, Edit, EditGradient, EditInputs, EditTrace, Learned, lowrank_edit, lowrank_edit_backward,
@@ -67,6 +67,7 @@ pub static KERNELS: &[&Kernel] = &[
     &dense::DENSE_PARAMS,
     &embed::EMBED,
     &gather_rows::GATHER_ROWS,
+    &gather_rows::PUT_ROWS,
     &losses::PREFERENCE,
     &losses::REWARD_LOSS,
     &losses::SQUARED_ERROR,

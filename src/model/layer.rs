@@ -147,13 +147,13 @@ fn attention_inputs(
 const QKV: [Component; 3] = [Component::QueryOutput, Component::KeyOutput, Component::ValueOutput];
 
 /// Appends the way back through layer `number`: `dh` is the gradient of the stream after it, and becomes that of the
-/// stream before it, unless the lowest hook stands in this layer.
+/// stream before it, unless the lowest hook stands in this layer. A layer whose output alone is edited needs no trace.
 pub(super) fn layer_backward(
     plan: &mut Plan,
     model: &Model,
     number: usize,
     inputs: [Buf; 3],
-    trace: &LayerTrace,
+    trace: Option<&LayerTrace>,
     dh: Buf,
     hooks: &mut dyn Hooks,
 ) {
@@ -162,6 +162,7 @@ pub(super) fn layer_backward(
     if at.ends_at(Component::BlockOutput) {
         return;
     }
+    let trace = trace.expect("the layer stands in the forward pass");
     let d = sublayer_gradient(plan, Component::MlpOutput, dh, &mut at);
     if at.ends_at(Component::MlpOutput) {
         return;

@@ -46,14 +46,27 @@ pub fn forward_kept(
     pass: &Pass,
     cache: Option<&Cache>,
     hooks: &mut dyn Hooks,
-) -> (Buf, Vec<LayerTrace>) {
+) -> (Buf, Vec<Option<LayerTrace>>) {
     plan.at("embed");
-    let mut stream = Stream { h: kernel::embed(plan, pass.tokens, &model.weights.embed), pending: None };
-    let mut traces = Vec::with_capacity(model.dims.n_layer);
-    for number in 0..model.dims.n_layer {
+    let h = kernel::embed(plan, pass.tokens, &model.weights.embed);
+    forward_from(plan, model, pass, cache, hooks, (h, 0))
+}
+
+/// As [`forward_kept`], from the hidden states [T, D] before layer `first` on.
+pub fn forward_from(
+    plan: &mut Plan,
+    model: &Model,
+    pass: &Pass,
+    cache: Option<&Cache>,
+    hooks: &mut dyn Hooks,
+    (h, first): (Buf, usize),
+) -> (Buf, Vec<Option<LayerTrace>>) {
+    let mut stream = Stream { h, pending: None };
+    let mut traces: Vec<Option<LayerTrace>> = (0..first).map(|_| None).collect();
+    for number in first..model.dims.n_layer {
         plan.at(format!("layer {number}"));
         let cached = cache.map(|cache| &cache.layers[number]);
-        traces.push(layer(plan, model, number, pass, cached, &mut stream, hooks));
+        traces.push(Some(layer(plan, model, number, pass, cached, &mut stream, hooks)));
     }
     plan.at("end");
     (stream.settle(plan), traces)
@@ -64,14 +77,14 @@ pub fn backward(
     plan: &mut Plan,
     model: &Model,
     [place, span, reach]: [Buf; 3],
-    traces: &[LayerTrace],
+    traces: &[Option<LayerTrace>],
     dh: Buf,
     hooks: &mut dyn Hooks,
 ) {
     let Some(lowest) = hooks.lowest() else { return };
     for (number, trace) in traces.iter().enumerate().skip(lowest.layer).rev() {
         plan.at(format!("layer {number}"));
-        layer_backward(plan, model, number, [place, span, reach], trace, dh, hooks);
+        layer_backward(plan, model, number, [place, span, reach], trace.as_ref(), dh, hooks);
     }
 }
 

@@ -292,6 +292,12 @@ impl Plan {
         });
     }
 
+    /// Leaves out all steps after the last one of the kernel of this name: nobody wants what they compute.
+    pub fn end_after_last(&mut self, kernel: &str) {
+        let last = self.steps.iter().rposition(|step| step.kernel.name == kernel);
+        self.steps.truncate(last.map_or(0, |last| last + 1));
+    }
+
     /// All buffers, in the order of their making.
     pub fn buffers(&self) -> &[Buffer] {
         &self.buffers

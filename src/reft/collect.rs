@@ -24,6 +24,7 @@ pub async fn collect(
     model::forward(&mut plan, model, &pass, None, &mut hooks);
     let states = hooks.states.expect("a pass meets every place");
     plan.keep(states);
+    plan.end_after_last("gather_rows");
     let [_, stride] = plan.shape(states);
 
     let prepared = model.backend.prepare(plan)?;

@@ -9,6 +9,9 @@ use crate::kernel::{Activation, Learned};
 use crate::model::{Component, Place, Window};
 use serde::{Deserialize, Serialize};
 
+/// The positions that a kind has of its own.
+const USUAL: &str = "usual";
+
 /// Interventions of one kind to make: places, rank and positions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -23,7 +26,7 @@ pub struct ReftConfig {
     pub heads: Vec<usize>,
     /// Dimensions of the subspace.
     pub rank: usize,
-    /// As [`Positions::parse`] reads it; empty, the kind's own, `f1+l1` for most and `all` for LoRA.
+    /// As [`Positions::parse`] reads it; or `usual`, the kind's own: `f1+l1` for most and `all` for LoRA.
     pub positions: String,
     /// Whether one intervention edits all of the positions, where each word of them has one of its own otherwise.
     pub tied: bool,
@@ -51,7 +54,7 @@ impl Default for ReftConfig {
             component: Components::default(),
             heads: Vec::new(),
             rank: 4,
-            positions: String::new(),
+            positions: USUAL.to_owned(),
             tied: false,
             shared: false,
             act: Activation::default().name().to_owned(),
@@ -166,7 +169,7 @@ impl ReftConfig {
             Error::input(format!("act {:?} is not known (known: {})", self.act, names.join(", ")))
         })?;
         let layers = self.layers.list(dims.n_layer)?;
-        let positions = if self.positions.is_empty() { kind.usual_positions() } else { &self.positions };
+        let positions = if self.positions == USUAL { kind.usual_positions() } else { &self.positions };
         let parts = Positions::parse(positions)?.parts(self.tied);
         let mut points = Vec::new();
         for name in self.component.list() {

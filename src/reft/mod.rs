@@ -292,6 +292,11 @@ impl Reft {
         decays
     }
 
+    /// The lowest place that is edited: what is below it is the bare model's.
+    pub fn lowest(&self) -> Place {
+        self.interventions.iter().map(|it| it.place).min().expect("there are interventions")
+    }
+
     /// Trained numbers, as pyreft counts them: R in full.
     pub fn n_params(&self) -> usize {
         self.theta.shape().iter().product()

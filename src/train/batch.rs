@@ -17,6 +17,8 @@ pub struct Sequence {
     pub target: Target,
     /// The sum of its labels' losses without edits, in nats, where it is one of a pair of answers.
     pub reference: f32,
+    /// Where its hidden states begin among those that [`super::Trainer::keep_states`] keeps, if it keeps them.
+    pub states_at: Option<usize>,
 }
 
 /// What a head is to say of a sequence.
@@ -105,13 +107,18 @@ pub struct Batch {
     pub targets: Vec<Target>,
     /// The sum of each sequence's losses without edits.
     pub references: Vec<f32>,
+    /// The row of each token among the states that are kept, if those of all sequences are.
+    pub(super) states: Option<Vec<u32>>,
 }
 
 impl Batch {
     /// Packs sequences, one after the other.
     pub fn pack(sequences: &[&Sequence]) -> Batch {
         let n_interventions = sequences.first().map_or(0, |sequence| sequence.edits.len());
-        let mut batch = Batch { edits: vec![RowEdits::default(); n_interventions], ..Batch::default() };
+        let kept = sequences.iter().all(|sequence| sequence.states_at.is_some());
+        let states = kept.then(Vec::new);
+        let edits = vec![RowEdits::default(); n_interventions];
+        let mut batch = Batch { edits, states, ..Batch::default() };
         sequences.iter().for_each(|sequence| batch.push(sequence));
         batch
     }
@@ -129,6 +136,9 @@ impl Batch {
         self.labels.extend(sequence.labels.iter().map(|(row, id)| [start + *row as u32, *id]));
         for (all, edits) in self.edits.iter_mut().zip(&sequence.edits) {
             all.extend(edits, start);
+        }
+        if let (Some(states), Some(first)) = (&mut self.states, sequence.states_at) {
+            states.extend(first as u32..(first + sequence.tokens.len()) as u32);
         }
         self.ends.push(end - 1);
         self.ranges.push([first_label, self.labels.len() as u32]);

@@ -1,14 +1,17 @@
 //! Training of interventions: examples, packed batches, the step, and the loop over epochs.
 
 mod batch;
+mod checkpoint;
 mod reference;
 mod schedule;
 mod scores;
+mod states;
 mod task;
 mod trainer;
 mod training;
 
 pub use batch::{Batch, Sequence, Shape, Target};
+pub use checkpoint::Checkpoint;
 pub use reference::reference;
 pub use schedule::Schedule;
 pub use scores::scores;

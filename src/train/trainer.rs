@@ -1,6 +1,7 @@
 //! One step: a plan from tokens to moved parameters, submitted once, and one small readback that nobody has to wait for.
 
 use super::batch::{Batch, Sequence, Shape};
+use super::states::States;
 use super::task::{Objective, Task};
 use crate::backend::{Backend, Prepared, Readback, Tensor};
 use crate::error::{Error, Result};
@@ -27,11 +28,12 @@ pub struct Trainer {
     hyper: Tensor,
     decays: Tensor,
     pub(super) n_steps: u32,
+    states: Option<States>,
     plans: VecDeque<(PlanKey, StepPlan)>,
 }
 
 /// What plans differ by.
-type PlanKey = (Shape, Part, Task, usize);
+type PlanKey = (Shape, Part, Task, usize, bool);
 
 /// The part of a step that a plan is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +68,20 @@ impl Trainer {
             hyper: backend.tensor("hyper", &[HYPERS])?,
             decays: backend.tensor_of("decays", &[decays.len()], bytemuck::cast_slice(&decays))?,
             n_steps: 0,
+            states: None,
             plans: VecDeque::new(),
         })
+    }
+
+    /// Computes what is below the lowest edit once for all of these sequences, and leaves it out of the steps on them from now on.
+    /// Does nothing where that finds no room. Sequences with kept states are this trainer's alone.
+    ///
+    /// # Errors
+    /// `Device` if the device was lost.
+    pub fn keep_states(&mut self, model: &Model, reft: &Reft, sequences: &mut [Sequence]) -> Result<()> {
+        self.plans.clear();
+        self.states = States::collect(model, reft, sequences)?;
+        Ok(())
     }
 
     /// Submits one step on a batch of sequences; the loss is that before the step.
@@ -96,7 +110,8 @@ impl Trainer {
                 (false, false) => Part::Middle,
                 (false, true) => Part::Last,
             };
-            let plan = self.plan(model, reft, (batch.shape(), part, self.task, n_whole))?;
+            let plan =
+                self.plan(model, reft, (batch.shape(), part, self.task, n_whole, batch.states.is_some()))?;
             plan.run(batch, n_whole)?;
             pending.losses.push(plan.objective.read(&plan.prepared));
             pending.norm = plan.norm.map(|norm| plan.prepared.tensor(norm).read());
@@ -178,6 +193,8 @@ impl PendingLoss {
 struct StepPlan {
     prepared: Prepared,
     pass: Pass,
+    /// Rows of the states that are kept, where they are.
+    index: Option<Buf>,
     reach: Buf,
     edits: Vec<EditBufs>,
     objective: Objective,
@@ -186,14 +203,21 @@ struct StepPlan {
 
 impl StepPlan {
     fn new(model: &Model, reft: &Reft, trainer: &Trainer, key: &PlanKey) -> Result<StepPlan> {
-        let (shape, part, task, n_whole) = key;
+        let (shape, part, task, n_whole, is_kept) = key;
         let mut plan = Plan::new("train", model.backend.target());
         let pass = Pass::new(&mut plan, shape.n_tokens);
         let reach = plan.kept("reach", &[shape.n_tokens, 2]);
         let mut edits =
             Edits::new(&mut plan, &[(reft, shape.n_edits.clone())]).with_gradients(&trainer.gradients);
 
-        let (h, traces) = model::forward_kept(&mut plan, model, &pass, None, &mut edits);
+        let index = is_kept.then(|| plan.kept("state_rows", &[shape.n_tokens]));
+        let (h, traces) = match index.zip(trainer.states.as_ref()) {
+            None => model::forward_kept(&mut plan, model, &pass, None, &mut edits),
+            Some((index, states)) => {
+                let start = states.begin(&mut plan, index, &mut edits);
+                model::forward_from(&mut plan, model, &pass, None, &mut edits, start)
+            }
+        };
         let of = (reft, &trainer.gradients);
         let (objective, dh) = Objective::plan(&mut plan, model, (*task, *n_whole), (shape, h), of);
         model::backward(&mut plan, model, [pass.place, pass.span, reach], &traces, dh, &mut edits);
@@ -201,7 +225,7 @@ impl StepPlan {
         let norm = plan_update(&mut plan, reft, trainer, *part);
 
         let edits = edits.bufs();
-        Ok(StepPlan { prepared: model.backend.prepare(plan)?, pass, reach, edits, objective, norm })
+        Ok(StepPlan { prepared: model.backend.prepare(plan)?, pass, index, reach, edits, objective, norm })
     }
 
     fn run(&self, batch: &Batch, n_whole: usize) -> Result<()> {
@@ -209,6 +233,9 @@ impl StepPlan {
         write(self.pass.tokens, &batch.tokens);
         write(self.pass.place, batch.place.as_flattened());
         write(self.pass.span, batch.span.as_flattened());
+        if let (Some(index), Some(rows)) = (self.index, &batch.states) {
+            write(index, rows);
+        }
         write(self.reach, batch.reach.as_flattened());
         for (bufs, edits) in self.edits.iter().zip(&batch.edits) {
             bufs.write(&self.prepared, edits);

@@ -56,7 +56,7 @@ impl Default for TrainOptions {
 }
 
 /// What one step did.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TrainStep {
     /// Counted from 1.
@@ -65,6 +65,8 @@ pub struct TrainStep {
     pub steps: usize,
     /// Counted from 1.
     pub epoch: usize,
+    /// Whether it is the last of its epoch.
+    pub epoch_ends: bool,
     /// Mean over the batch's labels, sequences or pairs before the step; in nats for tokens.
     pub loss: f64,
     /// The length of the gradient before it was clipped.
@@ -75,20 +77,41 @@ pub struct TrainStep {
     pub tokens: usize,
 }
 
+/// A step that is submitted and not reported.
+pub(super) enum Pending {
+    /// Its loss is on its way.
+    OnItsWay(TrainStep, PendingLoss),
+    /// Its loss is known.
+    Known(TrainStep),
+}
+
+impl Pending {
+    /// The step's report.
+    pub(super) async fn report(self) -> Result<TrainStep> {
+        match self {
+            Pending::Known(step) => Ok(step),
+            Pending::OnItsWay(step, loss) => {
+                let loss = loss.report().await?;
+                Ok(TrainStep { loss: loss.mean, grad_norm: loss.grad_norm, ..step })
+            }
+        }
+    }
+}
+
 /// A training under way.
 pub struct Training {
-    sequences: Vec<Sequence>,
+    pub(super) sequences: Vec<Sequence>,
     task: Task,
     /// Sequences that stay together: the two of a pair, or one.
     group: usize,
     optimizer: Optimizer,
     is_prepared: bool,
-    options: TrainOptions,
+    pub(super) options: TrainOptions,
     schedule: Schedule,
-    random: ChaCha8Rng,
-    order: Vec<usize>,
-    n_done: usize,
-    pending: Option<(TrainStep, PendingLoss)>,
+    pub(super) random: ChaCha8Rng,
+    pub(super) order: Vec<usize>,
+    pub(super) n_done: usize,
+    pub(super) pending: Option<Pending>,
 }
 
 impl Training {
@@ -163,19 +186,18 @@ impl Training {
         trainer: &mut Trainer,
     ) -> Result<Option<TrainStep>> {
         if !self.is_prepared {
-            self.prepare(model, trainer).await?;
+            self.prepare(model, reft, trainer).await?;
         }
         if self.pending.is_none() {
             self.pending = self.submit(model, reft, trainer)?;
         }
-        let Some((report, loss)) = self.pending.take() else { return Ok(None) };
+        let Some(pending) = self.pending.take() else { return Ok(None) };
         self.pending = self.submit(model, reft, trainer)?;
-        let loss = loss.report().await?;
-        Ok(Some(TrainStep { loss: loss.mean, grad_norm: loss.grad_norm, ..report }))
+        pending.report().await.map(Some)
     }
 
     /// Tells the trainer what is learned, and asks the bare model what it says where that is the measure.
-    async fn prepare(&mut self, model: &Model, trainer: &mut Trainer) -> Result<()> {
+    async fn prepare(&mut self, model: &Model, reft: &Reft, trainer: &mut Trainer) -> Result<()> {
         trainer.task = self.task;
         trainer.at_once = self.options.at_once * self.group;
         if matches!(self.task, Task::Preference { .. }) {
@@ -183,16 +205,14 @@ impl Training {
                 sequence.reference = reference(model, &[sequence]).await?[0];
             }
         }
+        if self.options.epochs > 1 {
+            trainer.keep_states(model, reft, &mut self.sequences)?;
+        }
         self.is_prepared = true;
         Ok(())
     }
 
-    fn submit(
-        &mut self,
-        model: &Model,
-        reft: &Reft,
-        trainer: &mut Trainer,
-    ) -> Result<Option<(TrainStep, PendingLoss)>> {
+    fn submit(&mut self, model: &Model, reft: &Reft, trainer: &mut Trainer) -> Result<Option<Pending>> {
         if self.n_done == self.n_steps() {
             return Ok(None);
         }
@@ -212,12 +232,13 @@ impl Training {
             step: self.n_done,
             steps: self.n_steps(),
             epoch: (self.n_done - 1) / self.steps_an_epoch() + 1,
+            epoch_ends: self.n_done.is_multiple_of(self.steps_an_epoch()),
             loss: f64::NAN, // known when it is read, as is the next
             grad_norm: f64::NAN,
             learning_rate: rate,
             tokens: batch.iter().map(|sequence| sequence.tokens.len()).sum(),
         };
-        Ok(Some((report, loss)))
+        Ok(Some(Pending::OnItsWay(report, loss)))
     }
 
     /// A new order of the examples (Fisher and Yates).

@@ -190,15 +190,25 @@ impl WebEngine {
     /// As [`Engine::training`] and [`Trainer::new`].
     pub fn train(
         &self,
-        reft: usize,
+        number: usize,
         examples: Vec<Ts<Example>>,
         training: Ts<types::Training>,
     ) -> Result<WebTraining> {
-        let reft = self.reft(reft)?;
+        let reft = self.reft(number)?;
         let options = from_js("options", &training)?.into();
         let training = self.engine.training(&reft, &read_examples(&examples)?, &options)?;
         let trainer = Trainer::new(&self.engine.model().backend, &reft)?;
-        Ok(WebTraining { engine: self.engine.clone(), reft, trainer, training })
+        Ok(WebTraining { engine: self.engine.clone(), reft, number, trainer, training })
+    }
+
+    /// Goes on with a training on the same examples from a checkpoint, on interventions of its own.
+    ///
+    /// # Errors
+    /// As [`Engine::resume`].
+    pub fn resume(&self, checkpoint: &[u8], examples: Vec<Ts<Example>>) -> Result<WebTraining> {
+        let (reft, trainer, training) = self.engine.resume(checkpoint, &read_examples(&examples)?)?;
+        let number = self.hold(reft);
+        Ok(WebTraining { engine: self.engine.clone(), reft: self.reft(number)?, number, trainer, training })
     }
 
     /// Makes one step on all of the examples. The optimizer goes on from step to step.
@@ -275,6 +285,7 @@ impl WebGeneration {
 pub struct WebTraining {
     engine: Rc<Engine>,
     reft: Rc<Reft>,
+    number: usize,
     trainer: Trainer,
     training: Training,
 }
@@ -288,6 +299,20 @@ impl WebTraining {
     pub async fn next(&mut self) -> Result<Option<Ts<EngineStep>>> {
         let step = self.training.next(self.engine.model(), &self.reft, &mut self.trainer).await?;
         step.map(|step| to_js(EngineStep::from(step))).transpose()
+    }
+
+    /// The number of the interventions that are trained.
+    #[wasm_bindgen(getter)]
+    pub fn reft(&self) -> usize {
+        self.number
+    }
+
+    /// All that is wanted to go on, as a file's bytes.
+    ///
+    /// # Errors
+    /// As [`Training::checkpoint`].
+    pub async fn checkpoint(&mut self) -> Result<Vec<u8>> {
+        self.training.checkpoint(self.engine.model(), &self.reft, &self.trainer).await
     }
 }
 

@@ -75,7 +75,7 @@ pub struct ReftConfig {
     /// Dimensions of the subspace that is edited; 4 if left out.
     pub rank: usize,
     /// The tokens that are edited: `fN` the first N of the prompt, `lM` the last M, `fN+lM`, `all`, `prompt`, `generated`, a place like
-    /// `3` or `-1`, a range like `2:5`, or several joined by `+`; `f1+l1` if left out.
+    /// `3` or `-1`, a range like `2:5`, or several joined by `+`; if left out the kind's own, `f1+l1`, and for `lora` `all`.
     pub positions: String,
     /// Whether all positions share one intervention; false if left out.
     pub tied: bool,
@@ -523,6 +523,8 @@ pub struct EngineStep {
     pub steps: usize,
     /// The time through the examples it belongs to, from 1.
     pub epoch: usize,
+    /// Whether it is the last of its epoch.
+    pub epoch_ends: bool,
     /// Nats per token of the completions, or the task's own loss, before the step.
     pub loss: f64,
     /// The length of the gradient before it was clipped.
@@ -535,7 +537,8 @@ pub struct EngineStep {
 
 impl From<train::TrainStep> for EngineStep {
     fn from(step: train::TrainStep) -> EngineStep {
-        let train::TrainStep { step, steps, epoch, loss, grad_norm, learning_rate, tokens } = step;
-        EngineStep { step, steps, epoch, loss, grad_norm, learning_rate, tokens }
+        let train::TrainStep { step, steps, epoch, epoch_ends, loss, grad_norm, learning_rate, tokens } =
+            step;
+        EngineStep { step, steps, epoch, epoch_ends, loss, grad_norm, learning_rate, tokens }
     }
 }

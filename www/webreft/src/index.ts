@@ -1,5 +1,19 @@
 /** ReFT for quantized language models, in the browser. Importing this touches nothing: work starts with a call. */
-export type { Example, Finish, HeadConfig, Message, Prompt, ReftConfig, Sampling, Training } from "../wasm/webreft.js";
+export type {
+  Answer,
+  Conversation,
+  Example,
+  Finish,
+  HeadConfig,
+  Labelled,
+  Message,
+  Preference,
+  Prompt,
+  ReftConfig,
+  Sampling,
+  Scored,
+  Training,
+} from "../wasm/webreft.js";
 export type { Adapter } from "./adapter.js";
 export { type ErrorKind, WebReftError } from "./error.js";
 export {
@@ -12,6 +26,7 @@ export {
   probe,
   Reft,
   type TrainOptions,
+  type WatchOptions,
   WebReft,
 } from "./model.js";
 export type { LoadProgress, Memory, ModelInfo, TrainableParameters, TrainStep, WasmSource } from "./protocol.js";

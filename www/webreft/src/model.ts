@@ -3,7 +3,15 @@ import type { Example, Finish, HeadConfig, Prompt, ReftConfig, Sampling, Sequenc
 import type { Adapter } from "./adapter.js";
 import { Client } from "./client.js";
 import { WebReftError } from "./error.js";
-import type { LoadProgress, Memory, ModelInfo, TrainableParameters, TrainStep, WasmSource } from "./protocol.js";
+import type {
+  LoadProgress,
+  Memory,
+  ModelInfo,
+  TrainableParameters,
+  TrainedStep,
+  TrainStep,
+  WasmSource,
+} from "./protocol.js";
 
 /** A GGUF file: its address, a file from a picker or a drop, or its bytes. */
 export type ModelSource = string | URL | Blob | ArrayBuffer | Uint8Array<ArrayBuffer>;
@@ -55,11 +63,16 @@ export interface ComparedPiece extends Piece {
   side: "base" | "reft";
 }
 
-/** How interventions are trained. */
-export interface TrainOptions extends Training {
+/** How a training is watched and ended. */
+export interface WatchOptions {
+  /** Given after each epoch: all that {@link WebReft.resume} wants to go on from there, bit for bit on the same device. */
+  onCheckpoint?: (checkpoint: Uint8Array<ArrayBuffer>) => void;
   /** Ends the training after the step it is in. Leaving the loop does, too. */
   signal?: AbortSignal;
 }
+
+/** How interventions are trained. */
+export interface TrainOptions extends Training, WatchOptions {}
 
 /** Asks the browser for its GPU without loading anything. */
 export async function probe(options: { worker?: Worker } = {}): Promise<Adapter> {
@@ -116,6 +129,28 @@ export class WebReft {
   async loadReft(bytes: ArrayBuffer | Uint8Array<ArrayBuffer>): Promise<Reft> {
     const { reft, configs } = await this.#client.call("loadReft", new Uint8Array(bytes));
     return new Reft(this.#client, configs, Promise.resolve(reft));
+  }
+
+  /**
+   * Goes on with a training on the same examples from a checkpoint, as if it had never been left. The interventions come first.
+   *
+   * @throws {WebReftError} `file` for bytes that are no checkpoint, `input` for one of other examples or another model.
+   */
+  async resume(
+    checkpoint: ArrayBuffer | Uint8Array<ArrayBuffer>,
+    examples: Example[],
+    options: WatchOptions = {},
+  ): Promise<{ reft: Reft; steps: AsyncGenerator<TrainStep, void, undefined> }> {
+    const { signal, onCheckpoint } = options;
+    const takes = { checkpoint: new Uint8Array(checkpoint), examples, checkpoints: onCheckpoint !== undefined };
+    const stream = this.#client.stream("resume", takes, signal);
+    const first = await stream.next();
+    if (first.done || !("reft" in first.value)) throw new WebReftError("bug", "the training did not begin");
+    const { reft, configs } = first.value;
+    async function* steps() {
+      for await (const step of stream) if ("step" in step) yield reported(step, onCheckpoint);
+    }
+    return { reft: new Reft(this.#client, configs, Promise.resolve(reft)), steps: steps() };
   }
 
   /** Answers, piece by piece. Leaving the loop stops the work. */
@@ -191,9 +226,9 @@ export class Reft {
 
   /** Trains, step by step. A step is made when the loop asks for it; leaving the loop keeps what was learned. */
   async *train(examples: Example[], options: TrainOptions = {}): AsyncGenerator<TrainStep, void, undefined> {
-    const { signal, ...training } = options;
-    const reft = await this.#number;
-    yield* this.#client.stream("train", { reft, examples, training }, signal);
+    const { signal, onCheckpoint, ...training } = options;
+    const takes = { reft: await this.#number, examples, training, checkpoints: onCheckpoint !== undefined };
+    for await (const step of this.#client.stream("train", takes, signal)) yield reported(step, onCheckpoint);
   }
 
   /** Trains one step on all of the given examples. The optimizer goes on from step to step. */
@@ -237,6 +272,12 @@ async function sequence(prompt: Prompt, who: GenerateOptions["reft"]): Promise<S
     return { ...how, reft: await Reft.number(reft) };
   });
   return { prompt, personas: await Promise.all(personas) };
+}
+
+/** A step as the page sees it; its checkpoint, if there is one, goes its own way. */
+function reported({ checkpoint, ...step }: TrainedStep, onCheckpoint: WatchOptions["onCheckpoint"]): TrainStep {
+  if (checkpoint) onCheckpoint?.(checkpoint);
+  return step;
 }
 
 /** An address as the page means it: a worker would read it from its own place. */

@@ -36,7 +36,16 @@ export interface Calls {
   saveReft: { takes: number; streams: never; returns: Uint8Array<ArrayBuffer> };
   removeReft: { takes: number; streams: never; returns: null };
   generate: { takes: { sequences: Sequence[]; sampling: Sampling }; streams: SequencePiece; returns: null };
-  train: { takes: { reft: number; examples: Example[]; training: Training }; streams: TrainStep; returns: null };
+  train: {
+    takes: { reft: number; examples: Example[]; training: Training; checkpoints: boolean };
+    streams: TrainedStep;
+    returns: null;
+  };
+  resume: {
+    takes: { checkpoint: Uint8Array<ArrayBuffer>; examples: Example[]; checkpoints: boolean };
+    streams: TrainedStep | { reft: number; configs: ReftConfig[] };
+    returns: null;
+  };
   trainStep: { takes: { reft: number; examples: Example[]; training: Training }; streams: never; returns: TrainStep };
 }
 
@@ -81,6 +90,11 @@ export interface TrainableParameters {
 export interface TrainStep extends EngineStep {
   /** How long it took. */
   seconds: number;
+}
+
+/** A step on its way to the page, with the checkpoint after an epoch where checkpoints are wanted. */
+export interface TrainedStep extends TrainStep {
+  checkpoint?: Uint8Array<ArrayBuffer>;
 }
 
 /** Where the wasm file is, if not beside the worker: its address, its bytes, or the compiled module. */

@@ -1,8 +1,8 @@
 /** The worker's side of `protocol.ts`: it holds the engine, and all of its loops. */
-import init, { type EngineStep, type InitOutput, WebEngine } from "../wasm/webreft.js";
+import init, { type EngineStep, type InitOutput, WebEngine, type WebTraining } from "../wasm/webreft.js";
 import { type Adapter, findAdapter } from "./adapter.js";
 import { WebReftError } from "./error.js";
-import type { Call, Calls, Handlers, Reply, Request, Thrown } from "./protocol.js";
+import type { Call, Calls, Handlers, Reply, Request, Thrown, TrainedStep } from "./protocol.js";
 import { open } from "./source.js";
 
 let wasm: InitOutput | undefined;
@@ -72,20 +72,34 @@ const handlers: Handlers = {
     return null;
   },
 
-  async train({ reft, examples, training }, { emit }) {
-    const run = engine().train(reft, examples, training);
-    try {
-      for (let step = await timed(() => run.next()); step; step = await timed(() => run.next())) await emit(step);
-    } finally {
-      run.free();
-    }
-    return null;
+  async train({ reft, examples, training, checkpoints }, { emit }) {
+    return toTheEnd(engine().train(reft, examples, training), checkpoints, emit);
+  },
+
+  async resume({ checkpoint, examples, checkpoints }, { emit }) {
+    const run = engine().resume(checkpoint, examples);
+    await emit({ reft: run.reft, configs: engine().reftConfigs(run.reft) });
+    return toTheEnd(run, checkpoints, emit);
   },
 
   async trainStep({ reft, examples, training }) {
     return timed(() => engine().trainStep(reft, examples, training));
   },
 };
+
+/** Trains step by step as long as the page asks for more; after each epoch there may be a checkpoint. */
+async function toTheEnd(run: WebTraining, checkpoints: boolean, emit: (step: TrainedStep) => Promise<void>) {
+  try {
+    for (let step = await timed(() => run.next()); step; step = await timed(() => run.next())) {
+      await emit(
+        checkpoints && step.epochEnds ? { ...step, checkpoint: new Uint8Array(await run.checkpoint()) } : step,
+      );
+    }
+  } finally {
+    run.free();
+  }
+  return null;
+}
 
 /** A step, and how long it took. */
 async function timed<Step extends EngineStep | undefined>(work: () => Promise<Step>) {
@@ -95,7 +109,7 @@ async function timed<Step extends EngineStep | undefined>(work: () => Promise<St
 }
 
 /** Calls that are loops: they hold the engine until they end. All others take their turn. */
-const LOOPS: ReadonlySet<Call> = new Set(["load", "generate", "train", "bench"]);
+const LOOPS: ReadonlySet<Call> = new Set(["load", "generate", "train", "resume", "bench"]);
 
 function engine(): WebEngine {
   if (!loaded) throw new WebReftError("bug", "the worker was asked for a model before it had one");

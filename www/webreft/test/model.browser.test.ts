@@ -143,6 +143,49 @@ test("leaving a training loop keeps the steps that were seen, and the model can 
   expect(await model.complete(PROMPT, { ...GREEDY, reft })).toBeTypeOf("string");
 });
 
+test("a strength of 0 is the bare model, and personas of different kinds answer in one batch", async () => {
+  const model = await shared();
+  const reft = model.reft([LOREFT, { kind: "lora", component: ["query_output", "value_output"], rank: 2, alpha: 4 }]);
+  for await (const _ of reft.train(EXAMPLES, { epochs: 5, learningRate: 1e-2, optimizer: "adam", maxGradNorm: 1 }));
+  const bare = await model.complete(PROMPT, GREEDY);
+  expect(await model.complete(PROMPT, { ...GREEDY, reft: { reft, strength: 0 } })).toBe(bare);
+  const other = model.reft({ kind: "nodireft", component: "mlp_output", positions: "generated", rank: 1 });
+  expect(await model.complete(PROMPT, { ...GREEDY, reft: [reft, { reft: other, strength: -1 }] })).toBeTypeOf("string");
+  expect(await reft.trainableParameters()).toMatchObject({
+    trainable: expect.any(Number),
+    percent: expect.any(Number),
+  });
+});
+
+test("a head learns classes", async () => {
+  const model = await shared();
+  const reft = model.reft(LOREFT, { outputs: 2 });
+  const examples = [
+    { text: "the cat", label: 0 },
+    { text: "a dog ran", label: 1 },
+  ];
+  for await (const _ of reft.train(examples, { epochs: 30, learningRate: 1e-2 }));
+  const [cat = [], dog = []] = await reft.scores(["the cat", "a dog ran"]);
+  expect((cat[0] ?? 0) - (cat[1] ?? 0)).toBeGreaterThan(0);
+  expect((dog[1] ?? 0) - (dog[0] ?? 0)).toBeGreaterThan(0);
+});
+
+test("a training goes on from its checkpoint as if it had not been left", async () => {
+  const model = await shared();
+  const options = { epochs: 6, batchSize: 2, learningRate: 1e-2 };
+  const whole = (await all(model.reft(LOREFT).train(EXAMPLES, options))).map(({ loss }) => loss);
+  const checkpoints: Uint8Array<ArrayBuffer>[] = [];
+  const onCheckpoint = (bytes: Uint8Array<ArrayBuffer>) => checkpoints.push(bytes);
+  for await (const { epoch } of model.reft(LOREFT).train(EXAMPLES, { ...options, onCheckpoint })) if (epoch > 2) break;
+  const [, second] = checkpoints;
+  if (!second) throw new Error("two epochs leave two checkpoints");
+  const { reft, steps } = await model.resume(second, EXAMPLES);
+  const rest = (await all(steps)).map(({ loss }) => loss);
+  expect(rest).toEqual(whole.slice(-rest.length));
+  expect(rest.length).toBe(whole.length - (whole.length / 6) * 2);
+  expect(await model.complete(PROMPT, { ...GREEDY, reft })).toBeTypeOf("string");
+});
+
 test("leaving an answer leaves the model usable", async () => {
   const model = await shared();
   for await (const piece of model.generate(PROMPT, { maxTokens: 100 })) if (piece) break;

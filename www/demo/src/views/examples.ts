@@ -1,12 +1,12 @@
 /** The examples to learn from: a table that is edited in place. */
-import type { Example } from "webreft";
+import type { Answer } from "webreft";
 import type { App } from "../app.js";
 import { button, field, h } from "../dom.js";
 import { plural } from "../format.js";
 import { PRESETS } from "../presets.js";
 
 /** Mounts the table; returns what reads it. Rows that are empty on both sides do not count. */
-export function mountExamples(root: HTMLElement, app: App): () => Example[] {
+export function mountExamples(root: HTMLElement, app: App): () => Answer[] {
   const rows = h("tbody", {});
   const total = h("span", { class: "hint", "data-testid": "example-count" });
   const status = h("span", { class: "visually-hidden", role: "status" });
@@ -27,7 +27,7 @@ export function mountExamples(root: HTMLElement, app: App): () => Example[] {
     }
   };
 
-  const row = ({ prompt, completion }: Example) => {
+  const row = ({ prompt, completion }: Answer) => {
     const cell = (text: string, placeholder: string) => {
       const area = h("textarea", { rows: 1, placeholder, spellcheck: "false" });
       area.value = text;
@@ -43,7 +43,7 @@ export function mountExamples(root: HTMLElement, app: App): () => Example[] {
     return made;
   };
 
-  const fill = (examples: Example[]) => {
+  const fill = (examples: Answer[]) => {
     rows.replaceChildren(...examples.map(row));
     recount();
   };
@@ -119,7 +119,7 @@ export function mountExamples(root: HTMLElement, app: App): () => Example[] {
 }
 
 /** Lines of prompt, tab, answer: what a spreadsheet puts on the clipboard. */
-export function parse(text: string): Example[] {
+export function parse(text: string): Answer[] {
   return text
     .split(/\r?\n/)
     .map((line) => line.split("\t").map((cell) => cell.trim()))

@@ -1,11 +1,11 @@
 /** Training: settings, start, pause and stop, the loss as it falls. */
-import type { Example, ReftConfig, TrainStep } from "webreft";
+import type { Answer, ReftConfig, TrainStep } from "webreft";
 import type { App } from "../app.js";
 import { LossChart } from "../chart.js";
 import { button, data, field, h } from "../dom.js";
 import { plural, seconds } from "../format.js";
 
-export function mountTraining(root: HTMLElement, app: App, readExamples: () => Example[]): void {
+export function mountTraining(root: HTMLElement, app: App, readExamples: () => Answer[]): void {
   const layers = h("input", { type: "text", value: "1", size: 8, "data-testid": "layers", autocomplete: "off" });
   const rank = number("4", { min: 1, max: 256 });
   const positions = h("input", { type: "text", value: "l1", size: 8, "data-testid": "positions", autocomplete: "off" });

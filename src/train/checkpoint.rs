@@ -1,0 +1,158 @@
+//! A training in the middle as a file, from which it goes on as if it had never been left: bit for bit on the same device.
+//!
+//! ```text
+//! theta, m, v [n]   bases, rotations   F32   parameters, the optimizer's means, and the rotations' state
+//! metadata webreft-checkpoint          JSON  configs, head, options, steps made, order, random state, the step not yet reported
+//! ```
+
+use super::training::Pending;
+use super::{TrainOptions, TrainStep, Trainer, Training};
+use crate::backend::Tensor;
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::reft::{HeadConfig, Reft, ReftConfig};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+
+const METADATA: &str = "webreft-checkpoint";
+
+#[derive(Deserialize, Serialize)]
+struct About {
+    fingerprint: String,
+    configs: Vec<ReftConfig>,
+    head: Option<HeadConfig>,
+    options: TrainOptions,
+    /// SHA-256 of all tokens.
+    examples: String,
+    n_done: usize,
+    n_steps: u32,
+    order: Vec<usize>,
+    /// Where the random numbers stand, in words of 32 bits.
+    random: u128,
+    pending: Option<TrainStep>,
+}
+
+/// The interventions a checkpoint is of, and how they were trained, without the training.
+pub struct Checkpoint {
+    about: About,
+    tensors: Vec<(String, Vec<f32>)>,
+}
+
+fn tensors<'a>(reft: &'a Reft, trainer: &'a Trainer) -> [(&'static str, &'a Tensor); 5] {
+    let [m, v] = &trainer.moments;
+    [("theta", &reft.theta), ("m", m), ("v", v), ("bases", &reft.base), ("rotations", &reft.rot)]
+}
+
+impl Training {
+    /// All that is wanted to go on, as a file; the training itself goes on as if nothing had been.
+    ///
+    /// # Errors
+    /// `Device` if the device was lost.
+    pub async fn checkpoint(&mut self, model: &Model, reft: &Reft, trainer: &Trainer) -> Result<Vec<u8>> {
+        let mut values = Vec::new();
+        for (name, tensor) in tensors(reft, trainer) {
+            values.push((name, tensor.read().f32().await?));
+        }
+        let pending = match self.pending.take() {
+            Some(pending) => Some(pending.report().await?),
+            None => None,
+        };
+        self.pending = pending.map(Pending::Known);
+        let about = About {
+            fingerprint: model.fingerprint.clone(),
+            configs: reft.configs.clone(),
+            head: reft.head.map(|head| head.config),
+            options: self.options.clone(),
+            examples: self.examples(),
+            n_done: self.n_done,
+            n_steps: trainer.n_steps,
+            order: self.order.clone(),
+            random: self.random.get_word_pos(),
+            pending,
+        };
+        let about = serde_json::to_string(&about).expect("plain data");
+        let views = values.iter().map(|(name, values)| {
+            let view = TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values));
+            (*name, view.expect("the shape holds the values"))
+        });
+        let metadata = HashMap::from([(METADATA.to_owned(), about)]);
+        Ok(safetensors::serialize(views, Some(metadata)).expect("every tensor is whole"))
+    }
+
+    /// What tells these examples from others.
+    fn examples(&self) -> String {
+        let mut digest = Sha256::new();
+        for sequence in &self.sequences {
+            digest.update((sequence.tokens.len() as u64).to_le_bytes());
+            digest.update(bytemuck::cast_slice::<u32, u8>(&sequence.tokens));
+        }
+        digest.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Goes on where the checkpoint was made. The training must be a new one on the same examples with the checkpoint's options, the
+    /// interventions and the trainer new ones of [`Checkpoint::reft`].
+    ///
+    /// # Errors
+    /// `Input` if the examples are others.
+    pub fn resume(&mut self, checkpoint: &Checkpoint, reft: &Reft, trainer: &mut Trainer) -> Result<()> {
+        let about = &checkpoint.about;
+        if about.examples != self.examples() {
+            return Err(Error::input("the checkpoint is of a training on other examples"));
+        }
+        for (name, tensor) in tensors(reft, trainer) {
+            let values = checkpoint.tensors.iter().find(|(known, _)| known == name);
+            let values = values.map(|(_, values)| values).filter(|values| [values.len()] == tensor.shape());
+            let values = values.ok_or_else(|| {
+                Error::file(format!("checkpoint: tensor {name:?}: expected {:?} numbers", tensor.shape()))
+            })?;
+            tensor.write_f32(values);
+        }
+        trainer.n_steps = about.n_steps;
+        self.n_done = about.n_done;
+        self.order.clone_from(&about.order);
+        self.random.set_word_pos(about.random);
+        self.pending = about.pending.map(Pending::Known);
+        Ok(())
+    }
+}
+
+impl Checkpoint {
+    /// Reads a file that [`Training::checkpoint`] made with this model.
+    ///
+    /// # Errors
+    /// `File` if it is damaged or not such a file, `Input` if it was made with another model.
+    pub fn read(model: &Model, bytes: &[u8]) -> Result<Checkpoint> {
+        let damaged = |error: &dyn std::fmt::Display| Error::file(format!("not a checkpoint: {error}"));
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(&error))?;
+        let about = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA));
+        let about = about.ok_or_else(|| damaged(&format!("expected metadata {METADATA:?}")))?;
+        let about: About = serde_json::from_str(about).map_err(|error| damaged(&error))?;
+        if about.fingerprint != model.fingerprint {
+            return Err(Error::input(format!(
+                "the checkpoint is of a training on another model ({}), loaded is {:?} ({})",
+                about.fingerprint, model.name, model.fingerprint
+            )));
+        }
+        let tensors = file.iter().map(|(name, view)| match view.dtype() {
+            Dtype::F32 => Ok((name.to_owned(), bytemuck::pod_collect_to_vec(view.data()))),
+            other => Err(damaged(&format!("tensor {name:?} is {other:?}"))),
+        });
+        Ok(Checkpoint { tensors: tensors.collect::<Result<_>>()?, about })
+    }
+
+    /// New interventions as those that were trained; [`Training::resume`] fills them.
+    ///
+    /// # Errors
+    /// As [`Reft::with_head`].
+    pub fn reft(&self, model: &Model) -> Result<Reft> {
+        Reft::with_head(model, &self.about.configs, self.about.head)
+    }
+
+    /// How they were trained.
+    pub fn options(&self) -> &TrainOptions {
+        &self.about.options
+    }
+}
