@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::generate::{Generation, Persona};
 use crate::model::LoadProgress;
 use crate::reft::Reft;
+use crate::reft::foreign::{pack_directory, unpack_directory};
 use crate::train::{Trainer, Training};
 use source::JsSource;
 use types::{
@@ -136,6 +137,27 @@ impl WebEngine {
     #[wasm_bindgen(js_name = loadReft)]
     pub fn load_reft(&self, bytes: &[u8]) -> Result<usize> {
         Ok(self.hold(self.engine.load_reft(bytes)?))
+    }
+
+    /// Loads interventions from a `.zip` of a directory that pyreft or peft wrote; returns their number.
+    ///
+    /// # Errors
+    /// As [`Engine::import_reft`], and `File` for bytes that are no archive.
+    #[wasm_bindgen(js_name = importReft)]
+    pub fn import_reft(&self, archive: &[u8], unsaved: Ts<types::Unsaved>) -> Result<usize> {
+        let unsaved: types::Unsaved = from_js("import", &unsaved)?;
+        let imported = self.engine.import_reft(&unpack_directory(archive)?, &unsaved.into())?;
+        Ok(self.hold(imported.reft))
+    }
+
+    /// Interventions as a `.zip` of the directory that `pyreft` or `peft` would write.
+    ///
+    /// # Errors
+    /// As [`Engine::export_reft`], and `Input` if there are none of this number.
+    #[wasm_bindgen(js_name = exportReft)]
+    pub async fn export_reft(&self, reft: usize, library: String) -> Result<Vec<u8>> {
+        let reft = self.reft(reft)?;
+        Ok(pack_directory(&self.engine.export_reft(&reft, &library).await?))
     }
 
     /// How interventions were asked for.

@@ -259,6 +259,27 @@ impl From<Example> for engine::Example {
     }
 }
 
+/// What another library's files do not say of the interventions in them.
+#[derive(Default, Deserialize, Tsify)]
+#[serde(deny_unknown_fields, default)]
+pub struct Unsaved {
+    /// The tokens that are edited; if left out `f1+l1` where there are two interventions at a place, else `l1`.
+    #[tsify(optional)]
+    pub positions: Option<String>,
+    /// The function around what is learned; `linear` if left out.
+    #[tsify(optional)]
+    pub act: Option<String>,
+    /// The kind, where the files do not tell it.
+    #[tsify(optional)]
+    pub kind: Option<String>,
+}
+
+impl From<Unsaved> for reft::foreign::Unsaved {
+    fn from(Unsaved { positions, act, kind }: Unsaved) -> reft::foreign::Unsaved {
+        reft::foreign::Unsaved { positions, act, kind }
+    }
+}
+
 /// A trained head, which reads the end of a text.
 #[derive(Deserialize, Tsify)]
 #[serde(deny_unknown_fields)]

@@ -13,6 +13,7 @@ export type {
   Sampling,
   Scored,
   Training,
+  Unsaved,
 } from "../wasm/webreft.js";
 export type { Adapter } from "./adapter.js";
 export { type ErrorKind, WebReftError } from "./error.js";

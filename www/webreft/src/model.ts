@@ -1,5 +1,5 @@
 /** The public face: a model, and the interventions on it. */
-import type { Example, Finish, HeadConfig, Prompt, ReftConfig, Sampling, Sequence, Training } from "../wasm/webreft.js";
+import type { Example, Finish, HeadConfig, Prompt, ReftConfig, Sampling, Sequence, Training, Unsaved } from "../wasm/webreft.js";
 import type { Adapter } from "./adapter.js";
 import { Client } from "./client.js";
 import { WebReftError } from "./error.js";
@@ -132,6 +132,18 @@ export class WebReft {
   }
 
   /**
+   * Loads interventions from a `.zip` of a directory that pyreft (`ReftModel.save`, or its trainer) or peft (LoRA) wrote.
+   *
+   * @throws {WebReftError} `file` for bytes that are no such archive, `unsupported` for what webreft does not have, `input` for
+   * interventions that do not fit the model.
+   */
+  async importReft(archive: ArrayBuffer | Uint8Array<ArrayBuffer>, unsaved: Unsaved = {}): Promise<Reft> {
+    const takes = { archive: new Uint8Array(archive), unsaved };
+    const { reft, configs } = await this.#client.call("importReft", takes);
+    return new Reft(this.#client, configs, Promise.resolve(reft));
+  }
+
+  /**
    * Goes on with a training on the same examples from a checkpoint, as if it had never been left. The interventions come first.
    *
    * @throws {WebReftError} `file` for bytes that are no checkpoint, `input` for one of other examples or another model.
@@ -249,6 +261,11 @@ export class Reft {
   /** The interventions as a file: safetensors, a few kilobytes. */
   async save(): Promise<Uint8Array<ArrayBuffer>> {
     return this.#client.call("saveReft", await this.#number);
+  }
+
+  /** The interventions as a `.zip` of the directory that pyreft or peft would write, for use there. */
+  async export(library: "pyreft" | "peft"): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#client.call("exportReft", { reft: await this.#number, library });
   }
 
   /** Gives their memory back. */

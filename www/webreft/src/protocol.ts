@@ -15,6 +15,7 @@ import type {
   Sequence,
   SequencePiece,
   Training,
+  Unsaved,
 } from "../wasm/webreft.js";
 import type { Adapter } from "./adapter.js";
 import type { ErrorKind } from "./error.js";
@@ -33,6 +34,12 @@ export interface Calls {
   scores: { takes: { reft: number; texts: string[] }; streams: never; returns: number[][] };
   trainableParameters: { takes: number; streams: never; returns: TrainableParameters };
   loadReft: { takes: Uint8Array<ArrayBuffer>; streams: never; returns: { reft: number; configs: ReftConfig[] } };
+  importReft: {
+    takes: { archive: Uint8Array<ArrayBuffer>; unsaved: Unsaved };
+    streams: never;
+    returns: { reft: number; configs: ReftConfig[] };
+  };
+  exportReft: { takes: { reft: number; library: string }; streams: never; returns: Uint8Array<ArrayBuffer> };
   saveReft: { takes: number; streams: never; returns: Uint8Array<ArrayBuffer> };
   removeReft: { takes: number; streams: never; returns: null };
   generate: { takes: { sequences: Sequence[]; sampling: Sampling }; streams: SequencePiece; returns: null };

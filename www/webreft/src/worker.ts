@@ -51,6 +51,15 @@ const handlers: Handlers = {
     return { reft, configs: engine().reftConfigs(reft) };
   },
 
+  async importReft({ archive, unsaved }) {
+    const reft = engine().importReft(archive, unsaved);
+    return { reft, configs: engine().reftConfigs(reft) };
+  },
+
+  async exportReft({ reft, library }) {
+    return new Uint8Array(await engine().exportReft(reft, library));
+  },
+
   async saveReft(reft) {
     return new Uint8Array(await engine().saveReft(reft));
   },

@@ -186,6 +186,21 @@ test("a training goes on from its checkpoint as if it had not been left", async 
   expect(await model.complete(PROMPT, { ...GREEDY, reft })).toBeTypeOf("string");
 });
 
+test("interventions go to pyreft and peft and come back", async () => {
+  const model = await shared();
+  for (const [library, config] of [
+    ["pyreft", LOREFT],
+    ["peft", { kind: "lora", component: "value_output", rank: 2, alpha: 4 }],
+  ] as const) {
+    const reft = model.reft(config);
+    for await (const _ of reft.train(EXAMPLES, { epochs: 5, learningRate: 1e-2 }));
+    const again = await model.importReft(await reft.export(library));
+    const answer = await model.complete(PROMPT, { ...GREEDY, reft });
+    expect(await model.complete(PROMPT, { ...GREEDY, reft: again })).toBe(answer);
+  }
+  await expect(model.importReft(new Uint8Array(100))).rejects.toMatchObject({ kind: "file" });
+});
+
 test("leaving an answer leaves the model usable", async () => {
   const model = await shared();
   for await (const piece of model.generate(PROMPT, { maxTokens: 100 })) if (piece) break;
