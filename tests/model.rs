@@ -217,7 +217,7 @@ fn the_plan_of_a_training_step_reads_as_it_did() {
 fn rotations_stay_orthonormal_in_training() {
     on_each_backend(|engine| {
         let reft = reft(engine, &[1, 3]);
-        trained(engine, &reft, 100);
+        trained(engine, &reft, 1000);
         let n_embd = engine.model().dims.n_embd;
         for values in block_on(reft.values()).expect("the parameters are read") {
             let rows: Vec<&[f32]> = values.projection.chunks_exact(n_embd).collect();

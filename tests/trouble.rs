@@ -4,7 +4,7 @@ use pollster::block_on;
 use std::rc::Rc;
 use webreft::backend::Backend;
 use webreft::engine::{Engine, Example, Input};
-use webreft::generate::{GenerateOptions, Prompt};
+use webreft::generate::{GenerateOptions, Persona, Prompt};
 use webreft::reft::{Layers, ReftConfig};
 use webreft::token::Message;
 use webreft::train::{TrainOptions, Trainer};
@@ -147,6 +147,26 @@ fn interventions_that_the_model_cannot_have_are_refused() {
     for (config, parts) in wrong {
         check(engine.reft(&[config]), ErrorKind::Input, &parts);
     }
+}
+
+#[test]
+fn personas_that_cannot_be_are_refused() {
+    let engine = engine();
+    let start = |kind: &str, change: fn(&mut Persona)| {
+        let config = ReftConfig { kind: kind.to_owned(), ..Default::default() };
+        let mut persona = Persona::new(Rc::new(engine.reft(&[config]).expect("a reft")));
+        change(&mut persona);
+        let prompt = engine.prompt(&Input::Text("the cat".to_owned()), vec![persona]).expect("a prompt");
+        engine.generate(&[prompt], &GenerateOptions { max_tokens: 1, ..Default::default() })
+    };
+    check(start("interchange", |_| ()), ErrorKind::Input, &["interchange", "another run", "got 0"]);
+    check(start("loreft", |it| it.subspace = Some(vec![1, 4])), ErrorKind::Input, &["dimension 4 of 4"]);
+    check(start("loreft", |it| it.strength = f32::NAN), ErrorKind::Input, &["strength NaN"]);
+    start("loreft", |it| it.subspace = Some(vec![0, 3])).expect("two dimensions of four");
+    let dii = ReftConfig { kind: "dii_lowrank".to_owned(), ..Default::default() };
+    let reft = engine.reft(&[dii]).expect("a reft");
+    let wanting = engine.training(&reft, &[example("the cat", "ran")], &TrainOptions::default());
+    check(wanting, ErrorKind::Input, &["dii_lowrank", "another run"]);
 }
 
 #[test]

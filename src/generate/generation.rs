@@ -141,6 +141,9 @@ impl Generation {
     ) -> Result<Generation> {
         options.check()?;
         let rooms = prompts.iter().map(|prompt| room(model, prompt)).collect::<Result<Vec<_>>>()?;
+        for prompt in prompts {
+            prompt.personas.iter().try_for_each(|persona| persona.check(prompt.tokens.len()))?;
+        }
         let limits: Vec<usize> = rooms.iter().map(|room| options.max_tokens.min(*room)).collect();
         let ends = prompts.iter().zip(&limits).map(|(prompt, most)| prompt.tokens.len() + most);
         let n_rows = ends.max().ok_or_else(|| Error::input("prompts: expected at least one"))?;

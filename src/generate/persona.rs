@@ -2,6 +2,7 @@
 
 use super::generation::Prompt;
 use crate::backend::Prepared;
+use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::reft::{CountedRow, EditBufs, Edits, Intervention, Reft, RowEdits};
 use std::rc::Rc;
@@ -23,6 +24,29 @@ impl Persona {
     /// Interventions as they were trained.
     pub fn new(reft: Rc<Reft>) -> Persona {
         Persona { reft, strength: 1.0, subspace: None, sources: Vec::new() }
+    }
+
+    /// Fails on what the interventions cannot do to a prompt of `n_prompt` tokens.
+    pub(super) fn check(&self, n_prompt: usize) -> Result<()> {
+        for (number, it) in self.reft.interventions.iter().enumerate() {
+            let n_dims = it.strengths();
+            if let Some(dim) = self.subspace.iter().flatten().find(|dim| **dim >= n_dims) {
+                return Err(Error::input(format!("subspace: dimension {dim} of {n_dims}, counted from 0")));
+            }
+            let rows = it.positions.rows(n_prompt, n_prompt).len();
+            let got = self.sources.get(number).map_or(0, Vec::len);
+            let expected = if it.kind.reads_source() { rows * it.sizes.n_embd } else { got };
+            if got != expected || (it.kind.reads_source() && it.positions.beyond_prompt()) {
+                return Err(Error::input(format!(
+                    "{} reads hidden states of another run: expected {expected} numbers for {rows} rows of the prompt, got {got}",
+                    it.kind.name
+                )));
+            }
+        }
+        if !self.strength.is_finite() {
+            return Err(Error::input(format!("strength {}: expected a number", self.strength)));
+        }
+        Ok(())
     }
 
     /// What one of the interventions does to these rows of the sequence.

@@ -43,6 +43,18 @@ impl Task {
             return Err(Error::input(format!("{} sequences: expected pairs", sequences.len())));
         }
         for (number, sequence) in sequences.iter().enumerate() {
+            for (it, edits) in reft.interventions.iter().zip(&sequence.edits) {
+                let expected = edits.rows.len() * it.sizes.n_embd;
+                if it.kind.reads_source() && edits.source.len() != expected {
+                    let (kind, got) = (it.kind.name, edits.source.len());
+                    return wrong(
+                        number,
+                        format!(
+                            "{kind} reads hidden states of another run: expected {expected} numbers, got {got}"
+                        ),
+                    );
+                }
+            }
             match (self, &sequence.target, outputs) {
                 (Task::Preference { .. }, ..) if sequence.labels.is_empty() => {
                     return wrong(number, "has no labelled token".to_owned());
