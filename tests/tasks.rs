@@ -5,9 +5,11 @@
 mod support;
 
 use pollster::block_on;
+use std::rc::Rc;
 use webreft::ErrorKind;
 use webreft::backend::Backend;
-use webreft::engine::{Engine, Example};
+use webreft::engine::{Engine, Example, Input};
+use webreft::generate::{GenerateOptions, Persona};
 use webreft::kernel::Hyper;
 use webreft::reft::{Components, HeadConfig, Layers, Reft, ReftConfig};
 use webreft::train::{TrainOptions, TrainStep, Trainer, reference};
@@ -244,5 +246,44 @@ fn what_is_frozen_is_not_computed_again_and_the_losses_are_the_same() {
                 assert!((kept - again).abs() < 1e-5, "{kept} for {again}, {}", model.backend.name());
             }
         }
+    });
+}
+
+/// The ids of an answer of 24 sampled tokens, with other personas from token `at` on.
+fn switched(engine: &Engine, from: &[Persona], at: usize, to: &[Persona]) -> Vec<u32> {
+    let prompt = engine.prompt(&Input::Text("the cat".to_owned()), from.to_vec()).expect("a prompt");
+    let other = engine.prompt(&Input::Text("a dog ran".to_owned()), vec![]).expect("a prompt");
+    let options = GenerateOptions { max_tokens: 24, temperature: 1.0, seed: 3, ..Default::default() };
+    let mut generation = engine.generate(&[other, prompt], &options).expect("a generation");
+    let mut ids = Vec::new();
+    loop {
+        if ids.len() == at {
+            block_on(generation.switch(engine.model(), 1, to.to_vec())).expect("another persona");
+        }
+        match block_on(generation.next(engine.tokenizer())).expect("tokens") {
+            Some(pieces) => {
+                ids.extend(pieces.iter().filter(|piece| piece.sequence == 1).map(|piece| piece.id))
+            }
+            None => return ids,
+        }
+    }
+}
+
+#[test]
+fn personas_are_switched_between_two_tokens() {
+    on_each_backend(|engine| {
+        let config = ReftConfig { positions: "generated".to_owned(), ..config() };
+        let reft = Rc::new(Reft::new(engine.model(), &[config]).expect("a reft"));
+        let [weak, strong] = [0.0, 6.0].map(|strength| [Persona { strength, ..Persona::new(reft.clone()) }]);
+        let whole = switched(engine, &weak, usize::MAX, &weak);
+        let edited = switched(engine, &strong, usize::MAX, &strong);
+        assert_ne!(whole[1..], edited[1..], "the persona says something else");
+        for at in [0, 1, 5] {
+            assert_eq!(switched(engine, &weak, at, &[]), whole, "nobody says what strength 0 says");
+            let changed = switched(engine, &weak, at, &strong);
+            assert_eq!(changed[..at.max(1)], whole[..at.max(1)], "what was said is said, {at}");
+            assert_ne!(changed, whole, "switched at {at}");
+        }
+        assert_eq!(switched(engine, &weak, 0, &strong), edited, "from the first token on");
     });
 }

@@ -18,7 +18,13 @@ pub(super) struct Decode {
 }
 
 impl Decode {
-    pub(super) fn new(model: &Model, prompts: &[Prompt], cache: &Cache, sampler: &Sampler) -> Result<Decode> {
+    pub(super) fn new(
+        model: &Model,
+        prompts: &[Prompt],
+        cache: &Cache,
+        sampler: &Sampler,
+        positions: Vec<u32>,
+    ) -> Result<Decode> {
         let n_sequences = prompts.len();
         let mut plan = Plan::new("decode", model.backend.target());
         let pass = Pass {
@@ -43,7 +49,6 @@ impl Decode {
         let prepared = model.backend.prepare(plan)?;
         prepared.tensor(all).write(0, &(0..n_sequences as u32).collect::<Vec<_>>());
         cast.write(&prepared, &bufs);
-        let positions = prompts.iter().map(|prompt| prompt.tokens.len() as u32).collect();
         Ok(Decode { prepared, place: pass.place, span: pass.span, positions, n_rows: cache.n_rows as u32 })
     }
 
@@ -60,6 +65,11 @@ impl Decode {
         sampler.advance();
         self.positions.iter_mut().for_each(|position| *position += 1);
         self.prepared.run()
+    }
+
+    /// The position that each sequence's next token gets when so many steps are taken back.
+    pub(super) fn positions(&self, n_back: u32) -> Vec<u32> {
+        self.positions.iter().map(|position| position - n_back).collect()
     }
 
     /// The plan, for measuring.

@@ -111,8 +111,13 @@ pub struct Generation {
     stops: Vec<u32>,
     sampler: Sampler,
     decode: Decode,
-    _cache: Cache,
+    prompts: Vec<Prompt>,
+    cache: Cache,
     in_flight: VecDeque<Readback>,
+    /// Tokens that are read and not given out yet.
+    ready: Option<Vec<u32>>,
+    /// The tokens read last.
+    last: Vec<u32>,
     steps_ahead: usize,
     n_submitted: usize,
     n_most: usize,
@@ -152,15 +157,19 @@ impl Generation {
         let mut sampler = Sampler::new(&model.backend, prompts.len(), options)?;
         prefill(model, prompts, &cache, &mut sampler)?;
         let in_flight = VecDeque::from([sampler.tokens.read()]);
-        let decode = Decode::new(model, prompts, &cache, &sampler)?;
+        let positions = prompts.iter().map(|prompt| prompt.tokens.len() as u32).collect();
+        let decode = Decode::new(model, prompts, &cache, &sampler, positions)?;
         let answer = |n_most: &usize| Answer::new(*n_most, &options.stop);
         Ok(Generation {
             answers: limits.iter().map(answer).collect(),
             stops: tokenizer.ends().collect(),
             sampler,
             decode,
-            _cache: cache,
+            prompts: prompts.to_vec(),
+            cache,
             in_flight,
+            ready: None,
+            last: Vec::new(),
             steps_ahead: if matches!(model.backend, Backend::Cpu) { 1 } else { STEPS_AHEAD },
             n_submitted: 1,
             n_most: limits.into_iter().max().unwrap_or(0),
@@ -181,12 +190,44 @@ impl Generation {
             self.in_flight.push_back(self.sampler.tokens.read());
             self.n_submitted += 1;
         }
-        let Some(readback) = self.in_flight.pop_front() else { return Ok(None) };
-        let ids = readback.words().await?;
+        let ids = match self.ready.take() {
+            Some(ids) => ids,
+            None => match self.in_flight.pop_front() {
+                Some(readback) => readback.words().await?,
+                None => return Ok(None),
+            },
+        };
+        self.last.clone_from(&ids);
         let stops = &self.stops;
         let answers = self.answers.iter_mut().zip(ids).enumerate().filter(|(_, (answer, _))| !answer.done);
         let pieces = answers.map(|(sequence, (answer, id))| answer.take(sequence, id, tokenizer, stops));
         Ok(Some(pieces.collect()))
+    }
+
+    /// From the next token on, others edit a sequence: nothing is read or loaded again. Tokens that were chosen ahead and not given out
+    /// are taken back. Edits of the prompt stay as they were made.
+    ///
+    /// # Errors
+    /// `Input` for a sequence that there is not or personas that cannot be, `Device` if the device was lost.
+    pub async fn switch(&mut self, model: &Model, sequence: usize, personas: Vec<Persona>) -> Result<()> {
+        let n_sequences = self.prompts.len();
+        let prompt = self.prompts.get_mut(sequence).ok_or_else(|| {
+            Error::input(format!("sequence {sequence}: there are {n_sequences}, counted from 0"))
+        })?;
+        personas.iter().try_for_each(|persona| persona.check(prompt.tokens.len()))?;
+        prompt.personas = personas;
+        if self.last.is_empty() {
+            let Some(first) = self.in_flight.pop_front() else { return Ok(()) };
+            self.last = first.words().await?;
+            self.ready = Some(self.last.clone());
+        }
+        let n_back = self.in_flight.len();
+        self.in_flight.clear();
+        self.n_submitted -= n_back;
+        self.sampler.take_back(n_back as u32, &self.last);
+        let positions = self.decode.positions(n_back as u32);
+        self.decode = Decode::new(model, &self.prompts, &self.cache, &self.sampler, positions)?;
+        Ok(())
     }
 
     /// Answers under way or ended.

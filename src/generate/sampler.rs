@@ -38,4 +38,10 @@ impl Sampler {
         self.settings.write(0, &words.repeat(n_sequences));
         self.n_drawn += 1;
     }
+
+    /// Takes so many draws back: the next step reads these tokens again.
+    pub(super) fn take_back(&mut self, n_draws: u32, tokens: &[u32]) {
+        self.n_drawn -= n_draws;
+        self.tokens.write(0, tokens);
+    }
 }
