@@ -1,5 +1,15 @@
 /** The public face: a model, and the interventions on it. */
-import type { Example, Finish, HeadConfig, Prompt, ReftConfig, Sampling, Sequence, Training, Unsaved } from "../wasm/webreft.js";
+import type {
+  Example,
+  Finish,
+  HeadConfig,
+  Prompt,
+  ReftConfig,
+  Sampling,
+  Sequence,
+  Training,
+  Unsaved,
+} from "../wasm/webreft.js";
 import type { Adapter } from "./adapter.js";
 import { Client } from "./client.js";
 import { WebReftError } from "./error.js";
