@@ -25,16 +25,9 @@ fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index
     let at = params.first + token.x;
     let label = labels[at];
     let label_logit = logits[start + label];
-    var highest = -3.4e38;
-    for (var i = lane; i < params.n_vocab; i += WG) {
-        highest = max(highest, logits[start + i]);
-    }
-    highest = reduce_max(highest, lane);
-    var mass = 0.0;
-    for (var i = lane; i < params.n_vocab; i += WG) {
-        mass += exp(logits[start + i] - highest);
-    }
-    mass = reduce_sum(mass, lane);
+    let row = highest_and_mass(start, lane);
+    let highest = row.x;
+    let mass = row.y;
     if lane == 0u { loss[at] = highest - label_logit + log(mass); }
     let scale = weight[at] / mass;
     for (var i = lane; i < params.n_vocab; i += WG) {

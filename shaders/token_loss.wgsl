@@ -19,15 +19,6 @@ const WG = 64u;
 fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let start = token.x * params.n_vocab;
     let label = params.first + token.x;
-    var highest = -3.4e38;
-    for (var i = lane; i < params.n_vocab; i += WG) {
-        highest = max(highest, logits[start + i]);
-    }
-    highest = reduce_max(highest, lane);
-    var mass = 0.0;
-    for (var i = lane; i < params.n_vocab; i += WG) {
-        mass += exp(logits[start + i] - highest);
-    }
-    mass = reduce_sum(mass, lane);
-    if lane == 0u { loss[label] = highest - logits[start + labels[label]] + log(mass); }
+    let row = highest_and_mass(start, lane);
+    if lane == 0u { loss[label] = row.x - logits[start + labels[label]] + log(row.y); }
 }

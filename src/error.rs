@@ -70,6 +70,17 @@ impl Error {
         Error { kind: ErrorKind::Aborted, message: message.into() }
     }
 
+    /// A call with a name that is none of those there are.
+    pub(crate) fn not_known<T: AsRef<str>>(
+        what: &str,
+        got: &str,
+        known: impl IntoIterator<Item = T>,
+    ) -> Error {
+        let known: Vec<T> = known.into_iter().collect();
+        let known = known.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
+        Error::input(format!("{what} {got:?} is not known (known: {known})"))
+    }
+
     /// What the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         self.kind

@@ -1,6 +1,6 @@
 //! `webreft import` and `webreft export`: interventions out of a Python library's files, and into them.
 
-use super::{ModelOptions, print_line, read};
+use super::{ModelOptions, print_line, read, write};
 use clap::Args;
 use serde_json::json;
 use std::fs;
@@ -85,10 +85,6 @@ fn read_directory(path: &Path) -> Result<Vec<File>> {
     }
     files.sort();
     Ok(files)
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    fs::write(path, bytes).map_err(|error| at(path, &error))
 }
 
 fn at(path: &Path, error: &std::io::Error) -> Error {

@@ -103,6 +103,13 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|error| Error::file(format!("{}: {error}", path.display())))
 }
 
+/// Writes a file whole, or not at all.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let part = path.with_extension("part");
+    let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
+    written.map_err(|error| Error::file(format!("{}: {error}", path.display())))
+}
+
 /// The values of a file of JSON lines; empty lines are passed over.
 fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let text = String::from_utf8(read(path)?)

@@ -1,13 +1,12 @@
 //! `webreft train`: interventions from examples.
 
-use super::{ModelOptions, print_line, read, read_lines};
+use super::{ModelOptions, print_line, read, read_lines, write};
 use clap::Args;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use webreft::Result;
 use webreft::engine::{Engine, Example};
 use webreft::reft::{Components, HeadConfig, Layers, Reft, ReftConfig};
 use webreft::train::{TrainOptions, Trainer, Training};
-use webreft::{Error, Result};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -145,11 +144,4 @@ fn begin(engine: &Engine, options: &Options, examples: &[Example]) -> Result<(Re
     let trainer = Trainer::new(&engine.model().backend, &reft)?;
     let training = engine.training(&reft, examples, &options.training())?;
     Ok((reft, trainer, training))
-}
-
-/// Writes a file whole, or not at all.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let part = path.with_extension("part");
-    let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
-    written.map_err(|error| Error::file(format!("{}: {error}", path.display())))
 }

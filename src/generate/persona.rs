@@ -33,15 +33,14 @@ impl Persona {
             if let Some(dim) = self.subspace.iter().flatten().find(|dim| **dim >= n_dims) {
                 return Err(Error::input(format!("subspace: dimension {dim} of {n_dims}, counted from 0")));
             }
-            let rows = it.positions.rows(n_prompt, n_prompt).len();
-            let got = self.sources.get(number).map_or(0, Vec::len);
-            let expected = if it.kind.reads_source() { rows * it.sizes.n_embd } else { got };
-            if got != expected || (it.kind.reads_source() && it.positions.beyond_prompt()) {
+            if it.kind.reads_source() && it.positions.beyond_prompt() {
                 return Err(Error::input(format!(
-                    "{} reads hidden states of another run: expected {expected} numbers for {rows} rows of the prompt, got {got}",
-                    it.kind.name
+                    "{} reads hidden states of another run: expected positions of the prompt, got {}",
+                    it.kind.name, it.positions
                 )));
             }
+            let n_rows = it.positions.rows(n_prompt, n_prompt).len();
+            it.check_source(n_rows, self.sources.get(number).map_or(0, Vec::len))?;
         }
         if !self.strength.is_finite() {
             return Err(Error::input(format!("strength {}: expected a number", self.strength)));

@@ -1,7 +1,7 @@
 //! Attention in flash style, forward and backward: no row of scores is ever stored. Each kernel comes in two shapes with one
 //! twin: a workgroup to a row for a GPU, and 4 × 4 scores in registers for a CPU that plays GPU.
 
-use super::{REDUCE, add_scaled, dot};
+use super::{REDUCE, add_scaled, dot, highest_and_mass};
 use crate::backend::Call;
 use crate::plan::Field::{F32, U32};
 use crate::plan::Role::{In, InOut, Out};
@@ -179,8 +179,7 @@ fn twin(call: &Call<'_>) {
             let keys = keys[0] as usize..keys[1] as usize;
             let score = |key| scale * dot(query, head_at(&k, n_head_kv, head_dim, key, head_kv));
             let scores: Vec<f32> = keys.clone().map(score).collect();
-            let highest = scores.iter().copied().fold(f32::MIN, f32::max);
-            let mass: f32 = scores.iter().map(|s| (s - highest).exp()).sum();
+            let [highest, mass] = highest_and_mass(&scores);
             let out = &mut out[(t * n_head + head) * head_dim..][..head_dim];
             out.fill(0.0);
             for (key, s) in keys.zip(&scores) {

@@ -1,6 +1,6 @@
 //! Cross-entropy at labelled tokens; logits become their own gradient, so none are kept.
 
-use super::REDUCE;
+use super::{REDUCE, SOFTMAX, highest_and_mass};
 use crate::backend::Call;
 use crate::plan::Field::U32;
 use crate::plan::Role::{In, InOut};
@@ -8,7 +8,7 @@ use crate::plan::{Buf, Kernel, Plan};
 
 pub(super) static CROSS_ENTROPY: Kernel = Kernel {
     name: "cross_entropy",
-    wgsl: &[REDUCE, include_str!("../../shaders/cross_entropy.wgsl")],
+    wgsl: &[REDUCE, SOFTMAX, include_str!("../../shaders/cross_entropy.wgsl")],
     params: &[("n_vocab", U32), ("first", U32)],
     args: &[("logits", InOut), ("labels", In), ("weight", In), ("loss", InOut)],
     weight: false,
@@ -33,8 +33,7 @@ fn twin(call: &Call<'_>) {
     let (mut logits, mut losses) = (call.f32_mut(0), call.f32_mut(3));
     let rows = logits.chunks_exact_mut(n_vocab).zip(losses[first..].iter_mut());
     for ((logits, loss), (&label, &weight)) in rows.zip(labels[first..].iter().zip(&weights[first..])) {
-        let highest = logits.iter().copied().fold(f32::MIN, f32::max);
-        let mass: f32 = logits.iter().map(|l| (l - highest).exp()).sum();
+        let [highest, mass] = highest_and_mass(logits);
         *loss = highest - logits[label as usize] + mass.ln();
         for logit in logits.iter_mut() {
             *logit = weight / mass * (*logit - highest).exp();

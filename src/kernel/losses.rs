@@ -1,6 +1,6 @@
 //! Losses other than that of the next token: of preferences between answers, of rewards, of numbers.
 
-use super::REDUCE;
+use super::{REDUCE, SOFTMAX, highest_and_mass};
 use crate::backend::Call;
 use crate::plan::Field::{F32, U32};
 use crate::plan::Role::{In, InOut, Out};
@@ -8,7 +8,7 @@ use crate::plan::{Buf, Kernel, Plan};
 
 pub(super) static TOKEN_LOSS: Kernel = Kernel {
     name: "token_loss",
-    wgsl: &[REDUCE, include_str!("../../shaders/token_loss.wgsl")],
+    wgsl: &[REDUCE, SOFTMAX, include_str!("../../shaders/token_loss.wgsl")],
     params: &[("n_vocab", U32), ("first", U32)],
     args: &[("logits", In), ("labels", In), ("loss", InOut)],
     weight: false,
@@ -96,8 +96,7 @@ fn twin_token_loss(call: &Call<'_>) {
     let (logits, labels, mut losses) = (call.f32(0), call.u32(1), call.f32_mut(2));
     let labels = labels[first..].iter().zip(&mut losses[first..]);
     for (logits, (label, loss)) in logits.chunks_exact(n_vocab).zip(labels) {
-        let highest = logits.iter().copied().fold(f32::MIN, f32::max);
-        let mass: f32 = logits.iter().map(|l| (l - highest).exp()).sum();
+        let [highest, mass] = highest_and_mass(logits);
         *loss = highest - logits[*label as usize] + mass.ln();
     }
 }

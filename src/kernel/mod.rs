@@ -105,6 +105,15 @@ pub static KERNELS: &[&Kernel] = &[
 /// Sums and maxima over a workgroup.
 const REDUCE: &str = include_str!("../../shaders/lib/reduce.wgsl");
 
+/// Softmax over a row of logits.
+const SOFTMAX: &str = include_str!("../../shaders/lib/softmax.wgsl");
+
+/// The greatest of a row of logits and Σ eˡ over it, as multiples of e to the greatest.
+fn highest_and_mass(logits: &[f32]) -> [f32; 2] {
+    let highest = logits.iter().copied().fold(f32::MIN, f32::max);
+    [highest, logits.iter().map(|l| (l - highest).exp()).sum()]
+}
+
 /// Σ a·b, in eight running sums: closer to the truth than one, and as the compiler can vectorize it.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0f32; 8];

@@ -129,17 +129,19 @@ pub trait Hooks {
     /// Whether anything is done at this place.
     fn stands_at(&self, place: Place) -> bool;
 
-    /// The lowest place at which anything is done: a gradient goes no further.
-    fn lowest(&self) -> Option<Place>;
+    /// The lowest place at which anything is done that has a gradient: it goes no further. None for those who only look.
+    fn lowest(&self) -> Option<Place> {
+        None
+    }
 
     /// Edits the place's columns of `h` [T, S] in place. `input` is what the matrix is put on whose output they are, if they are one's.
     fn edit(&mut self, plan: &mut Plan, place: Place, h: Buf, input: Option<Buf>);
 
     /// Takes the gradient of the edited `h` back through the edit, in place.
-    fn edit_backward(&mut self, plan: &mut Plan, place: Place, dh: Buf);
+    fn edit_backward(&mut self, _plan: &mut Plan, _place: Place, _dh: Buf) {}
 
     /// Adds to the gradient of the matrix's input what comes back from edits that read it; after [`Hooks::edit_backward`].
-    fn input_backward(&mut self, plan: &mut Plan, place: Place, dinput: Buf);
+    fn input_backward(&mut self, _plan: &mut Plan, _place: Place, _dinput: Buf) {}
 }
 
 /// Nobody: the model as it is.
@@ -150,13 +152,5 @@ impl Hooks for NoHooks {
         false
     }
 
-    fn lowest(&self) -> Option<Place> {
-        None
-    }
-
     fn edit(&mut self, _: &mut Plan, _: Place, _: Buf, _: Option<Buf>) {}
-
-    fn edit_backward(&mut self, _: &mut Plan, _: Place, _: Buf) {}
-
-    fn input_backward(&mut self, _: &mut Plan, _: Place, _: Buf) {}
 }

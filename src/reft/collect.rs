@@ -51,15 +51,7 @@ impl Hooks for Collect {
         place == self.place
     }
 
-    fn lowest(&self) -> Option<Place> {
-        None
-    }
-
     fn edit(&mut self, plan: &mut Plan, _: Place, h: Buf, _: Option<Buf>) {
         self.states = Some(kernel::gather_rows(plan, "states", self.index, h));
     }
-
-    fn edit_backward(&mut self, _: &mut Plan, _: Place, _: Buf) {}
-
-    fn input_backward(&mut self, _: &mut Plan, _: Place, _: Buf) {}
 }

@@ -156,14 +156,12 @@ pub(super) struct Site {
 impl ReftConfig {
     /// The interventions in the order in which they are applied at one place: pyreft's, all of the prefix before all of the suffix.
     pub(super) fn check(&self, dims: &Dims) -> Result<Vec<Site>> {
-        let kind = Kind::named(&self.kind).ok_or_else(|| {
-            let known = KINDS.map(|kind| kind.name).join(", ");
-            Error::input(format!("kind {:?} is not known (known: {known})", self.kind))
-        })?;
-        let names = Activation::ALL.map(Activation::name);
-        let act = names.iter().position(|name| *name == self.act).ok_or_else(|| {
-            Error::input(format!("act {:?} is not known (known: {})", self.act, names.join(", ")))
-        })?;
+        let kind = Kind::named(&self.kind)
+            .ok_or_else(|| Error::not_known("kind", &self.kind, KINDS.map(|kind| kind.name)))?;
+        let act = Activation::ALL
+            .into_iter()
+            .find(|act| act.name() == self.act)
+            .ok_or_else(|| Error::not_known("act", &self.act, Activation::ALL.map(Activation::name)))?;
         let layers = self.layers.list(dims.n_layer)?;
         let positions = if self.positions == USUAL { kind.usual_positions() } else { &self.positions };
         let parts = Positions::parse(positions)?.parts(self.tied);
@@ -184,7 +182,7 @@ impl ReftConfig {
                         window: point.window,
                         positions: positions.clone(),
                         sizes: point.sizes,
-                        act: Activation::ALL[act],
+                        act,
                         scale: self.scale(),
                         owner: first,
                     });
@@ -216,9 +214,8 @@ impl ReftConfig {
                 .into_iter()
                 .filter(|c| c.heads(dims).is_some())
                 .map(|c| format!("head_{}", c.name()));
-            let known: Vec<String> =
-                Component::ALL.map(|c| c.name().to_owned()).into_iter().chain(heads).collect();
-            Error::input(format!("component {name:?} is not known (known: {})", known.join(", ")))
+            let known = Component::ALL.map(|c| c.name().to_owned()).into_iter().chain(heads);
+            Error::not_known("component", name, known)
         })?;
         let whole = component.window(dims);
         if !of_heads {

@@ -97,6 +97,18 @@ impl Intervention {
         self.edit().map_or(1, |edit| edit.rank)
     }
 
+    /// Fails unless `got` numbers are the hidden states of another run that edits of so many rows read.
+    pub(crate) fn check_source(&self, n_rows: usize, got: usize) -> Result<()> {
+        let expected = if self.kind.reads_source() { n_rows * self.sizes.n_embd } else { got };
+        match got == expected {
+            true => Ok(()),
+            false => Err(Error::input(format!(
+                "{} reads hidden states of another run: expected {expected} numbers for {n_rows} rows, got {got}",
+                self.kind.name
+            ))),
+        }
+    }
+
     /// Where its parameters lie in `theta`, by name.
     pub fn parts(&self) -> Vec<Part> {
         self.sizes.parts(self.theta_at)
@@ -332,16 +344,15 @@ impl Layout<'_> {
     fn place(&mut self, site: &Site) -> (usize, Arithmetic) {
         let params = self.params.next().expect("checked before");
         let (theta_at, sizes) = (self.theta.len(), &site.sizes);
-        self.theta.extend(params.numbers());
+        let parts = sizes.parts(theta_at);
+        parts.iter().for_each(|part| self.theta.extend(params.part(part.name)));
+        let at = |name: &str| parts.iter().find(|part| part.name == name).map(|part| part.range.start);
         let (n_embd, first) = (site.window.width, site.window.first);
         let arithmetic = match site.kind.function {
             Function::Mix { keep, gain } => Arithmetic::Mix(Mix { n_embd, first, keep, gain }),
             Function::LowRank { projection, learned, subtracts, .. } => {
                 let rotation =
                     (projection == Projection::Orthonormal).then(|| self.rotation(params, sizes, theta_at));
-                let w_at = theta_at + sizes.projection;
-                let b_at = w_at + sizes.weight;
-                let c_at = b_at + sizes.bias;
                 let edit = Edit {
                     n_embd,
                     n_in: sizes.n_in,
@@ -351,10 +362,10 @@ impl Layout<'_> {
                     act: site.act,
                     subtracts,
                     free: projection == Projection::Free,
-                    w_at,
-                    b_at: Some(b_at).filter(|_| sizes.bias > 0),
+                    w_at: at("weight").unwrap_or(theta_at), // not read where there is none
+                    b_at: at("bias"),
                     p_at: rotation.map_or(theta_at, |rotation| rotation.r_at),
-                    c_at: Some(c_at).filter(|_| sizes.projection_bias > 0 && subtracts),
+                    c_at: at("projection_bias").filter(|_| subtracts),
                 };
                 Arithmetic::LowRank(edit, rotation)
             }

@@ -168,12 +168,6 @@ impl Params {
             _ => &mut self.projection_bias,
         }
     }
-
-    /// All numbers in the order of [`Sizes::parts`].
-    pub(super) fn numbers(&self) -> impl Iterator<Item = f32> {
-        let parts = [&self.projection, &self.weight, &self.bias, &self.projection_bias];
-        parts.into_iter().flatten().copied()
-    }
 }
 
 /// X at its start, and the base whose first columns are the given rows.

@@ -1,8 +1,11 @@
 //! Sequences of different lengths packed into one row of tokens, without padding.
 
+use crate::backend::Prepared;
 use crate::error::{Error, Result};
 use crate::kernel::NONE;
-use crate::reft::{Reft, RowEdits};
+use crate::model::{Labels, Pass};
+use crate::plan::Buf;
+use crate::reft::{EditBufs, Reft, RowEdits};
 
 /// One example as the model sees it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -153,6 +156,28 @@ impl Batch {
             n_labels: self.labels.len(),
             n_edits: self.edits.iter().map(|edits| edits.rows.len()).collect(),
             n_sequences: self.ends.len(),
+        }
+    }
+
+    /// Writes the tokens to a pass, and what is edited to the buffers of the interventions.
+    pub fn write(&self, prepared: &Prepared, pass: &Pass, edits: &[EditBufs]) {
+        let write = |buf: Buf, words: &[u32]| prepared.tensor(buf).write(0, words);
+        write(pass.tokens, &self.tokens);
+        write(pass.place, self.place.as_flattened());
+        write(pass.span, self.span.as_flattened());
+        edits.iter().zip(&self.edits).for_each(|(bufs, edits)| bufs.write(prepared, edits));
+    }
+
+    /// Writes what is to be foretold, and where.
+    pub(super) fn write_labels(&self, prepared: &Prepared, labels: &Labels) {
+        let write = |buf: Buf, words: &[u32]| prepared.tensor(buf).write(0, words);
+        write(labels.ids, &self.labels.iter().map(|label| label[1]).collect::<Vec<_>>());
+        for group in &labels.groups {
+            let n = prepared.tensor(group.rows).shape()[0];
+            let part = &self.labels[group.first..group.first + n];
+            let rows: Vec<u32> = part.iter().map(|label| label[0]).collect();
+            write(group.rows, &rows);
+            write(group.places, &self.places(&rows));
         }
     }
 

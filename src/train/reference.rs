@@ -3,7 +3,7 @@
 use super::batch::{Batch, Sequence};
 use crate::error::Result;
 use crate::model::{self, Labels, Model, NoHooks, Pass};
-use crate::plan::{Buf, Plan};
+use crate::plan::Plan;
 
 /// The sum of each sequence's label losses without edits, in nats.
 ///
@@ -18,16 +18,8 @@ pub async fn reference(model: &Model, sequences: &[&Sequence]) -> Result<Vec<f32
     model.token_losses(&mut plan, h, &labels);
 
     let prepared = model.backend.prepare(plan)?;
-    let write = |buf: Buf, words: &[u32]| prepared.tensor(buf).write(0, words);
-    write(pass.tokens, &batch.tokens);
-    write(pass.place, batch.place.as_flattened());
-    write(pass.span, batch.span.as_flattened());
-    write(labels.ids, &batch.labels.iter().map(|label| label[1]).collect::<Vec<_>>());
-    for group in &labels.groups {
-        let n = prepared.tensor(group.rows).shape()[0];
-        let part = &batch.labels[group.first..group.first + n];
-        write(group.rows, &part.iter().map(|label| label[0]).collect::<Vec<_>>());
-    }
+    batch.write(&prepared, &pass, &[]);
+    batch.write_labels(&prepared, &labels);
     prepared.run()?;
     let losses = prepared.tensor(labels.losses).read().f32().await?;
     Ok(batch.ranges.iter().map(|[first, end]| losses[*first as usize..*end as usize].iter().sum()).collect())

@@ -39,10 +39,7 @@ impl Schedule {
             "constant" => Ok(Schedule::Constant { warmup }),
             "linear" => Ok(Schedule::Linear { warmup, total }),
             "cosine" => Ok(Schedule::Cosine { warmup, total }),
-            _ => {
-                let known = "constant, linear, cosine";
-                Err(Error::input(format!("schedule {name:?} is not known (known: {known})")))
-            }
+            _ => Err(Error::not_known("schedule", name, ["constant", "linear", "cosine"])),
         }
     }
 

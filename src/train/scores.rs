@@ -4,7 +4,7 @@ use super::batch::{Batch, Sequence};
 use crate::error::{Error, Result};
 use crate::kernel;
 use crate::model::{self, Model, Pass};
-use crate::plan::{Buf, Plan};
+use crate::plan::Plan;
 use crate::reft::{Edits, Reft};
 
 /// The head's scores for each sequence, read at its last token.
@@ -27,12 +27,8 @@ pub async fn scores(model: &Model, reft: &Reft, sequences: &[&Sequence]) -> Resu
     plan.keep(scores);
 
     let prepared = model.backend.prepare(plan)?;
-    let write = |buf: Buf, words: &[u32]| prepared.tensor(buf).write(0, words);
-    write(pass.tokens, &batch.tokens);
-    write(pass.place, batch.place.as_flattened());
-    write(pass.span, batch.span.as_flattened());
-    write(ends, &batch.ends);
-    bufs.iter().zip(&batch.edits).for_each(|(bufs, edits)| bufs.write(&prepared, edits));
+    batch.write(&prepared, &pass, &bufs);
+    prepared.tensor(ends).write(0, &batch.ends);
     prepared.run()?;
     let scores = prepared.tensor(scores).read().f32().await?;
     Ok(scores.chunks_exact(head.dense.n_out).map(<[f32]>::to_vec).collect())

@@ -14,9 +14,9 @@ use crate::reft::Reft;
 /// Hidden states of all tokens of some sequences, one after the other.
 pub(super) struct States {
     /// [all tokens, D]
-    pub(super) tensor: Tensor,
+    tensor: Tensor,
     /// Where they are those of.
-    pub(super) place: Place,
+    place: Place,
 }
 
 impl States {
@@ -74,11 +74,9 @@ fn collect_one(model: &Model, place: Place, sequence: &Sequence, first: usize, t
     model::forward(&mut plan, model, &pass, None, &mut hooks);
     plan.end_after_last("put_rows");
     let prepared = model.backend.prepare(plan)?;
-    let write = |buf: Buf, words: &[u32]| prepared.tensor(buf).write(0, words);
-    write(pass.tokens, &batch.tokens);
-    write(pass.place, batch.place.as_flattened());
-    write(pass.span, batch.span.as_flattened());
-    write(rows, &(first as u32..(first + batch.tokens.len()) as u32).collect::<Vec<_>>());
+    batch.write(&prepared, &pass, &[]);
+    let to_rows: Vec<u32> = (first as u32..(first + batch.tokens.len()) as u32).collect();
+    prepared.tensor(rows).write(0, &to_rows);
     prepared.run()
 }
 
@@ -94,16 +92,8 @@ impl Hooks for Keep<'_> {
         place == self.place
     }
 
-    fn lowest(&self) -> Option<Place> {
-        None
-    }
-
     fn edit(&mut self, plan: &mut Plan, _: Place, h: Buf, _: Option<Buf>) {
         let to = plan.tensor(self.to);
         kernel::put_rows(plan, self.rows, h, to);
     }
-
-    fn edit_backward(&mut self, _: &mut Plan, _: Place, _: Buf) {}
-
-    fn input_backward(&mut self, _: &mut Plan, _: Place, _: Buf) {}
 }

@@ -44,16 +44,8 @@ impl Task {
         }
         for (number, sequence) in sequences.iter().enumerate() {
             for (it, edits) in reft.interventions.iter().zip(&sequence.edits) {
-                let expected = edits.rows.len() * it.sizes.n_embd;
-                if it.kind.reads_source() && edits.source.len() != expected {
-                    let (kind, got) = (it.kind.name, edits.source.len());
-                    return wrong(
-                        number,
-                        format!(
-                            "{kind} reads hidden states of another run: expected {expected} numbers, got {got}"
-                        ),
-                    );
-                }
+                let checked = it.check_source(edits.rows.len(), edits.source.len());
+                checked.map_err(|error| error.at(format!("sequence {number}")))?;
             }
             match (self, &sequence.target, outputs) {
                 (Task::Preference { .. }, ..) if sequence.labels.is_empty() => {
@@ -152,14 +144,7 @@ impl Objective {
         let weight = (n_whole as f32).recip();
         match self {
             Objective::Tokens { labels, pairs } => {
-                write(labels.ids, &batch.labels.iter().map(|label| label[1]).collect::<Vec<_>>());
-                for group in &labels.groups {
-                    let n = prepared.tensor(group.rows).shape()[0];
-                    let part = &batch.labels[group.first..group.first + n];
-                    let rows: Vec<u32> = part.iter().map(|label| label[0]).collect();
-                    write(group.rows, &rows);
-                    write(group.places, &batch.places(&rows));
-                }
+                batch.write_labels(prepared, labels);
                 match pairs {
                     Some(pairs) => {
                         write(pairs.ranges, batch.ranges.as_flattened());

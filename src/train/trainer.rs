@@ -229,17 +229,12 @@ impl StepPlan {
     }
 
     fn run(&self, batch: &Batch, n_whole: usize) -> Result<()> {
+        batch.write(&self.prepared, &self.pass, &self.edits);
         let write = |buf: Buf, words: &[u32]| self.prepared.tensor(buf).write(0, words);
-        write(self.pass.tokens, &batch.tokens);
-        write(self.pass.place, batch.place.as_flattened());
-        write(self.pass.span, batch.span.as_flattened());
         if let (Some(index), Some(rows)) = (self.index, &batch.states) {
             write(index, rows);
         }
         write(self.reach, batch.reach.as_flattened());
-        for (bufs, edits) in self.edits.iter().zip(&batch.edits) {
-            bufs.write(&self.prepared, edits);
-        }
         self.objective.write(&self.prepared, batch, n_whole);
         self.prepared.run()
     }

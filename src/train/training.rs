@@ -127,11 +127,10 @@ impl Training {
             return Err(Error::input("epochs: expected at least 1"));
         }
         check_rate(options.learning_rate)?;
-        let names = Optimizer::ALL.map(Optimizer::name);
-        let optimizer = names.iter().position(|name| *name == options.optimizer).ok_or_else(|| {
-            let known = names.join(", ");
-            Error::input(format!("optimizer {:?} is not known (known: {known})", options.optimizer))
-        })?;
+        let optimizer =
+            Optimizer::ALL.into_iter().find(|it| it.name() == options.optimizer).ok_or_else(|| {
+                Error::not_known("optimizer", &options.optimizer, Optimizer::ALL.map(Optimizer::name))
+            })?;
         for (name, value) in [("weightDecay", options.weight_decay), ("maxGradNorm", options.max_grad_norm)] {
             if !(value.is_finite() && value >= 0.0) {
                 return Err(Error::input(format!("{name} {value}: expected 0 or more")));
@@ -150,7 +149,7 @@ impl Training {
             sequences,
             task,
             group,
-            optimizer: Optimizer::ALL[optimizer],
+            optimizer,
             is_prepared: false,
             options,
             schedule,

@@ -1,6 +1,6 @@
 //! What crosses between Rust and JavaScript: written once, here; wasm-bindgen writes the TypeScript.
 //!
-//! Options become the engine's own by struct literals that name every field: a new one does not compile until it is here.
+//! Options become the engine's own by `same_fields!`, which names every field: a new one does not compile until it is here.
 
 use serde::{Deserialize, Serialize};
 use tsify::Tsify;
@@ -10,6 +10,18 @@ use crate::generate;
 use crate::reft;
 use crate::token;
 use crate::train;
+
+/// A struct becomes another one whose fields, all of them, have the same names and types.
+macro_rules! same_fields {
+    ($from:path => $to:path { $($field:ident),+ }) => {
+        impl From<$from> for $to {
+            fn from(it: $from) -> $to {
+                let $from { $($field),+ } = it;
+                $to { $($field),+ }
+            }
+        }
+    };
+}
 
 /// A model that is loaded.
 #[derive(Serialize, Tsify)]
@@ -100,75 +112,12 @@ impl Default for ReftConfig {
     }
 }
 
-impl From<reft::ReftConfig> for ReftConfig {
-    fn from(config: reft::ReftConfig) -> ReftConfig {
-        let reft::ReftConfig {
-            kind,
-            layers,
-            component,
-            heads,
-            rank,
-            positions,
-            tied,
-            shared,
-            act,
-            add_bias,
-            alpha,
-            rslora,
-            seed,
-        } = config;
-        ReftConfig {
-            kind,
-            layers,
-            component,
-            heads,
-            rank,
-            positions,
-            tied,
-            shared,
-            act,
-            add_bias,
-            alpha,
-            rslora,
-            seed,
-        }
-    }
-}
-
-impl From<ReftConfig> for reft::ReftConfig {
-    fn from(config: ReftConfig) -> reft::ReftConfig {
-        let ReftConfig {
-            kind,
-            layers,
-            component,
-            heads,
-            rank,
-            positions,
-            tied,
-            shared,
-            act,
-            add_bias,
-            alpha,
-            rslora,
-            seed,
-        } = config;
-        reft::ReftConfig {
-            kind,
-            layers,
-            component,
-            heads,
-            rank,
-            positions,
-            tied,
-            shared,
-            act,
-            add_bias,
-            alpha,
-            rslora,
-            seed,
-        }
-    }
-}
+same_fields!(reft::ReftConfig => ReftConfig {
+    kind, layers, component, heads, rank, positions, tied, shared, act, add_bias, alpha, rslora, seed
+});
+same_fields!(ReftConfig => reft::ReftConfig {
+    kind, layers, component, heads, rank, positions, tied, shared, act, add_bias, alpha, rslora, seed
+});
 
 /// Something to learn. What it is says what the task is; all examples of a training are of one task.
 #[derive(Deserialize, Tsify)]
@@ -239,25 +188,22 @@ pub struct Scored {
 impl From<Example> for engine::Example {
     fn from(example: Example) -> engine::Example {
         match example {
-            Example::Answer(Answer { prompt, completion }) => {
-                engine::Example::Answer(engine::Answer { prompt, completion })
-            }
+            Example::Answer(it) => engine::Example::Answer(it.into()),
             Example::Conversation(Conversation { messages }) => {
                 let messages = messages.into_iter().map(token::Message::from).collect();
                 engine::Example::Conversation(engine::Conversation { messages })
             }
-            Example::Preference(Preference { prompt, chosen, rejected }) => {
-                engine::Example::Preference(engine::Preference { prompt, chosen, rejected })
-            }
-            Example::Labelled(Labelled { text, label }) => {
-                engine::Example::Labelled(engine::Labelled { text, label })
-            }
-            Example::Scored(Scored { text, values }) => {
-                engine::Example::Scored(engine::Scored { text, values })
-            }
+            Example::Preference(it) => engine::Example::Preference(it.into()),
+            Example::Labelled(it) => engine::Example::Labelled(it.into()),
+            Example::Scored(it) => engine::Example::Scored(it.into()),
         }
     }
 }
+
+same_fields!(Answer => engine::Answer { prompt, completion });
+same_fields!(Preference => engine::Preference { prompt, chosen, rejected });
+same_fields!(Labelled => engine::Labelled { text, label });
+same_fields!(Scored => engine::Scored { text, values });
 
 /// What another library's files do not say of the interventions in them.
 #[derive(Default, Deserialize, Tsify)]
@@ -274,11 +220,7 @@ pub struct Unsaved {
     pub kind: Option<String>,
 }
 
-impl From<Unsaved> for reft::foreign::Unsaved {
-    fn from(Unsaved { positions, act, kind }: Unsaved) -> reft::foreign::Unsaved {
-        reft::foreign::Unsaved { positions, act, kind }
-    }
-}
+same_fields!(Unsaved => reft::foreign::Unsaved { positions, act, kind });
 
 /// A trained head, which reads the end of a text.
 #[derive(Deserialize, Tsify)]
@@ -294,11 +236,7 @@ pub struct HeadConfig {
     pub seed: u64,
 }
 
-impl From<HeadConfig> for reft::HeadConfig {
-    fn from(HeadConfig { outputs, bias, seed }: HeadConfig) -> reft::HeadConfig {
-        reft::HeadConfig { outputs, bias, seed }
-    }
-}
+same_fields!(HeadConfig => reft::HeadConfig { outputs, bias, seed });
 
 /// One turn of a conversation.
 #[derive(Deserialize, Tsify)]
@@ -310,11 +248,7 @@ pub struct Message {
     pub content: String,
 }
 
-impl From<Message> for token::Message {
-    fn from(Message { role, content }: Message) -> token::Message {
-        token::Message { role, content }
-    }
-}
+same_fields!(Message => token::Message { role, content });
 
 /// A text, or a conversation. The model's chat template is put around it, if it has one.
 #[derive(Deserialize, Tsify)]
@@ -388,18 +322,12 @@ pub struct Sampling {
 
 impl Default for Sampling {
     fn default() -> Sampling {
-        let generate::GenerateOptions { max_tokens, temperature, top_k, top_p, min_p, seed, stop } =
-            generate::GenerateOptions::default();
-        Sampling { max_tokens, temperature, top_k, top_p, min_p, seed, stop }
+        Sampling::from(generate::GenerateOptions::default())
     }
 }
 
-impl From<Sampling> for generate::GenerateOptions {
-    fn from(sampling: Sampling) -> generate::GenerateOptions {
-        let Sampling { max_tokens, temperature, top_k, top_p, min_p, seed, stop } = sampling;
-        generate::GenerateOptions { max_tokens, temperature, top_k, top_p, min_p, seed, stop }
-    }
-}
+same_fields!(generate::GenerateOptions => Sampling { max_tokens, temperature, top_k, top_p, min_p, seed, stop });
+same_fields!(Sampling => generate::GenerateOptions { max_tokens, temperature, top_k, top_p, min_p, seed, stop });
 
 /// Why an answer ended.
 #[derive(Serialize, Tsify)]
@@ -468,65 +396,16 @@ pub struct Training {
 
 impl Default for Training {
     fn default() -> Training {
-        let train::TrainOptions {
-            epochs,
-            batch_size,
-            learning_rate,
-            optimizer,
-            weight_decay,
-            max_grad_norm,
-            at_once,
-            beta,
-            schedule,
-            warmup_steps,
-            seed,
-        } = train::TrainOptions::default();
-        Training {
-            epochs,
-            batch_size,
-            learning_rate,
-            optimizer,
-            weight_decay,
-            max_grad_norm,
-            at_once,
-            beta,
-            schedule,
-            warmup_steps,
-            seed,
-        }
+        Training::from(train::TrainOptions::default())
     }
 }
 
-impl From<Training> for train::TrainOptions {
-    fn from(training: Training) -> train::TrainOptions {
-        let Training {
-            epochs,
-            batch_size,
-            learning_rate,
-            optimizer,
-            weight_decay,
-            max_grad_norm,
-            at_once,
-            beta,
-            schedule,
-            warmup_steps,
-            seed,
-        } = training;
-        train::TrainOptions {
-            epochs,
-            batch_size,
-            learning_rate,
-            optimizer,
-            weight_decay,
-            max_grad_norm,
-            at_once,
-            beta,
-            schedule,
-            warmup_steps,
-            seed,
-        }
-    }
-}
+same_fields!(train::TrainOptions => Training {
+    epochs, batch_size, learning_rate, optimizer, weight_decay, max_grad_norm, at_once, beta, schedule, warmup_steps, seed
+});
+same_fields!(Training => train::TrainOptions {
+    epochs, batch_size, learning_rate, optimizer, weight_decay, max_grad_norm, at_once, beta, schedule, warmup_steps, seed
+});
 
 /// One step of training, after it.
 #[derive(Serialize, Tsify)]
@@ -550,10 +429,4 @@ pub struct EngineStep {
     pub tokens: usize,
 }
 
-impl From<train::TrainStep> for EngineStep {
-    fn from(step: train::TrainStep) -> EngineStep {
-        let train::TrainStep { step, steps, epoch, epoch_ends, loss, grad_norm, learning_rate, tokens } =
-            step;
-        EngineStep { step, steps, epoch, epoch_ends, loss, grad_norm, learning_rate, tokens }
-    }
-}
+same_fields!(train::TrainStep => EngineStep { step, steps, epoch, epoch_ends, loss, grad_norm, learning_rate, tokens });

@@ -145,14 +145,8 @@ fn run(
 ) -> Vec<Vec<f32>> {
     kept.iter().for_each(|buf| plan.keep(*buf));
     let prepared = model.backend.prepare(plan).expect("the plan fits the device");
-    let write = |buf: Buf, words: &[u32]| prepared.tensor(buf).write(0, words);
-    write(pass.tokens, &batch.tokens);
-    write(pass.place, batch.place.as_flattened());
-    write(pass.span, batch.span.as_flattened());
-    write(rows, &(0..batch.tokens.len() as u32).collect::<Vec<_>>());
-    for (bufs, edits) in edit_bufs.iter().zip(&batch.edits) {
-        bufs.write(&prepared, edits);
-    }
+    batch.write(&prepared, pass, edit_bufs);
+    prepared.tensor(rows).write(0, &(0..batch.tokens.len() as u32).collect::<Vec<_>>());
     prepared.run().expect("the plan runs");
     kept.iter().map(|buf| read(&prepared, *buf)).collect()
 }
@@ -173,10 +167,6 @@ impl Hooks for Watch<'_> {
             || self.edits.as_ref().is_some_and(|edits| edits.stands_at(place))
     }
 
-    fn lowest(&self) -> Option<Place> {
-        None
-    }
-
     fn edit(&mut self, plan: &mut Plan, place: Place, h: Buf, input: Option<Buf>) {
         if let Some(edits) = &mut self.edits {
             edits.edit(plan, place, h, input);
@@ -185,8 +175,4 @@ impl Hooks for Watch<'_> {
             self.hidden.push(kernel::copy(plan, "hidden", h));
         }
     }
-
-    fn edit_backward(&mut self, _: &mut Plan, _: Place, _: Buf) {}
-
-    fn input_backward(&mut self, _: &mut Plan, _: Place, _: Buf) {}
 }

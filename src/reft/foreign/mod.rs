@@ -79,7 +79,7 @@ pub async fn write(model: &Model, reft: &Reft, library: &str) -> Result<Vec<File
     match library {
         "pyreft" => pyreft::write(reft).await,
         "peft" => Ok(peft::write(&peft::PeftLora::of(reft).await?, &model.name)),
-        _ => Err(Error::input(format!("library {library:?} is not known (known: pyreft, peft)"))),
+        _ => Err(Error::not_known("library", library, ["pyreft", "peft"])),
     }
 }
 
