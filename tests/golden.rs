@@ -21,7 +21,7 @@ use support::{Tensors, plain_sequence};
 use webreft::backend::Backend;
 use webreft::engine::Engine;
 use webreft::generate::{GenerateOptions, Persona, Prompt};
-use webreft::kernel::{Activation, Hyper};
+use webreft::kernel::{Activation, Hyper, OrthogonalMap};
 use webreft::model::{Component, Model};
 use webreft::reft::kinds::KINDS;
 use webreft::reft::{
@@ -492,7 +492,10 @@ fn parts_of<'a>(it: &Intervention, theta: &'a [f32], rot: &'a [f32]) -> Vec<(&'s
             ("weight", _) if is_lora => parts.push(("A", numbers)),
             ("projection", Some(rotation)) => {
                 parts.push(("raw", numbers));
-                parts.push(("R", &rot[rotation.r_at..][..numbers.len()]));
+                // Of a square R the library's gradient has parts that turn nothing; raw's has all that counts.
+                if rotation.map != OrthogonalMap::MatrixExp {
+                    parts.push(("R", &rot[rotation.r_at..][..numbers.len()]));
+                }
             }
             ("projection", None) => parts.push(("P", numbers)),
             ("weight", _) => parts.push(("W", numbers)),
@@ -517,7 +520,8 @@ fn quantity_of(name: &str) -> &'static str {
 /// A trace keeps rotations and LoRA's B [D, R], where the engine has [R, D].
 fn oriented(name: &str, values: Vec<f32>, it: &Intervention) -> Vec<f32> {
     match name {
-        "raw" | "R" | "B" => transposed(&values, it.sizes.rank),
+        "raw" | "R" => transposed(&values, values.len() / it.sizes.n_embd),
+        "B" => transposed(&values, it.sizes.rank),
         _ => values,
     }
 }
@@ -685,26 +689,27 @@ impl Case<'_> {
     }
 
     fn params(&self, prefix: &str, number: usize) -> Params {
-        let rank = count(&self.spec["r"]);
         let part = |prefix: &str, part: &str| {
             let name = format!("{prefix}.{number}.{part}");
             if self.trace.has(&name) { self.trace.f32(&name) } else { Vec::new() }
         };
         let base = part("init", "base");
         let width = base.len().isqrt();
-        let base = (!base.is_empty()).then(|| {
-            let columns: Vec<f64> = transposed(&base, width).into_iter().map(f64::from).collect();
-            Base::of_rows(&columns, width)
+        let raw = part(prefix, "raw");
+        let base = (!base.is_empty()).then(|| match transposed(&base, width) {
+            columns if raw.len() == columns.len() => Base::Whole(columns),
+            columns => Base::of_rows(&columns.into_iter().map(f64::from).collect::<Vec<_>>(), width),
         });
         Params {
             projection: match &base {
-                Some(_) => transposed(&part(prefix, "raw"), rank),
+                Some(_) => transposed(&raw, raw.len() / width),
                 None => part(prefix, "P"),
             },
             base,
             projection_bias: part(prefix, "Pb"),
             weight: part(prefix, "W"),
             bias: part(prefix, "b"),
+            ..Params::default()
         }
     }
 

@@ -5,7 +5,7 @@ mod common;
 use common::{Make, Random, packed_spans, read};
 use webreft::backend::Backend;
 use webreft::kernel::{
-    Activation, Dense, Edit, EditInputs, Heads, Learned, Mix, NONE, Rope, Rotation, attention,
+    Activation, Dense, Edit, EditInputs, Heads, Learned, Mix, NONE, OrthogonalMap, Rope, Rotation, attention,
     attention_backward, cross_entropy, dense, dense_backward, gather_rows, lowrank_edit,
     lowrank_edit_backward, lowrank_edit_input, matmul, matmul_backward, mix_rows, mix_rows_backward, mul_up,
     preference, reward_loss, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward, rotation,
@@ -404,7 +404,8 @@ fn gates_in_halves() {
 #[test]
 fn rotations() {
     let (n_embd, rank, n_reflections) = (8, 3, 2);
-    let it = Rotation { n_embd, rank, n_reflections, base_at: 0, x_at: 0, r_at: 0 };
+    let map = OrthogonalMap::Householder { n_reflections };
+    let it = Rotation { n_embd, rank, map, base_at: 0, x_at: 0, r_at: 0 };
     let mut inputs = random(9, &[&[rank * n_embd]]);
     for j in 0..rank {
         inputs[0].values[j * n_embd + j] = [1.5, -1.5][j % 2]; // only the integer part counts
@@ -428,6 +429,32 @@ fn rotations() {
         },
         &|make, theta, drot| {
             let (base, grad) = (base(make), make.plan.scratch("grad", &[rank * n_embd]));
+            rotation_backward(&mut make.plan, &it, [theta[0], base, drot[0], grad]);
+            vec![grad]
+        },
+    );
+}
+
+#[test]
+fn square_rotations() {
+    let n_embd = 6;
+    let map = OrthogonalMap::MatrixExp;
+    let it = Rotation { n_embd, rank: n_embd, map, base_at: 0, x_at: 0, r_at: 0 };
+    let len = n_embd * n_embd;
+    let base = |make: &mut Make<'_>| {
+        let values = make.random.reals(len);
+        make.values("base", &[len], &values)
+    };
+    check(
+        "square rotation",
+        random(9, &[&[len]]),
+        &|make, theta| {
+            let (base, rot) = (base(make), make.plan.scratch("rot", &[len]));
+            rotation(&mut make.plan, &it, [theta[0], base, rot]);
+            vec![rot]
+        },
+        &|make, theta, drot| {
+            let (base, grad) = (base(make), make.plan.scratch("grad", &[len]));
             rotation_backward(&mut make.plan, &it, [theta[0], base, drot[0], grad]);
             vec![grad]
         },

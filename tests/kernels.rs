@@ -10,12 +10,13 @@ use common::{Make, packed_spans, read};
 use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::kernel::{
-    Activation, Dense, Edit, EditInputs, HYPERS, Heads, Hyper, KERNELS, Learned, Mix, NONE, Optimizer, Rope,
-    Rotation, accumulate, add, add_rms_norm, attention, attention_backward, bench_fma, broadcast_row, copy,
-    cross_entropy, dense, dense_backward, embed, gather_rows, grad_norm, lowrank_edit, lowrank_edit_backward,
-    lowrank_edit_input, matmul, matmul_backward, mix_rows, mix_rows_backward, mul_up, optimizer, preference,
-    put_rows, reward_loss, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward, rotation,
-    rotation_backward, silu_gate, silu_gate_backward, silu_mul, silu_mul_backward, squared_error, token_loss,
+    Activation, Dense, Edit, EditInputs, HYPERS, Heads, Hyper, KERNELS, Learned, Mix, NONE, Optimizer,
+    OrthogonalMap, Rope, Rotation, accumulate, add, add_rms_norm, attention, attention_backward, bench_fma,
+    boundary, boundary_backward, broadcast_row, copy, cross_entropy, dense, dense_backward, embed,
+    gather_rows, grad_norm, lowrank_edit, lowrank_edit_backward, lowrank_edit_input, matmul, matmul_backward,
+    mix_rows, mix_rows_backward, mul_up, optimizer, preference, put_rows, reward_loss, rms_norm,
+    rms_norm_backward, rope_qkv, rope_qkv_backward, rotation, rotation_backward, silu_gate,
+    silu_gate_backward, silu_mul, silu_mul_backward, squared_error, token_loss,
 };
 use webreft::plan::{Buf, Buffer, Target};
 use webreft::quant::FORMATS;
@@ -288,15 +289,71 @@ fn edits_and_rotations() -> Vec<Case> {
     for (n_embd, rank, n_reflections) in [(4, 1, 0), (4, 3, 2), (68, 8, 5), (260, 9, 9)] {
         let name = format!("rotation of rank {rank} in {n_embd}, {n_reflections} reflections under it");
         cases.push(Case::new(name, 8 * n_embd + 64, move |make| {
-            let it = Rotation { n_embd, rank, n_reflections, base_at: 3, x_at: 5, r_at: 2 };
-            let [theta, base] = rotation_inputs(make, &it);
+            let map = OrthogonalMap::Householder { n_reflections };
+            let it = Rotation { n_embd, rank, map, base_at: 3, x_at: 5, r_at: 2 };
+            let [theta, base] = rotation_inputs(make, &it, n_reflections);
             let len = rank * n_embd + 7;
             let [rot, drot, grad] = ["rot", "drot", "grad"].map(|label| make.reals(label, &[len]));
             rotation(&mut make.plan, &it, [theta, base, rot]);
             rotation_backward(&mut make.plan, &it, [theta, base, drot, grad]);
         }));
     }
+    for n_embd in [1, 5, 68] {
+        // A sum of D terms in each of the products on the way, and there are up to 28 of them.
+        cases.push(Case::new(format!("square rotation in {n_embd}"), 28 * (n_embd + 4), move |make| {
+            let it = Rotation {
+                n_embd,
+                rank: n_embd,
+                map: OrthogonalMap::MatrixExp,
+                base_at: 3,
+                x_at: 5,
+                r_at: 2,
+            };
+            let len = n_embd * n_embd + 7;
+            let [theta, base, rot, drot, grad] =
+                ["theta", "base", "rot", "drot", "grad"].map(|label| make.reals(label, &[len]));
+            rotation(&mut make.plan, &it, [theta, base, rot]);
+            rotation_backward(&mut make.plan, &it, [theta, base, drot, grad]);
+        }));
+    }
+    for (n_edits, n_embd) in [(1, 4), (3, 130), (70, 36)] {
+        for (beta, temperature, onto) in [(0.5, 50.0, false), (0.3, 0.5, true), (1.5, 5.0, false)] {
+            let name = format!("boundary {beta} in {n_edits} rows of {n_embd} at {temperature}");
+            cases.push(Case::new(name, n_edits * n_embd + 64, move |make| {
+                boundary_case(make, [n_edits, n_embd], [beta, temperature], onto);
+            }));
+        }
+    }
     cases
+}
+
+/// An edit of the whole width within a learned boundary, and the boundary's gradient.
+fn boundary_case(make: &mut Make<'_>, [n_edits, n_embd]: [usize; 2], of_theta: [f32; 2], onto: bool) {
+    let (rows, strength, t) = edited_rows(make, n_edits, n_embd);
+    let [h, dh] = ["h", "dh"].map(|label| make.reals(label, &[t, n_embd]));
+    let source = make.reals("source", &[n_edits, n_embd]);
+    let theta = make.values("theta", &[2], &of_theta);
+    let rot = make.reals("rot", &[n_embd * n_embd]);
+    let [grad, drot] = [("grad", 2), ("drot", n_embd * n_embd)].map(|(label, len)| make.reals(label, &[len]));
+    let masked = boundary(&mut make.plan, 0, strength, theta);
+    let edit = Edit {
+        n_embd,
+        n_in: n_embd,
+        first: 0,
+        rank: n_embd,
+        learned: Learned::Source,
+        act: Activation::Linear,
+        subtracts: true,
+        free: false,
+        w_at: 0,
+        b_at: None,
+        p_at: 0,
+        c_at: None,
+    };
+    let inputs = EditInputs { rows, strength: masked, theta, rot, source: Some(source) };
+    let trace = lowrank_edit(&mut make.plan, &edit, &inputs, h);
+    let gradient = lowrank_edit_backward(&mut make.plan, &edit, &inputs, &trace, dh, [grad, drot], onto);
+    boundary_backward(&mut make.plan, 0, [rows, masked, theta, grad], &trace, gradient, onto);
 }
 
 type EditForm = (Activation, Learned, bool, bool, bool);
@@ -353,14 +410,14 @@ fn edit_case(make: &mut Make<'_>, [n_embd, rank, n_edits]: [usize; 3], form: Edi
 }
 
 /// Free parameters with ±1 on the diagonal, and a base of unit vectors and signs.
-fn rotation_inputs(make: &mut Make<'_>, it: &Rotation) -> [Buf; 2] {
+fn rotation_inputs(make: &mut Make<'_>, it: &Rotation, n_reflections: usize) -> [Buf; 2] {
     let n = it.n_embd;
     let mut theta = make.random.reals(it.x_at + it.rank * n + 2);
     for j in 0..it.rank {
         theta[it.x_at + j * n + j] = [1.0, -1.0][j % 2];
     }
-    let mut base = make.random.reals(it.base_at + (it.n_reflections + 1) * n);
-    let (units, signs) = base[it.base_at..].split_at_mut(it.n_reflections * n);
+    let mut base = make.random.reals(it.base_at + (n_reflections + 1) * n);
+    let (units, signs) = base[it.base_at..].split_at_mut(n_reflections * n);
     for unit in units.chunks_exact_mut(n) {
         let length = unit.iter().map(|x| x * x).sum::<f32>().sqrt();
         unit.iter_mut().for_each(|x| *x /= length);

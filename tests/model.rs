@@ -12,7 +12,8 @@ use webreft::engine::Engine;
 use webreft::kernel::{Hyper, NONE};
 use webreft::model::{self, Component, Labels, NoHooks, Pass};
 use webreft::plan::Plan;
-use webreft::reft::{Layers, Reft, ReftConfig, RowEdits};
+use webreft::reft::kinds::{KINDS, Kind};
+use webreft::reft::{Layers, Params, Reft, ReftConfig, RowEdits};
 use webreft::train::{Batch, Sequence, Trainer};
 
 const PROMPT: [u32; 12] = [1, 79, 148, 180, 134, 228, 243, 139, 257, 5, 233, 198];
@@ -41,7 +42,20 @@ fn reft(engine: &Engine, layers: &[usize]) -> Reft {
 /// The first `n_tokens` of the prompt, the last three of which are labels.
 fn example(engine: &Engine, reft: &Reft, n_tokens: usize) -> Sequence {
     let tokens = PROMPT[..n_tokens].to_vec();
-    Sequence::new(reft, tokens, n_tokens - 3, engine.model().n_ctx).expect("an example")
+    let sequence = Sequence::new(reft, tokens, n_tokens - 3, engine.model().n_ctx);
+    let mut sequence = sequence.expect("an example");
+    for (it, edits) in reft.interventions.iter().zip(&mut sequence.edits) {
+        if it.kind.reads_source() {
+            edits.source = pseudo_random(edits.rows.len() * it.sizes.n_embd);
+        }
+    }
+    sequence
+}
+
+/// Numbers within ±½, the same every time.
+fn pseudo_random(len: usize) -> Vec<f32> {
+    let states = std::iter::successors(Some(7usize), |state| Some(state * 75 % 65_537));
+    states.skip(1).take(len).map(|state| state as f32 / 65_537.0 - 0.5).collect()
 }
 
 /// A trainer after some steps on two examples.
@@ -216,11 +230,20 @@ fn the_plan_of_a_training_step_reads_as_it_did() {
 #[test]
 fn rotations_stay_orthonormal_in_training() {
     on_each_backend(|engine| {
-        let reft = reft(engine, &[1, 3]);
+        let square = ReftConfig {
+            kind: "dii_rotated".to_owned(),
+            layers: Layers::List(vec![2]),
+            component: "head_attention_value_output".into(), // narrow, or a thousand steps would take minutes
+            heads: vec![1],
+            positions: "l1".to_owned(),
+            ..ReftConfig::default()
+        };
+        let householder = reft(engine, &[1, 3]).configs[0].clone();
+        let reft = Reft::new(engine.model(), &[householder, square]).expect("two kinds");
         trained(engine, &reft, 1000);
-        let n_embd = engine.model().dims.n_embd;
-        for values in block_on(reft.values()).expect("the parameters are read") {
-            let rows: Vec<&[f32]> = values.projection.chunks_exact(n_embd).collect();
+        let values = block_on(reft.values()).expect("the parameters are read");
+        for (values, (_, it)) in values.iter().zip(reft.owners()) {
+            let rows: Vec<&[f32]> = values.projection.chunks_exact(it.sizes.n_embd).collect();
             for (i, a) in rows.iter().enumerate() {
                 for (j, b) in rows.iter().enumerate() {
                     let product: f32 = a.iter().zip(*b).map(|(a, b)| a * b).sum();
@@ -232,19 +255,31 @@ fn rotations_stay_orthonormal_in_training() {
     });
 }
 
+/// Every kind where it usually stands, in one layer.
+fn one_of_each_kind() -> Vec<ReftConfig> {
+    let config = |kind: &Kind| ReftConfig {
+        kind: kind.name.to_owned(),
+        layers: Layers::List(vec![1]),
+        ..ReftConfig::default()
+    };
+    KINDS.into_iter().map(config).collect()
+}
+
 #[test]
 fn what_is_saved_loads_with_the_same_bits() {
     on_each_backend(|engine| {
-        let reft = reft(engine, &[1, 3]);
+        let reft = Reft::new(engine.model(), &one_of_each_kind()).expect("every kind");
         trained(engine, &reft, 10);
         let file = block_on(reft.save(engine.model())).expect("the parameters are read");
         let again = Reft::load(engine.model(), &file).expect("the file is whole");
         assert_eq!(again.configs, reft.configs);
         let [saved, loaded] = [&reft, &again].map(|reft| block_on(reft.values()).expect("values"));
         for (saved, loaded) in saved.iter().zip(&loaded) {
-            let [saved, loaded] =
-                [saved, loaded].map(|it| [&it.projection, &it.weight, &it.bias].map(|v| bits(v).to_vec()));
-            assert_eq!(saved, loaded, "{}", engine.model().backend.name());
+            let all = |it: &Params| {
+                let usual = [&it.projection, &it.weight, &it.bias, &it.projection_bias];
+                usual.into_iter().chain(it.others.values()).map(|v| bits(v).to_vec()).collect::<Vec<_>>()
+            };
+            assert_eq!(all(saved), all(loaded), "{}", engine.model().backend.name());
         }
         assert_eq!(file, block_on(again.save(engine.model())).expect("the parameters are read"));
         let sequence = example(engine, &reft, 12);
@@ -298,17 +333,36 @@ fn gradients_are_right_at_every_place() {
     }
 }
 
+/// The same for every kind that is trained, where it usually stands.
+#[test]
+fn gradients_of_every_kind_are_right() {
+    let engine = toy(&Backend::Cpu);
+    for kind in KINDS.into_iter().filter(|kind| kind.is_trained()) {
+        for act in ["linear", "gelu"] {
+            let upper = ReftConfig { layers: Layers::List(vec![3]), ..ReftConfig::default() };
+            let config = ReftConfig {
+                kind: kind.name.to_owned(),
+                layers: Layers::List(vec![1, 2]),
+                act: act.to_owned(),
+                rank: 2,
+                add_bias: true,
+                ..ReftConfig::default()
+            };
+            let reft = Reft::new(engine.model(), &[config, upper]).expect(kind.name);
+            check_gradient(&engine, &reft, &format!("{} with {act}", kind.name));
+        }
+    }
+}
+
 fn check_gradient(engine: &Engine, reft: &Reft, name: &str) {
     let sequence = example(engine, reft, 12);
     let mut theta = block_on(reft.theta.read().f32()).expect("the parameters are read");
-    let mut random = 7usize;
-    for it in &reft.interventions {
-        if it.kind.name == "lora" {
-            let lora = &mut theta[it.parts()[0].range.clone()]; // away from P = 0
-            lora.iter_mut().for_each(|p| {
-                random = random * 75 % 65_537;
-                *p = random as f32 / 65_537.0 - 0.5;
-            });
+    for (_, it) in reft.owners() {
+        for part in it.parts() {
+            let numbers = &mut theta[part.range.clone()];
+            if numbers.iter().all(|p| *p == 0.0) {
+                numbers.copy_from_slice(&pseudo_random(numbers.len())); // away from P = 0
+            }
         }
     }
     let loss_at = |theta: &[f32]| {

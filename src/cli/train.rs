@@ -21,14 +21,14 @@ pub(super) struct Options {
     /// What is done to a hidden state: loreft, direft, noreft, nodireft, consreft, lobireft or lora.
     #[arg(long, default_value = "loreft")]
     kind: String,
-    /// Parts of a layer, separated by commas: block_output, mlp_output, query_output, ….
-    #[arg(long, value_delimiter = ',', default_value = "block_output")]
+    /// Parts of a layer, separated by commas: block_output, mlp_output, query_output, …; usual is what the kind stands at.
+    #[arg(long, value_delimiter = ',', default_value = "usual")]
     component: Vec<String>,
     /// LoRA's alpha: edits are multiplied by alpha / rank; 0 leaves them.
     #[arg(long, default_value_t = 0.0)]
     alpha: f32,
     /// The function around what is learned: linear, gelu, relu, silu or tanh.
-    #[arg(long, default_value = "linear")]
+    #[arg(long, default_value = "usual")]
     act: String,
     /// Outputs of a trained head, for examples with a label, with values, or with chosen and rejected answers.
     #[arg(long)]
@@ -42,7 +42,7 @@ pub(super) struct Options {
     /// Dimensions of each subspace.
     #[arg(long, default_value_t = 4)]
     rank: usize,
-    /// Edited tokens: fN, lM, fN+lM, all, prompt, generated, 3, -1, 2:5; usual is f1+l1, and for lora all.
+    /// Edited tokens: fN, lM, fN+lM, all, prompt, generated, 3, -1, 2:5; usual is f1+l1 for most kinds.
     #[arg(long, default_value = "usual")]
     positions: String,
     /// One intervention for both ends of the prompt.

@@ -250,7 +250,7 @@ pub struct EditInputs {
 #[derive(Clone, Copy)]
 pub struct EditTrace {
     before: Buf,
-    trace: Buf,
+    pub(super) trace: Buf,
 }
 
 /// Edits the rows of h [T, S] that `rows` [P, 2] names, in place.
@@ -276,7 +276,7 @@ pub fn lowrank_edit(plan: &mut Plan, edit: &Edit, inputs: &EditInputs, h: Buf) -
 
 /// What the way back leaves for the input's gradient.
 #[derive(Clone, Copy)]
-pub struct EditGradient(Buf);
+pub struct EditGradient(pub(super) Buf);
 
 /// Takes dh [T, S] back through the edit, in place, and writes the parameters' gradients, or adds to them.
 pub fn lowrank_edit_backward(

@@ -5,6 +5,7 @@
 mod add;
 mod attention;
 mod bench_fma;
+mod boundary;
 mod broadcast_row;
 mod copy;
 mod cross_entropy;
@@ -14,6 +15,7 @@ mod gather_rows;
 mod losses;
 mod lowrank_edit;
 mod matmul;
+mod matrix_exp;
 mod mix_rows;
 mod optimizer;
 mod rms_norm;
@@ -28,6 +30,7 @@ use crate::plan::Kernel;
 pub use add::add;
 pub use attention::{Heads, attention, attention_backward};
 pub use bench_fma::{FMAS_A_ROUND, bench_fma};
+pub use boundary::{boundary, boundary_backward};
 pub use broadcast_row::broadcast_row;
 pub use copy::copy;
 pub use cross_entropy::cross_entropy;
@@ -44,7 +47,7 @@ pub use mix_rows::{Mix, mix_rows, mix_rows_backward};
 pub use optimizer::{HYPERS, Hyper, Optimizer, accumulate, grad_norm, optimizer};
 pub use rms_norm::{add_rms_norm, rms_norm, rms_norm_backward};
 pub use rope_qkv::{Rope, rope_qkv, rope_qkv_backward};
-pub use rotation::{Rotation, rotation, rotation_backward};
+pub use rotation::{OrthogonalMap, Rotation, rotation, rotation_backward};
 pub use sample::{Choice, SETTINGS, sample};
 pub use silu_gate::{mul_up, silu_gate, silu_gate_backward};
 pub use silu_mul::{silu_mul, silu_mul_backward};
@@ -59,6 +62,8 @@ pub static KERNELS: &[&Kernel] = &[
     &attention::ATTENTION_BACKWARD_Q_SOFTWARE,
     &attention::ATTENTION_SOFTWARE,
     &bench_fma::BENCH_FMA,
+    &boundary::BOUNDARY,
+    &boundary::BOUNDARY_BACKWARD,
     &broadcast_row::BROADCAST_ROW,
     &copy::COPY,
     &cross_entropy::CROSS_ENTROPY,
@@ -82,6 +87,9 @@ pub static KERNELS: &[&Kernel] = &[
     &matmul::MATMUL_SOFTWARE,
     &matmul::MATVEC,
     &matmul::MATVEC_SOFTWARE,
+    &matrix_exp::PRODUCT,
+    &matrix_exp::SKEW,
+    &matrix_exp::SKEW_BACKWARD,
     &mix_rows::MIX_ROWS,
     &mix_rows::MIX_ROWS_BACKWARD,
     &optimizer::ACCUMULATE,

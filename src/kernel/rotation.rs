@@ -1,5 +1,7 @@
-//! An orthonormal R from free parameters, and the gradient back to them: torch's Householder map, on the device.
+//! An orthonormal R from free parameters, and the gradient back to them, on the device: torch's Householder map; and for square
+//! ones its map by a matrix exponential, of which [`super::matrix_exp`] has the kernels.
 
+use super::matrix_exp::{matrix_exp, matrix_exp_backward};
 use super::{REDUCE, add_scaled, dot};
 use crate::backend::Call;
 use crate::plan::Field::U32;
@@ -37,16 +39,28 @@ pub(super) static ROTATION_BACKWARD: Kernel = Kernel {
     twin: twin_backward,
 };
 
+/// How an orthonormal R follows from free parameters; torch's `orthogonal_map`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrthogonalMap {
+    /// By reflections: R has `rank` rows.
+    Householder {
+        /// Reflections that make up the base.
+        n_reflections: usize,
+    },
+    /// By expm of a skew-symmetric matrix: R has D rows, of which an edit takes the first.
+    MatrixExp,
+}
+
 /// One rotation as the kernels see it: where its numbers lie in the flat buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
     /// Width of the hidden state.
     pub n_embd: usize,
-    /// Dimensions of the subspace.
+    /// Rows of X and of R: dimensions of the subspace, or D.
     pub rank: usize,
-    /// Reflections that make up the base.
-    pub n_reflections: usize,
-    /// First element of the base [M + 1, D] in `base`.
+    /// How R follows from X.
+    pub map: OrthogonalMap,
+    /// First element of the base in `base`: [M + 1, D] of reflections and signs, or [D, D], transposed.
     pub base_at: usize,
     /// First element of X [R, D] in `theta` and `grad`.
     pub x_at: usize,
@@ -55,13 +69,15 @@ pub struct Rotation {
 }
 
 impl Rotation {
-    fn params(&self) -> [Word; 6] {
-        [self.n_embd, self.n_reflections, self.base_at, self.x_at, self.r_at, self.rank].map(Into::into)
+    fn params(&self, n_reflections: usize) -> [Word; 6] {
+        [self.n_embd, n_reflections, self.base_at, self.x_at, self.r_at, self.rank].map(Into::into)
     }
 
-    fn of(call: &Call<'_>) -> Rotation {
+    /// A rotation by reflections, and how many its base has.
+    fn of(call: &Call<'_>) -> (Rotation, usize) {
         let [n_embd, n_reflections, base_at, x_at, r_at, rank] = [0, 1, 2, 3, 4, 5].map(|i| call.usize(i));
-        Rotation { n_embd, rank, n_reflections, base_at, x_at, r_at }
+        let map = OrthogonalMap::Householder { n_reflections };
+        (Rotation { n_embd, rank, map, base_at, x_at, r_at }, n_reflections)
     }
 
     /// v_k, and 2 / |v_k|².
@@ -92,25 +108,33 @@ impl Rotation {
 }
 
 /// Writes R [R, D] from X in `theta` and the fixed base.
-pub fn rotation(plan: &mut Plan, rotation: &Rotation, [theta, base, rot]: [Buf; 3]) {
-    plan.dispatch(&ROTATION, &rotation.params(), &[theta, base, rot], [rotation.rank, 1, 1]);
+pub fn rotation(plan: &mut Plan, rotation: &Rotation, bufs: [Buf; 3]) {
+    match rotation.map {
+        OrthogonalMap::Householder { n_reflections } => {
+            plan.dispatch(&ROTATION, &rotation.params(n_reflections), &bufs, [rotation.rank, 1, 1]);
+        }
+        OrthogonalMap::MatrixExp => matrix_exp(plan, rotation, bufs),
+    }
 }
 
-/// Writes dX into `grad` from dR in `drot`: a dispatch for each column, for llvmpipe ends the loops of a shader after 65,535
-/// turns of all of them together, and says nothing.
+/// Writes dX into `grad` from dR in `drot`. Reflections take a dispatch for each column, for llvmpipe ends the loops of a shader
+/// after 65,535 turns of all of them together, and says nothing.
 pub fn rotation_backward(plan: &mut Plan, rotation: &Rotation, [theta, base, drot, grad]: [Buf; 4]) {
+    let OrthogonalMap::Householder { n_reflections } = rotation.map else {
+        return matrix_exp_backward(plan, rotation, [theta, base, drot, grad]);
+    };
     let work = plan.scratch("zg", &[2, rotation.n_embd]);
     for column in 0..rotation.rank {
-        let params = [rotation.params().as_slice(), &[column.into()]].concat();
+        let params = [rotation.params(n_reflections).as_slice(), &[column.into()]].concat();
         plan.dispatch(&ROTATION_BACKWARD, &params, &[theta, base, drot, grad, work], [1, 1, 1]);
     }
 }
 
 fn twin(call: &Call<'_>) {
-    let it = Rotation::of(call);
+    let (it, n_reflections) = Rotation::of(call);
     let (theta, base, mut rot) = (call.f32(0), call.f32(1), call.f32_mut(2));
-    let base = &base[it.base_at..][..(it.n_reflections + 1) * it.n_embd];
-    let (reflections, signs) = base.split_at(it.n_reflections * it.n_embd);
+    let base = &base[it.base_at..][..(n_reflections + 1) * it.n_embd];
+    let (reflections, signs) = base.split_at(n_reflections * it.n_embd);
     for j in 0..it.rank {
         let mut y = it.column(&theta, j);
         let sign = it.sign(&theta, j);
@@ -124,11 +148,11 @@ fn twin(call: &Call<'_>) {
 }
 
 fn twin_backward(call: &Call<'_>) {
-    let it = Rotation::of(call);
+    let (it, n_reflections) = Rotation::of(call);
     let (theta, base, drot) = (call.f32(0), call.f32(1), call.f32(2));
     let (mut grad, mut work) = (call.f32_mut(3), call.f32_mut(4));
-    let base = &base[it.base_at..][..(it.n_reflections + 1) * it.n_embd];
-    let (reflections, signs) = base.split_at(it.n_reflections * it.n_embd);
+    let base = &base[it.base_at..][..(n_reflections + 1) * it.n_embd];
+    let (reflections, signs) = base.split_at(n_reflections * it.n_embd);
     let grad = &mut grad[it.x_at..][..it.rank * it.n_embd];
     let j = call.usize(6);
     if j == 0 {
@@ -158,7 +182,7 @@ fn twin_backward(call: &Call<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Rotation, dot, rotation};
+    use super::{OrthogonalMap, Rotation, dot, rotation};
     use crate::backend::Backend;
     use crate::plan::{Plan, Target};
     use pollster::block_on;
@@ -173,7 +197,8 @@ mod tests {
                 tensor.write_f32(values);
                 plan.tensor(&tensor)
             };
-            let it = Rotation { n_embd, rank, n_reflections, base_at: 0, x_at: 0, r_at: 0 };
+            let map = OrthogonalMap::Householder { n_reflections };
+            let it = Rotation { n_embd, rank, map, base_at: 0, x_at: 0, r_at: 0 };
             let mut theta: Vec<f32> = (0..rank * n_embd).map(|i| (i as f32 * 1.7).sin()).collect();
             (0..rank).for_each(|j| theta[j * n_embd + j] = if j % 2 == 0 { 1.0 } else { -1.0 });
             let unit = (n_embd as f32).sqrt().recip();

@@ -9,7 +9,7 @@ use crate::kernel::{Activation, Learned};
 use crate::model::{Component, Place, Window};
 use serde::{Deserialize, Serialize};
 
-/// The positions that a kind has of its own.
+/// What a kind has of its own.
 const USUAL: &str = "usual";
 
 /// Interventions of one kind to make: places, rank and positions.
@@ -18,9 +18,9 @@ const USUAL: &str = "usual";
 pub struct ReftConfig {
     /// The name of one of [`KINDS`].
     pub kind: String,
-    /// The layers, counted from 0.
+    /// The layers, counted from 0; or `usual`, which is all of them for nearly every kind.
     pub layers: Layers,
-    /// The parts of a layer: pyvene's names, with `head_` in front of them for single heads.
+    /// The parts of a layer: pyvene's names, with `head_` in front of them for single heads; or `usual`, the kind's own.
     pub component: Components,
     /// The heads, counted from 0, where the component is one of heads.
     pub heads: Vec<usize>,
@@ -32,7 +32,7 @@ pub struct ReftConfig {
     pub tied: bool,
     /// Whether the interventions of all layers share their parameters.
     pub shared: bool,
-    /// The function around what is learned: `linear`, `gelu`, `relu`, `silu` or `tanh`.
+    /// The function around what is learned: `linear`, `gelu`, `relu`, `silu` or `tanh`; or `usual`, the kind's own.
     pub act: String,
     /// Whether a free projection has a bias, too.
     pub add_bias: bool,
@@ -55,7 +55,7 @@ impl Default for ReftConfig {
             positions: USUAL.to_owned(),
             tied: false,
             shared: false,
-            act: Activation::default().name().to_owned(),
+            act: USUAL.to_owned(),
             add_bias: false,
             alpha: 0.0,
             rslora: false,
@@ -76,7 +76,7 @@ pub enum Components {
 
 impl Default for Components {
     fn default() -> Components {
-        Components::One(Component::BlockOutput.name().to_owned())
+        Components::One(USUAL.to_owned())
     }
 }
 
@@ -87,38 +87,47 @@ impl From<&str> for Components {
 }
 
 impl Components {
-    fn list(&self) -> &[String] {
-        match self {
+    fn list<'a>(&'a self, kind: &'a Kind) -> Vec<&'a str> {
+        let names = match self {
             Components::One(name) => std::slice::from_ref(name),
             Components::List(names) => names,
+        };
+        match names {
+            [name] if name == USUAL => kind.usual.components.to_vec(),
+            names => names.iter().map(String::as_str).collect(),
         }
     }
 }
 
-/// Some layers, or the word `all`.
+/// Some layers, or one of the words `all`, `first` and `usual`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Layers {
     /// These, in this order.
     List(Vec<usize>),
-    /// `all`
+    /// A word.
     Word(String),
 }
 
 impl Default for Layers {
     fn default() -> Layers {
-        Layers::Word("all".to_owned())
+        Layers::Word(USUAL.to_owned())
     }
 }
 
 impl Layers {
-    fn list(&self, n_layer: usize) -> Result<Vec<usize>> {
+    fn list(&self, kind: &Kind, n_layer: usize) -> Result<Vec<usize>> {
         let list = match self {
             Layers::List(list) => list.clone(),
-            Layers::Word(word) if word == "all" => (0..n_layer).collect(),
-            Layers::Word(word) => {
-                return Err(Error::input(format!("layers {word:?}: expected a list or \"all\"")));
-            }
+            Layers::Word(word) => match if word == USUAL { kind.usual.layers } else { word } {
+                "all" => (0..n_layer).collect(),
+                "first" => vec![0],
+                other => {
+                    let message =
+                        format!("layers {other:?}: expected a list, \"all\", \"first\" or \"usual\"");
+                    return Err(Error::input(message));
+                }
+            },
         };
         if list.is_empty() {
             return Err(Error::input("layers: expected at least one"));
@@ -136,6 +145,11 @@ impl Layers {
         }
         Ok(list)
     }
+}
+
+/// What is asked for, or the kind's own.
+fn or_usual<'a>(asked: &'a str, usual: &'static str) -> &'a str {
+    if asked == USUAL { usual } else { asked }
 }
 
 /// One intervention that is asked for, with all that the model says about it.
@@ -158,15 +172,16 @@ impl ReftConfig {
     pub(super) fn check(&self, dims: &Dims) -> Result<Vec<Site>> {
         let kind = Kind::named(&self.kind)
             .ok_or_else(|| Error::not_known("kind", &self.kind, KINDS.map(|kind| kind.name)))?;
+        let act = or_usual(&self.act, kind.usual.act);
         let act = Activation::ALL
             .into_iter()
-            .find(|act| act.name() == self.act)
-            .ok_or_else(|| Error::not_known("act", &self.act, Activation::ALL.map(Activation::name)))?;
-        let layers = self.layers.list(dims.n_layer)?;
-        let positions = if self.positions == USUAL { kind.usual_positions() } else { &self.positions };
+            .find(|known| known.name() == act)
+            .ok_or_else(|| Error::not_known("act", act, Activation::ALL.map(Activation::name)))?;
+        let layers = self.layers.list(kind, dims.n_layer)?;
+        let positions = or_usual(&self.positions, kind.usual.positions);
         let parts = Positions::parse(positions)?.parts(self.tied);
         let mut points = Vec::new();
-        for name in self.component.list() {
+        for name in self.component.list(kind) {
             points.extend(self.points(name, kind, dims)?);
         }
         let (n_points, n_layers) = (points.len(), layers.len());
@@ -181,7 +196,7 @@ impl ReftConfig {
                         head: point.head,
                         window: point.window,
                         positions: positions.clone(),
-                        sizes: point.sizes,
+                        sizes: point.sizes.clone(),
                         act,
                         scale: self.scale(),
                         owner: first,

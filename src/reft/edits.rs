@@ -98,6 +98,8 @@ struct Site<'a> {
     reft: &'a Reft,
     number: usize,
     bufs: EditBufs,
+    /// The strength as it is within the learned boundary, where there is one.
+    masked: Option<Buf>,
     /// The module's input, where the edit reads it.
     input: Option<Buf>,
     trace: Option<EditTrace>,
@@ -115,7 +117,15 @@ impl<'a> Edits<'a> {
                     strength: plan.kept("strength", &[*count, it.strengths()]),
                     source: it.kind.reads_source().then(|| plan.kept("source", &[*count, it.sizes.n_embd])),
                 };
-                sites.push(Site { reft, number, bufs, input: None, trace: None, gradient: None });
+                sites.push(Site {
+                    reft,
+                    number,
+                    bufs,
+                    masked: None,
+                    input: None,
+                    trace: None,
+                    gradient: None,
+                });
             }
         }
         Edits { sites, gradients: None, begun: Vec::new() }
@@ -146,13 +156,18 @@ impl<'a> Site<'a> {
     fn inputs(&self, plan: &mut Plan) -> EditInputs {
         let EditBufs { rows, strength, source } = self.bufs;
         let [theta, rot] = [&self.reft.theta, &self.reft.rot].map(|tensor| plan.tensor(tensor));
+        let strength = self.masked.unwrap_or(strength);
         EditInputs { rows, strength, theta, rot, source: source.or(self.input) }
     }
 
     fn edit(&mut self, plan: &mut Plan, h: Buf, input: Option<Buf>) {
         match &self.intervention().arithmetic {
-            Arithmetic::LowRank(edit, _) => {
+            Arithmetic::LowRank(edit, _, boundary) => {
                 self.input = input.filter(|_| edit.reads_source());
+                self.masked = boundary.map(|at| {
+                    let theta = plan.tensor(&self.reft.theta);
+                    kernel::boundary(plan, at, self.bufs.strength, theta)
+                });
                 let inputs = self.inputs(plan);
                 self.trace = Some(kernel::lowrank_edit(plan, edit, &inputs, h));
             }
@@ -165,11 +180,16 @@ impl<'a> Site<'a> {
 
     fn edit_backward(&mut self, plan: &mut Plan, dh: Buf, gradients: &Gradients, onto: bool) {
         match &self.intervention().arithmetic {
-            Arithmetic::LowRank(edit, _) => {
+            Arithmetic::LowRank(edit, _, boundary) => {
                 let inputs = self.inputs(plan);
                 let to = [&gradients.theta, &gradients.rot].map(|tensor| plan.tensor(tensor));
                 let trace = self.trace.as_ref().expect("the edit stands in the forward pass");
-                self.gradient = Some(kernel::lowrank_edit_backward(plan, edit, &inputs, trace, dh, to, onto));
+                let gradient = kernel::lowrank_edit_backward(plan, edit, &inputs, trace, dh, to, onto);
+                if let Some((at, masked)) = boundary.zip(self.masked) {
+                    let bufs = [inputs.rows, masked, inputs.theta, to[0]];
+                    kernel::boundary_backward(plan, at, bufs, trace, gradient, onto);
+                }
+                self.gradient = Some(gradient);
             }
             Arithmetic::Mix(mix) => {
                 kernel::mix_rows_backward(plan, mix, [self.bufs.rows, self.bufs.strength], dh);

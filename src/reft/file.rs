@@ -6,6 +6,7 @@
 //! interventions.<i>.weight           [R, I]  F32   W
 //! interventions.<i>.bias             [R]     F32   b
 //! interventions.<i>.projection_bias  [R]     F32   c
+//! interventions.<i>.<part>                   F32   what only some kinds have, by its name and in its shape
 //! head.weight, head.bias             [N, D], [N]   where there is a head
 //! metadata webreft                           JSON  format, configs, base_model (name), fingerprint
 //! ```
@@ -15,6 +16,7 @@
 
 use super::{Head, HeadConfig, HeadParams, Intervention, Params, Part, Reft, ReftConfig};
 use crate::error::{Error, Result};
+use crate::kernel::{OrthogonalMap, Rotation};
 use crate::model::Model;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
@@ -90,11 +92,11 @@ impl Reft {
             for part in it.parts() {
                 *read.part_mut(part.name) = values(&file, &name(number, it, &part), &part.shape)?;
             }
-            if it.rotation().is_some() {
+            if let Some(Rotation { map, .. }) = it.rotation() {
                 let (rotation, n_embd) = (std::mem::take(&mut read.projection), it.sizes.n_embd);
                 check_orthonormal(&rotation, n_embd)
                     .map_err(|error| error.at(format!("rotation {number}")))?;
-                read = read.from_rotation(&rotation, n_embd);
+                read = read.from_rotation(&rotation, n_embd, *map == OrthogonalMap::MatrixExp);
                 rotations.push(rotation);
             }
             params.push(read);

@@ -60,8 +60,9 @@ pub struct Intervention {
 /// The arithmetic of an intervention, as kernels take it.
 #[derive(Clone, Copy, Debug)]
 pub enum Arithmetic {
-    /// A low-rank edit, and the rotation that it turns by, where it has one.
-    LowRank(Edit, Option<Rotation>),
+    /// A low-rank edit, the rotation that it turns by, where it has one, and where in `theta` the boundary of its subspace lies, where
+    /// one is learned.
+    LowRank(Edit, Option<Rotation>, Option<usize>),
     /// A row mixed with one of another run.
     Mix(Mix),
 }
@@ -70,7 +71,7 @@ impl Intervention {
     /// The low-rank edit, if it is one.
     pub fn edit(&self) -> Option<&Edit> {
         match &self.arithmetic {
-            Arithmetic::LowRank(edit, _) => Some(edit),
+            Arithmetic::LowRank(edit, ..) => Some(edit),
             Arithmetic::Mix(_) => None,
         }
     }
@@ -78,7 +79,7 @@ impl Intervention {
     /// The rotation, if it has one.
     pub fn rotation(&self) -> Option<&Rotation> {
         match &self.arithmetic {
-            Arithmetic::LowRank(_, rotation) => rotation.as_ref(),
+            Arithmetic::LowRank(_, rotation, _) => rotation.as_ref(),
             Arithmetic::Mix(_) => None,
         }
     }
@@ -86,7 +87,7 @@ impl Intervention {
     /// The columns it edits.
     pub fn window(&self) -> Window {
         let first = match &self.arithmetic {
-            Arithmetic::LowRank(edit, _) => edit.first,
+            Arithmetic::LowRank(edit, ..) => edit.first,
             Arithmetic::Mix(mix) => mix.first,
         };
         Window { first, width: self.sizes.n_embd }
@@ -298,7 +299,22 @@ impl Reft {
                 decays[rotation.x_at + row * rotation.n_embd..][..=row].fill(0.0);
             }
         }
+        self.temperatures().for_each(|at| decays[at] = 0.0);
         decays
+    }
+
+    /// Where in `theta` the temperatures of learned boundaries lie: no gradient moves them.
+    fn temperatures(&self) -> impl Iterator<Item = usize> {
+        self.owners().filter_map(|(_, it)| match it.arithmetic {
+            Arithmetic::LowRank(.., boundary) => Some(boundary? + 1),
+            Arithmetic::Mix(_) => None,
+        })
+    }
+
+    /// Sets the temperatures of learned boundaries to what they are after a share of the training, 0 to 1: pyvene's fall from 50 to 0.1.
+    pub(crate) fn anneal(&self, share: f32) {
+        let temperature = 50.0 + share * (0.1 - 50.0);
+        self.temperatures().for_each(|at| self.theta.write(at, &[f32::to_bits(temperature)]));
     }
 
     /// The lowest place that is edited: what is below it is the bare model's.
@@ -351,8 +367,7 @@ impl Layout<'_> {
         let arithmetic = match site.kind.function {
             Function::Mix { keep, gain } => Arithmetic::Mix(Mix { n_embd, first, keep, gain }),
             Function::LowRank { projection, learned, subtracts, .. } => {
-                let rotation =
-                    (projection == Projection::Orthonormal).then(|| self.rotation(params, sizes, theta_at));
+                let rotation = projection.is_orthonormal().then(|| self.rotation(params, sizes, theta_at));
                 let edit = Edit {
                     n_embd,
                     n_in: sizes.n_in,
@@ -367,20 +382,20 @@ impl Layout<'_> {
                     p_at: rotation.map_or(theta_at, |rotation| rotation.r_at),
                     c_at: at("projection_bias").filter(|_| subtracts),
                 };
-                Arithmetic::LowRank(edit, rotation)
+                Arithmetic::LowRank(edit, rotation, at("boundary"))
             }
         };
         (theta_at, arithmetic)
     }
 
     fn rotation(&mut self, params: &Params, sizes: &Sizes, x_at: usize) -> Rotation {
-        let (n_embd, rank) = (sizes.n_embd, sizes.rank);
-        let base = params.base.as_ref().expect("checked before");
+        let (base, map) = params.base.as_ref().expect("checked before").numbers();
+        let n_embd = sizes.n_embd;
+        let rank = params.projection.len() / n_embd;
         let (base_at, r_at) = (self.base.len(), self.n_rot);
-        self.base.extend_from_slice(&base.units);
-        self.base.extend_from_slice(&base.signs);
+        self.base.extend(base);
         self.n_rot += rank * n_embd;
-        Rotation { n_embd, rank, n_reflections: base.units.len() / n_embd, base_at, x_at, r_at }
+        Rotation { n_embd, rank, map, base_at, x_at, r_at }
     }
 }
 
@@ -388,7 +403,9 @@ impl Layout<'_> {
 fn moved(arithmetic: Arithmetic, site: &Site) -> Arithmetic {
     let first = site.window.first;
     match arithmetic {
-        Arithmetic::LowRank(edit, rotation) => Arithmetic::LowRank(Edit { first, ..edit }, rotation),
+        Arithmetic::LowRank(edit, rotation, boundary) => {
+            Arithmetic::LowRank(Edit { first, ..edit }, rotation, boundary)
+        }
         Arithmetic::Mix(mix) => Arithmetic::Mix(Mix { first, ..mix }),
     }
 }

@@ -4,13 +4,14 @@ use super::kinds::{Function, Kind, Learned, Projection};
 use super::rotation::{self, Base};
 use crate::error::{Error, Result};
 use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// The parameters of one intervention; empty where its kind has none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Params {
-    /// Where P is orthonormal X [R, D], pyreft's raw `rotate_layer` transposed, −1 on its diagonal at the start, else 0; where P is
-    /// free P itself [R, D].
+    /// Where P is orthonormal X [R, D], or [D, D] where it is square: pyreft's raw `rotate_layer` transposed, −1 on its diagonal at
+    /// the start, else 0; where P is free P itself [R, D].
     pub projection: Vec<f32>,
     /// What X turns, where P is orthonormal.
     pub base: Option<Base>,
@@ -20,10 +21,12 @@ pub struct Params {
     pub weight: Vec<f32>,
     /// b `[R]`.
     pub bias: Vec<f32>,
+    /// What only some kinds have, by the names of [`Sizes::parts`].
+    pub others: BTreeMap<&'static str, Vec<f32>>,
 }
 
 /// How many numbers an intervention's parameters are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Width of what is edited.
     pub n_embd: usize,
@@ -31,55 +34,42 @@ pub struct Sizes {
     pub n_in: usize,
     /// Dimensions of the subspace; 0 where nothing is trained.
     pub rank: usize,
-    /// Numbers of P's free parameters.
-    pub projection: usize,
-    /// Numbers of W.
-    pub weight: usize,
-    /// Numbers of b.
-    pub bias: usize,
-    /// Numbers of c.
-    pub projection_bias: usize,
+    /// The parameters' names in files, and their shapes; those that the kind does not have are left out.
+    shapes: Vec<(&'static str, Vec<usize>)>,
 }
 
 impl Sizes {
     /// The sizes for a kind.
     pub fn of(kind: &Kind, n_embd: usize, n_in: usize, rank: usize, add_bias: bool) -> Sizes {
-        let mut sizes =
-            Sizes { n_embd, n_in, rank: 0, projection: 0, weight: 0, bias: 0, projection_bias: 0 };
-        if let Function::LowRank { projection, learned, bias, .. } = kind.function {
-            sizes.rank = rank;
-            sizes.projection = rank * n_embd;
-            sizes.weight = match learned {
-                Learned::State | Learned::Input => rank * n_in,
-                Learned::Bias | Learned::Source => 0,
-            };
-            sizes.bias = if bias { rank } else { 0 };
-            sizes.projection_bias = if add_bias && projection == Projection::Free { rank } else { 0 };
-        }
-        sizes
+        let (rank, shapes) = match kind.function {
+            Function::Mix { .. } => (0, Vec::new()),
+            Function::LowRank { projection, learned, bias, .. } => {
+                let rank = if projection == Projection::Boundless { n_embd } else { rank };
+                let rows = if projection.is_square() { n_embd } else { rank };
+                let has_weight = matches!(learned, Learned::State | Learned::Input);
+                let all = [
+                    (true, "projection", vec![rows, n_embd]),
+                    (has_weight, "weight", vec![rank, n_in]),
+                    (bias, "bias", vec![rank]),
+                    (add_bias && projection == Projection::Free, "projection_bias", vec![rank]),
+                    (projection == Projection::Boundless, "boundary", vec![2]),
+                ];
+                let there = all.into_iter().filter(|(is_there, ..)| *is_there);
+                (rank, there.map(|(_, name, shape)| (name, shape)).collect())
+            }
+        };
+        Sizes { n_embd, n_in, rank, shapes }
     }
 
-    /// Numbers in all.
-    pub fn total(&self) -> usize {
-        self.projection + self.weight + self.bias + self.projection_bias
-    }
-
-    /// Where the parameters that begin at `at` lie, by their names in files; those that the kind does not have are left out.
+    /// Where the parameters that begin at `at` lie, by their names in files.
     pub fn parts(&self, at: usize) -> Vec<Part> {
-        let (rank, n_embd, n_in) = (self.rank, self.n_embd, self.n_in);
-        let all = [
-            ("projection", self.projection, vec![rank, n_embd]),
-            ("weight", self.weight, vec![rank, n_in]),
-            ("bias", self.bias, vec![rank]),
-            ("projection_bias", self.projection_bias, vec![rank]),
-        ];
         let mut start = at;
-        let parts = all.into_iter().map(|(name, len, shape)| {
-            let range = start..start + len;
-            start += len;
-            Part { name, shape, range }
-        });
-        parts.filter(|part| !part.range.is_empty()).collect()
+        let part = |(name, shape): &(&'static str, Vec<usize>)| {
+            let range = start..start + shape.iter().product::<usize>();
+            start = range.end;
+            Part { name, shape: shape.clone(), range }
+        };
+        self.shapes.iter().map(part).collect()
     }
 }
 
@@ -96,57 +86,73 @@ pub struct Part {
 
 impl Params {
     /// A random start, as pyreft's and torch's: rotations uniform over all, `Linear`s uniform within ±1/√(inputs), constants
-    /// uniform in 0 to 1; what reads a module's input starts at P = 0, as a LoRA does.
+    /// uniform in 0 to 1; what reads a module's input starts at P = 0, as a LoRA does; and a boundary as pyvene's.
     pub(super) fn random(kind: &Kind, sizes: &Sizes, random: &mut ChaCha8Rng) -> Params {
         let Function::LowRank { projection, learned, .. } = kind.function else { return Params::default() };
         let mut params = Params::default();
-        match projection {
-            Projection::Orthonormal => {
-                let rows = rotation::random_rows(sizes.rank, sizes.n_embd, random);
-                (params.projection, params.base) = from_rows(&rows, sizes.n_embd);
-            }
-            Projection::Free if learned == Learned::Input => params.projection = vec![0.0; sizes.projection],
-            Projection::Free => params.projection = linear(sizes.projection, sizes.n_embd, random),
+        for part in sizes.parts(0) {
+            let len = part.range.len();
+            let numbers = match part.name {
+                "projection" if projection.is_orthonormal() => {
+                    let rows = rotation::random_rows(part.shape[0], sizes.n_embd, random);
+                    (params.projection, params.base) = from_rows(&rows, sizes.n_embd, projection.is_square());
+                    continue;
+                }
+                "projection" if learned == Learned::Input => vec![0.0; len],
+                "projection" | "projection_bias" => linear(len, sizes.n_embd, random),
+                "bias" if learned == Learned::Bias => {
+                    (0..len).map(|_| rotation::uniform(random) as f32).collect()
+                }
+                "boundary" => BOUNDARY.to_vec(),
+                _ => linear(len, sizes.n_in, random),
+            };
+            *params.part_mut(part.name) = numbers;
         }
-        params.weight = linear(sizes.weight, sizes.n_in, random);
-        params.bias = match learned {
-            Learned::Bias => (0..sizes.bias).map(|_| rotation::uniform(random) as f32).collect(),
-            _ => linear(sizes.bias, sizes.n_in, random),
-        };
-        params.projection_bias = linear(sizes.projection_bias, sizes.n_embd, random);
         params
     }
 
-    /// The same parameters with X starting anew from an orthonormal R [R, D].
+    /// The same parameters with X starting anew from an orthonormal R: [D, D] for a square one, else [R, D].
     #[must_use]
-    pub fn from_rotation(self, rotation: &[f32], n_embd: usize) -> Params {
+    pub fn from_rotation(self, rotation: &[f32], n_embd: usize, is_square: bool) -> Params {
         let rows: Vec<f64> = rotation.iter().map(|r| f64::from(*r)).collect();
-        let (projection, base) = from_rows(&rows, n_embd);
+        let (projection, base) = from_rows(&rows, n_embd, is_square);
         Params { projection, base, ..self }
     }
 
     /// Fails unless the numbers are as many as the kind wants.
     pub(super) fn check(&self, kind: &Kind, sizes: &Sizes) -> Result<()> {
-        let expected = [sizes.projection, sizes.weight, sizes.bias, sizes.projection_bias];
-        let got = [&self.projection, &self.weight, &self.bias, &self.projection_bias].map(Vec::len);
-        if expected != got {
-            return Err(Error::input(format!(
-                "{}: projection, weight, bias, projection bias: expected {expected:?} numbers, got {got:?}",
-                kind.name
-            )));
+        for Part { name, shape, range } in sizes.parts(0) {
+            let (kind, got) = (kind.name, self.part(name).len());
+            if got != range.len() {
+                return Err(Error::input(format!("{kind}: {name}: expected {shape:?} numbers, got {got}")));
+            }
         }
-        let orthonormal =
-            matches!(kind.function, Function::LowRank { projection: Projection::Orthonormal, .. });
-        let fits =
-            |base: &Base| base.signs.len() == sizes.n_embd && base.units.len().is_multiple_of(sizes.n_embd);
+        let n_expected: usize = sizes.parts(0).iter().map(|part| part.range.len()).sum();
+        let n_got: usize = self.all().map(<[f32]>::len).sum();
+        if n_got != n_expected {
+            let kind = kind.name;
+            return Err(Error::input(format!("{kind}: expected {n_expected} numbers in all, got {n_got}")));
+        }
+        let projection = match kind.function {
+            Function::LowRank { projection, .. } => projection,
+            Function::Mix { .. } => Projection::Free,
+        };
         match &self.base {
-            None if !orthonormal => Ok(()),
-            Some(base) if orthonormal && fits(base) => Ok(()),
+            None if !projection.is_orthonormal() => Ok(()),
+            Some(base) if projection.is_orthonormal() && base.fits(sizes.n_embd, projection.is_square()) => {
+                Ok(())
+            }
             _ => Err(Error::input(format!(
                 "{}: the rotation's base is not of width {}",
                 kind.name, sizes.n_embd
             ))),
         }
+    }
+
+    /// Its parts, one after the other.
+    fn all(&self) -> impl Iterator<Item = &[f32]> {
+        let usual = [&self.projection, &self.weight, &self.bias, &self.projection_bias];
+        usual.into_iter().chain(self.others.values()).map(Vec::as_slice)
     }
 
     /// The numbers of the part of this name, as [`Sizes::parts`] names them.
@@ -155,26 +161,35 @@ impl Params {
             "projection" => &self.projection,
             "weight" => &self.weight,
             "bias" => &self.bias,
-            _ => &self.projection_bias,
+            "projection_bias" => &self.projection_bias,
+            _ => self.others.get(name).map_or(&[], Vec::as_slice),
         }
     }
 
     /// As [`Params::part`], to fill.
-    pub(super) fn part_mut(&mut self, name: &str) -> &mut Vec<f32> {
+    pub(super) fn part_mut(&mut self, name: &'static str) -> &mut Vec<f32> {
         match name {
             "projection" => &mut self.projection,
             "weight" => &mut self.weight,
             "bias" => &mut self.bias,
-            _ => &mut self.projection_bias,
+            "projection_bias" => &mut self.projection_bias,
+            _ => self.others.entry(name).or_default(),
         }
     }
 }
 
+/// pyvene's start of a boundary: half of the width, and the temperature it is annealed from.
+const BOUNDARY: [f32; 2] = [0.5, 50.0];
+
 /// X at its start, and the base whose first columns are the given rows.
-fn from_rows(rows: &[f64], n_embd: usize) -> (Vec<f32>, Option<Base>) {
+fn from_rows(rows: &[f64], n_embd: usize, is_square: bool) -> (Vec<f32>, Option<Base>) {
     let mut x = vec![0.0; rows.len()];
     (0..rows.len() / n_embd).for_each(|j| x[j * n_embd + j] = -1.0);
-    (x, Some(Base::of_rows(rows, n_embd)))
+    let base = match is_square {
+        true => Base::Whole(rows.iter().map(|b| *b as f32).collect()),
+        false => Base::of_rows(rows, n_embd),
+    };
+    (x, Some(base))
 }
 
 /// As torch's `Linear` starts: uniform within ±1/√(inputs).

@@ -1,17 +1,23 @@
 //! Orthonormal frames and the reflections they are made of (Householder 1958), in f64, once per intervention.
 
+use crate::kernel::OrthogonalMap;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::RngCore;
 
-/// A fixed orthogonal matrix B = G₀ … G_{M−1}·diag(signs), G_k = I − 2·u_k·u_kᵀ.
-///
-/// pyreft keeps B whole, D × D. Only its first columns matter at the start, so M = R reflections and 2·R·D numbers do.
+/// A fixed orthogonal matrix B [D, D].
 #[derive(Clone, Debug, PartialEq)]
-pub struct Base {
-    /// The unit vectors u_k [M, D].
-    pub units: Vec<f32>,
-    /// The signs `[D]`.
-    pub signs: Vec<f32>,
+pub enum Base {
+    /// B = G₀ … G_{M−1}·diag(signs), G_k = I − 2·u_k·u_kᵀ.
+    ///
+    /// pyreft keeps B whole, D × D. Only its first columns matter at the start, so M = R reflections and 2·R·D numbers do.
+    Reflections {
+        /// The unit vectors u_k [M, D].
+        units: Vec<f32>,
+        /// The signs `[D]`.
+        signs: Vec<f32>,
+    },
+    /// Bᵀ [D, D], for a square rotation.
+    Whole(Vec<f32>),
 }
 
 impl Base {
@@ -30,18 +36,47 @@ impl Base {
             signs[k] = columns[k][k].signum() as f32;
             units.extend(unit.iter().map(|u| *u as f32));
         }
-        Base { units, signs }
+        Base::Reflections { units, signs }
     }
 
     /// Column `j` of B, D numbers.
     pub(super) fn column(&self, j: usize) -> Vec<f64> {
-        let mut column = vec![0.0; self.signs.len()];
-        column[j] = f64::from(self.signs[j]);
-        for unit in self.units.chunks_exact(self.signs.len()).rev() {
-            let unit: Vec<f64> = unit.iter().map(|u| f64::from(*u)).collect();
-            reflect(&mut column, &unit);
+        match self {
+            Base::Reflections { units, signs } => {
+                let mut column = vec![0.0; signs.len()];
+                column[j] = f64::from(signs[j]);
+                for unit in units.chunks_exact(signs.len()).rev() {
+                    let unit: Vec<f64> = unit.iter().map(|u| f64::from(*u)).collect();
+                    reflect(&mut column, &unit);
+                }
+                column
+            }
+            Base::Whole(rows) => {
+                let n_embd = rows.len().isqrt();
+                rows[j * n_embd..][..n_embd].iter().map(|b| f64::from(*b)).collect()
+            }
         }
-        column
+    }
+
+    /// Its numbers in the order in which kernels read them, and how R follows from it.
+    pub(super) fn numbers(&self) -> (Vec<f32>, OrthogonalMap) {
+        match self {
+            Base::Reflections { units, signs } => {
+                let n_reflections = units.len() / signs.len();
+                ([units.as_slice(), signs].concat(), OrthogonalMap::Householder { n_reflections })
+            }
+            Base::Whole(rows) => (rows.clone(), OrthogonalMap::MatrixExp),
+        }
+    }
+
+    /// Whether it is one for rotations of this width: whole for square ones.
+    pub(super) fn fits(&self, n_embd: usize, is_square: bool) -> bool {
+        match self {
+            Base::Reflections { units, signs } => {
+                !is_square && signs.len() == n_embd && units.len().is_multiple_of(n_embd)
+            }
+            Base::Whole(rows) => is_square && rows.len() == n_embd * n_embd,
+        }
     }
 }
 

@@ -225,6 +225,7 @@ impl Training {
         let rate = self.options.learning_rate * self.schedule.factor(self.n_done);
         let TrainOptions { weight_decay: decay, max_grad_norm: clip, .. } = self.options;
         let hyper = Hyper { optimizer: self.optimizer, decay, clip, ..Hyper::with_rate(rate) };
+        reft.anneal(self.n_done as f32 / (self.n_steps() - 1).max(1) as f32);
         let loss = trainer.step(model, reft, &batch, &hyper)?;
         self.n_done += 1;
         let report = TrainStep {

@@ -20,7 +20,7 @@ use super::{File, Interventions, Unsaved, base_name, find, json, transposed, val
 use crate::error::{Error, Result};
 use crate::model::Component;
 use crate::reft::file::check_orthonormal;
-use crate::reft::kinds::{Function, KINDS, Kind, Learned, Projection};
+use crate::reft::kinds::{Function, KINDS, Kind, Learned};
 use crate::reft::rotation::Base;
 use crate::reft::{
     Components, HeadConfig, HeadParams, Intervention, Layers, Params, Positions, Reft, ReftConfig,
@@ -218,9 +218,9 @@ fn load(it: &Saved, tensors: BTreeMap<String, Tensor>, unsaved: &Unsaved) -> Res
         return Err(Error::unsupported(format!("{}: nothing is trained", kind.name)));
     };
     let mut tensors = Tensors(tensors);
-    let (n_embd, rank) = match projection {
-        Projection::Orthonormal => tensors.shape(if is_bare(kind) { "rotate_layer" } else { X })?,
-        Projection::Free => tensors.shape("proj_layer.weight").map(|(rank, n_embd)| (n_embd, rank))?,
+    let (n_embd, rank) = match projection.is_orthonormal() {
+        true => tensors.shape(if is_bare(kind) { "rotate_layer" } else { X })?,
+        false => tensors.shape("proj_layer.weight").map(|(rank, n_embd)| (n_embd, rank))?,
     };
     if !(1..=n_embd).contains(&rank) {
         return Err(Error::file(format!("rank {rank}: expected 1 to {n_embd}, the width")));
@@ -231,12 +231,12 @@ fn load(it: &Saved, tensors: BTreeMap<String, Tensor>, unsaved: &Unsaved) -> Res
     }
     params.bias = tensors.take(bias_of(kind), &[rank])?;
     let mut rotation = None;
-    match projection {
-        Projection::Orthonormal => {
+    match projection.is_orthonormal() {
+        true => {
             let rows = tensors.rotation(kind, n_embd, rank)?;
             match check_orthonormal(&rows, n_embd) {
                 Ok(()) => {
-                    params = params.from_rotation(&rows, n_embd);
+                    params = params.from_rotation(&rows, n_embd, false);
                     rotation = Some(rows);
                 }
                 Err(_) if is_bare(kind) => {
@@ -246,7 +246,7 @@ fn load(it: &Saved, tensors: BTreeMap<String, Tensor>, unsaved: &Unsaved) -> Res
                 Err(error) => return Err(error.at("rotate_layer")),
             }
         }
-        Projection::Free => {
+        false => {
             params.projection = tensors.take("proj_layer.weight", &[rank, n_embd])?;
             if tensors.0.contains_key("proj_layer.bias") {
                 params.projection_bias = tensors.take("proj_layer.bias", &[rank])?;

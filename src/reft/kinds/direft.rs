@@ -3,12 +3,13 @@
 //!
 //! Trained are W [R, D], b `[R]` and X [R, D], from which R [R, D] = B·Q(X) follows.
 
-use super::{Function, Kind, Learned, Projection};
+use super::{Function, Kind, Learned, Projection, Usual};
 
 pub(super) static DIREFT: Kind = Kind {
     name: "direft",
     equation: "h + Rᵀ·act(W·h + b)",
     class: "pyreft.interventions.DireftIntervention",
+    usual: Usual::REFT,
     function: Function::LowRank {
         projection: Projection::Orthonormal,
         learned: Learned::State,

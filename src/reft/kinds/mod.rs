@@ -8,8 +8,10 @@
 //! [`KINDS`]; its parameters, files, options and documentation follow from it.
 
 mod addition;
+mod boundless_das;
 mod consreft;
 mod dii_lowrank;
+mod dii_rotated;
 mod direft;
 mod interchange;
 mod lobireft;
@@ -23,7 +25,7 @@ mod zero;
 pub use crate::kernel::Learned;
 
 /// Every kind there is. A new one is a file and a line.
-pub static KINDS: [&Kind; 12] = [
+pub static KINDS: [&Kind; 14] = [
     &loreft::LOREFT,
     &direft::DIREFT,
     &noreft::NOREFT,
@@ -31,6 +33,8 @@ pub static KINDS: [&Kind; 12] = [
     &consreft::CONSREFT,
     &lobireft::LOBIREFT,
     &dii_lowrank::DII_LOWRANK,
+    &dii_rotated::DII_ROTATED,
+    &boundless_das::BOUNDLESS_DAS,
     &lora::LORA,
     &interchange::INTERCHANGE,
     &addition::ADDITION,
@@ -47,8 +51,29 @@ pub struct Kind {
     pub equation: &'static str,
     /// pyreft's, pyvene's or peft's class.
     pub class: &'static str,
+    /// Where it stands if nothing is said.
+    pub usual: Usual,
     /// Its arithmetic.
     pub function: Function,
+}
+
+/// Where a kind stands and what is around z, as options say it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Usual {
+    /// The layers: `all`, or `first`.
+    pub layers: &'static str,
+    /// The parts of a layer.
+    pub components: &'static [&'static str],
+    /// The edited tokens.
+    pub positions: &'static str,
+    /// The function around z.
+    pub act: &'static str,
+}
+
+impl Usual {
+    /// pyreft's: the first and the last token of the prompt, at the output of every layer.
+    const REFT: Usual =
+        Usual { layers: "all", components: &["block_output"], positions: "f1+l1", act: "linear" };
 }
 
 /// The arithmetic of a kind.
@@ -79,8 +104,24 @@ pub enum Function {
 pub enum Projection {
     /// R = B·Q(X), whose rows are orthonormal at every step.
     Orthonormal,
+    /// The first rows of a square rotation R [D, D] = B·expm(X − Xᵀ).
+    Square,
+    /// All of a square rotation, with a learned boundary between the dimensions that are edited and those that are not.
+    Boundless,
     /// Trained as it is; c `[R]` may stand beside it.
     Free,
+}
+
+impl Projection {
+    /// Whether its rows are orthonormal.
+    pub fn is_orthonormal(self) -> bool {
+        self != Projection::Free
+    }
+
+    /// Whether it is made from as many rows as columns.
+    pub fn is_square(self) -> bool {
+        matches!(self, Projection::Square | Projection::Boundless)
+    }
 }
 
 impl Kind {
@@ -94,14 +135,6 @@ impl Kind {
         match self.function {
             Function::LowRank { learned, .. } => learned == Learned::Source,
             Function::Mix { gain, .. } => gain != 0.0,
-        }
-    }
-
-    /// The positions it has where none are asked for.
-    pub fn usual_positions(&self) -> &'static str {
-        match self.function {
-            Function::LowRank { learned: Learned::Input, .. } => "all",
-            _ => "f1+l1",
         }
     }
 

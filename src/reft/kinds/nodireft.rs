@@ -2,12 +2,13 @@
 //!
 //! Trained are P [R, D], W [R, D] and b `[R]`. With `addBias` there is c `[R]`, too, which pyreft counts and saves, and never uses.
 
-use super::{Function, Kind, Learned, Projection};
+use super::{Function, Kind, Learned, Projection, Usual};
 
 pub(super) static NODIREFT: Kind = Kind {
     name: "nodireft",
     equation: "h + Pᵀ·act(W·h + b)",
     class: "pyreft.interventions.NodireftIntervention",
+    usual: Usual::REFT,
     function: Function::LowRank {
         projection: Projection::Free,
         learned: Learned::State,
