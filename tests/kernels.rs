@@ -11,12 +11,13 @@ use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::kernel::{
     Activation, Dense, Edit, EditInputs, HYPERS, Heads, Hyper, KERNELS, Learned, Mix, NONE, Optimizer,
-    OrthogonalMap, Rope, Rotation, accumulate, add, add_rms_norm, attention, attention_backward, bench_fma,
-    boundary, boundary_backward, broadcast_row, copy, cross_entropy, dense, dense_backward, embed,
+    OrthogonalMap, Rope, Rotation, Scale, accumulate, add, add_rms_norm, attention, attention_backward,
+    bench_fma, boundary, boundary_backward, broadcast_row, copy, cross_entropy, dense, dense_backward, embed,
     gather_rows, grad_norm, lowrank_edit, lowrank_edit_backward, lowrank_edit_input, matmul, matmul_backward,
     mix_rows, mix_rows_backward, mul_up, optimizer, preference, put_rows, reward_loss, rms_norm,
-    rms_norm_backward, rope_qkv, rope_qkv_backward, rotation, rotation_backward, silu_gate,
-    silu_gate_backward, silu_mul, silu_mul_backward, squared_error, token_loss,
+    rms_norm_backward, rope_qkv, rope_qkv_backward, rotation, rotation_backward, scale_rows,
+    scale_rows_backward, silu_gate, silu_gate_backward, silu_mul, silu_mul_backward, squared_error,
+    token_loss,
 };
 use webreft::plan::{Buf, Buffer, Target};
 use webreft::quant::FORMATS;
@@ -274,6 +275,15 @@ fn edits_and_rotations() -> Vec<Case> {
                 edit_case(make, [n_embd, rank, n_edits], (act, learned, subtracts, free, onto));
             }));
         }
+        cases.push(Case::new(format!("{n_edits} rows of {n_embd} scaled"), 2 * n_edits + 8, move |make| {
+            let (rows, strength, t) = edited_rows(make, n_edits, 1);
+            let [h, dh] = ["h", "dh"].map(|label| make.reals(label, &[t, n_embd + 7]));
+            let [theta, grad] = ["theta", "grad"].map(|label| make.reals(label, &[n_embd + 5]));
+            let scale = Scale { n_embd, first: 3, l_at: 4 };
+            let inputs = [rows, strength, theta];
+            let before = scale_rows(&mut make.plan, &scale, inputs, h);
+            scale_rows_backward(&mut make.plan, &scale, inputs, before, [dh, grad], n_edits % 2 == 0);
+        }));
         cases.push(Case::new(format!("{n_edits} rows of {n_embd} mixed"), 4, move |make| {
             let (rows, strength, t) = edited_rows(make, n_edits, 1);
             let [h, dh] = ["h", "dh"].map(|label| make.reals(label, &[t, n_embd + 7]));
@@ -397,7 +407,7 @@ fn edit_case(make: &mut Make<'_>, [n_embd, rank, n_edits]: [usize; 3], form: Edi
     let [h, dh] = ["h", "dh"].map(|label| make.reals(label, &[t, n_embd + 7]));
     let source = match learned {
         Learned::Source => Some(make.reals("source", &[n_edits, n_embd])),
-        Learned::Input => Some(make.reals("x", &[t, n_in])),
+        Learned::Input | Learned::SublayerInput => Some(make.reals("x", &[t, n_in])),
         Learned::Bias | Learned::State => None,
     };
     let inputs = EditInputs { rows, strength, theta, rot, source };

@@ -314,7 +314,7 @@ fn gradients_are_right_at_every_place() {
     let components = Component::ALL.map(Component::name).into_iter();
     let heads = ["head_query_output", "head_key_output", "head_value_output", "head_attention_value_output"];
     for component in components.chain(heads) {
-        for kind in ["loreft", "lora"] {
+        for kind in ["loreft", "lora", "parallel_adapter", "ia3"] {
             let upper = ReftConfig { layers: Layers::List(vec![3]), ..ReftConfig::default() };
             let config = ReftConfig {
                 kind: kind.to_owned(),
@@ -322,10 +322,12 @@ fn gradients_are_right_at_every_place() {
                 component: component.into(),
                 heads: if component.starts_with("head_") { vec![0, 1] } else { vec![] },
                 rank: 2,
+                act: "gelu".to_owned(), // smooth, as differences want it
                 ..ReftConfig::default()
             };
             let Ok(reft) = Reft::new(engine.model(), &[config, upper]) else {
-                assert_eq!(kind, "lora", "{component}: every place takes a LoReFT");
+                let reads_input = kind == "lora" || kind == "parallel_adapter";
+                assert!(reads_input, "{component}: every place takes a {kind}");
                 continue;
             };
             check_gradient(&engine, &reft, &format!("{kind} at {component}"));

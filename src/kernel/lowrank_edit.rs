@@ -178,7 +178,7 @@ fn erf(x: f32) -> f32 {
     x.signum() * (1.0 - poly * (-x * x).exp())
 }
 
-/// What W is put on; the order is that of the shader's codes.
+/// What W is put on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learned {
     /// Nothing: z = b.
@@ -187,12 +187,20 @@ pub enum Learned {
     State,
     /// The input of the module whose output is edited: z = W·x + b.
     Input,
+    /// The same, where x is what the whole sublayer reads.
+    SublayerInput,
     /// Nothing; z = P·s, where s is a row of another run.
     Source,
 }
 
 impl Learned {
-    const ALL: [Learned; 4] = [Learned::Bias, Learned::State, Learned::Input, Learned::Source];
+    /// As the shaders know them: whose input it is makes no difference to them.
+    const CODES: [Learned; 4] = [Learned::Bias, Learned::State, Learned::Input, Learned::Source];
+
+    fn code(self) -> usize {
+        let known = if self == Learned::SublayerInput { Learned::Input } else { self };
+        Learned::CODES.iter().position(|code| *code == known).expect("one of the codes")
+    }
 }
 
 /// One intervention as the kernels see it: its arithmetic, and where its parameters lie in the flat buffers.
@@ -265,7 +273,7 @@ pub fn lowrank_edit(plan: &mut Plan, edit: &Edit, inputs: &EditInputs, h: Buf) -
     let before = plan.scratch("before", &[n_edits, n_in]);
     let trace = plan.scratch("trace", &[n_edits, 2 * rank]);
     let counts = [n_embd, n_in, stride, first, rank, edit.w_at].map(Into::into);
-    let flags = [edit.act as usize, edit.learned as usize, usize::from(edit.subtracts)].map(Into::into);
+    let flags = [edit.act as usize, edit.learned.code(), usize::from(edit.subtracts)].map(Into::into);
     let params =
         [counts.as_slice(), &[place(edit.b_at), edit.p_at.into(), place(edit.c_at)], &flags].concat();
     let proj = if edit.free { theta } else { rot };
@@ -294,7 +302,7 @@ pub fn lowrank_edit_backward(
     let Edit { n_embd, n_in, first, rank, .. } = *edit;
     let after = plan.scratch("after", &[n_edits, n_embd]);
     let dtrace = plan.scratch("dtrace", &[n_edits, 2 * rank]);
-    let flags = [edit.learned as usize, usize::from(edit.subtracts)];
+    let flags = [edit.learned.code(), usize::from(edit.subtracts)];
     let counts = [n_embd, stride, first, rank, edit.w_at, edit.p_at, edit.act as usize];
     let params: Vec<Word> = counts.into_iter().chain(flags).map(Into::into).collect();
     let proj = if edit.free { theta } else { rot };
@@ -327,7 +335,7 @@ pub fn lowrank_edit_input(
 impl Edit {
     /// Whether it reads rows of another run or its module's input.
     pub fn reads_source(&self) -> bool {
-        matches!(self.learned, Learned::Input | Learned::Source)
+        matches!(self.learned, Learned::Input | Learned::SublayerInput | Learned::Source)
     }
 }
 
@@ -339,7 +347,7 @@ fn bias(theta: &[f32], at: u32, j: usize) -> f32 {
 fn twin(call: &Call<'_>) {
     let [n_embd, n_in, stride, first, rank, w_at] = [0, 1, 2, 3, 4, 5].map(|i| call.usize(i));
     let [b_at, p_at, c_at] = [6, 7, 8].map(|i| call.usize(i) as u32);
-    let (act, learned, subtracts) = (Activation::of(call, 9), Learned::ALL[call.usize(10)], call.flag(11));
+    let (act, learned, subtracts) = (Activation::of(call, 9), Learned::CODES[call.usize(10)], call.flag(11));
     let (edits, strength, theta) = (call.u32(0), call.f32(1), call.f32(2));
     let (proj, source) = (call.f32(3), call.f32(4));
     let (mut h, mut before, mut trace) = (call.f32_mut(5), call.f32_mut(6), call.f32_mut(7));
@@ -353,7 +361,9 @@ fn twin(call: &Call<'_>) {
         for j in 0..rank {
             let inside = match learned {
                 Learned::Bias => 0.0,
-                Learned::State | Learned::Input => dot(&theta[w_at + j * n_in..][..n_in], before),
+                Learned::State | Learned::Input | Learned::SublayerInput => {
+                    dot(&theta[w_at + j * n_in..][..n_in], before)
+                }
                 Learned::Source => dot(proj(j), &source[p * n_embd..][..n_embd]),
             };
             z[j] = inside + bias(&theta, b_at, j);
@@ -368,7 +378,7 @@ fn twin(call: &Call<'_>) {
 
 fn twin_backward(call: &Call<'_>) {
     let [n_embd, stride, first, rank, w_at, p_at] = [0, 1, 2, 3, 4, 5].map(|i| call.usize(i));
-    let (act, learned, subtracts) = (Activation::of(call, 6), Learned::ALL[call.usize(7)], call.flag(8));
+    let (act, learned, subtracts) = (Activation::of(call, 6), Learned::CODES[call.usize(7)], call.flag(8));
     let (edits, strength, theta) = (call.u32(0), call.f32(1), call.f32(2));
     let (proj, trace) = (call.f32(3), call.f32(4));
     let (mut dh, mut after, mut dtrace) = (call.f32_mut(5), call.f32_mut(6), call.f32_mut(7));
@@ -408,7 +418,7 @@ fn twin_input(call: &Call<'_>) {
 fn twin_params(call: &Call<'_>) {
     let [n_edits, n_embd, n_in, rank, w_at] = [0, 1, 2, 3, 4].map(|i| call.usize(i));
     let [b_at, p_at, c_at] = [5, 6, 7].map(|i| call.usize(i));
-    let learned = Learned::ALL[call.usize(8)];
+    let learned = Learned::CODES[call.usize(8)];
     let [subtracts, free, onto] = [9, 10, 11].map(|i| call.flag(i));
     let (edits, before, after) = (call.u32(0), call.f32(1), call.f32(2));
     let (source, trace, dtrace) = (call.f32(3), call.f32(4), call.f32(5));

@@ -22,6 +22,7 @@ mod rms_norm;
 mod rope_qkv;
 mod rotation;
 mod sample;
+mod scale_rows;
 mod silu_gate;
 mod silu_mul;
 
@@ -49,6 +50,7 @@ pub use rms_norm::{add_rms_norm, rms_norm, rms_norm_backward};
 pub use rope_qkv::{Rope, rope_qkv, rope_qkv_backward};
 pub use rotation::{OrthogonalMap, Rotation, rotation, rotation_backward};
 pub use sample::{Choice, SETTINGS, sample};
+pub use scale_rows::{Scale, scale_rows, scale_rows_backward};
 pub use silu_gate::{mul_up, silu_gate, silu_gate_backward};
 pub use silu_mul::{silu_mul, silu_mul_backward};
 
@@ -103,6 +105,8 @@ pub static KERNELS: &[&Kernel] = &[
     &rotation::ROTATION,
     &rotation::ROTATION_BACKWARD,
     &sample::SAMPLE,
+    &scale_rows::SCALE_ROWS,
+    &scale_rows::SCALE_ROWS_BACKWARD,
     &silu_gate::MUL_UP,
     &silu_gate::SILU_GATE,
     &silu_gate::SILU_GATE_BACKWARD,

@@ -103,8 +103,16 @@ impl Component {
         }
     }
 
-    /// The width of what its weight matrix is put on, where it is a matrix's output.
-    pub fn input_width(self, dims: &Dims) -> Option<usize> {
+    /// The width of what it is made from, where it is a matrix's or a sublayer's output.
+    pub fn input_width(self, dims: &Dims, input: Input) -> Option<usize> {
+        match (input, self) {
+            (Input::Sublayer, Component::AttentionOutput | Component::MlpOutput) => Some(dims.n_embd),
+            (Input::Sublayer, _) => None,
+            (Input::Matrix, component) => component.matrix_input_width(dims),
+        }
+    }
+
+    fn matrix_input_width(self, dims: &Dims) -> Option<usize> {
         match self {
             Component::QueryOutput | Component::KeyOutput | Component::ValueOutput => Some(dims.n_embd),
             Component::GateOutput | Component::UpOutput => Some(dims.n_embd),
@@ -124,6 +132,31 @@ pub struct Place {
     pub component: Component,
 }
 
+/// Whose input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// That of the matrix whose output something is.
+    Matrix,
+    /// That of the sublayer, attention or feed-forward layer, whose output something is.
+    Sublayer,
+}
+
+/// What the columns at a place are made from, where they are somebody's output.
+#[derive(Clone, Copy, Default)]
+pub struct Inputs {
+    /// What the matrix is put on.
+    pub matrix: Option<Buf>,
+    /// What the sublayer reads.
+    pub sublayer: Option<Buf>,
+}
+
+impl Inputs {
+    /// A matrix's input.
+    pub fn of_matrix(x: Buf) -> Inputs {
+        Inputs { matrix: Some(x), sublayer: None }
+    }
+}
+
 /// Whoever edits hidden states on their way up, and their gradients on the way down.
 pub trait Hooks {
     /// Whether anything is done at this place.
@@ -134,14 +167,14 @@ pub trait Hooks {
         None
     }
 
-    /// Edits the place's columns of `h` [T, S] in place. `input` is what the matrix is put on whose output they are, if they are one's.
-    fn edit(&mut self, plan: &mut Plan, place: Place, h: Buf, input: Option<Buf>);
+    /// Edits the place's columns of `h` [T, S] in place; `inputs` are what they are made from.
+    fn edit(&mut self, plan: &mut Plan, place: Place, h: Buf, inputs: Inputs);
 
     /// Takes the gradient of the edited `h` back through the edit, in place.
     fn edit_backward(&mut self, _plan: &mut Plan, _place: Place, _dh: Buf) {}
 
-    /// Adds to the gradient of the matrix's input what comes back from edits that read it; after [`Hooks::edit_backward`].
-    fn input_backward(&mut self, _plan: &mut Plan, _place: Place, _dinput: Buf) {}
+    /// Adds to the gradient of one of the inputs what comes back from edits that read it; after [`Hooks::edit_backward`].
+    fn input_backward(&mut self, _plan: &mut Plan, _place: Place, _input: Input, _dinput: Buf) {}
 }
 
 /// Nobody: the model as it is.
@@ -152,5 +185,5 @@ impl Hooks for NoHooks {
         false
     }
 
-    fn edit(&mut self, _: &mut Plan, _: Place, _: Buf, _: Option<Buf>) {}
+    fn edit(&mut self, _: &mut Plan, _: Place, _: Buf, _: Inputs) {}
 }

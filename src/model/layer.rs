@@ -1,7 +1,7 @@
 //! One transformer layer, forward and backward: attention, then the feed-forward layer, each around the residual stream.
 
 use super::pass::Stream;
-use super::{Component, Hooks, Model, Pass, Place};
+use super::{Component, Hooks, Input, Inputs, Model, Pass, Place};
 use crate::backend::Tensor;
 use crate::kernel::{self, Heads, Rope};
 use crate::plan::{Buf, Matrix, Plan};
@@ -33,9 +33,9 @@ impl At<'_> {
         self.hooks.stands_at(self.place(component))
     }
 
-    fn edit(&mut self, plan: &mut Plan, component: Component, h: Buf, input: Option<Buf>) {
+    fn edit(&mut self, plan: &mut Plan, component: Component, h: Buf, inputs: Inputs) {
         if self.stands(component) {
-            self.hooks.edit(plan, self.place(component), h, input);
+            self.hooks.edit(plan, self.place(component), h, inputs);
         }
     }
 
@@ -45,9 +45,9 @@ impl At<'_> {
         }
     }
 
-    fn input_backward(&mut self, plan: &mut Plan, component: Component, dinput: Buf) {
+    fn input_backward(&mut self, plan: &mut Plan, component: Component, input: Input, dinput: Buf) {
         if self.stands(component) {
-            self.hooks.input_backward(plan, self.place(component), dinput);
+            self.hooks.input_backward(plan, self.place(component), input, dinput);
         }
     }
 
@@ -73,44 +73,44 @@ pub(super) fn layer(
 
     if at.stands(Component::BlockInput) {
         let h = stream.settle(plan);
-        at.edit(plan, Component::BlockInput, h, None);
+        at.edit(plan, Component::BlockInput, h, Inputs::default());
     }
     let attn_norm = plan.tensor(&weights.attn_norm);
     let xn = stream.norm(plan, attn_norm, eps);
     let h_in = stream.h;
-    at.edit(plan, Component::AttentionInput, xn, None);
+    at.edit(plan, Component::AttentionInput, xn, Inputs::default());
     let qkv = attention_inputs(plan, model, pass, cached, xn, &mut at);
     let attn = kernel::attention(plan, &heads(model), qkv, pass.span);
     let value = match at.stands(Component::AttentionValueOutput) {
         true => kernel::copy(plan, "attn", attn[0]), // attention's gradient wants its own output
         false => attn[0],
     };
-    at.edit(plan, Component::AttentionValueOutput, value, None);
+    at.edit(plan, Component::AttentionValueOutput, value, Inputs::default());
     let delta = linear(plan, "o", value, &weights.attn_out);
-    at.edit(plan, Component::AttentionOutput, delta, Some(value));
+    at.edit(plan, Component::AttentionOutput, delta, Inputs { matrix: Some(value), sublayer: Some(xn) });
     stream.pending = Some(delta);
 
     let ffn_norm = plan.tensor(&weights.ffn_norm);
     let xn = stream.norm(plan, ffn_norm, eps);
     let h_mid = stream.h;
-    at.edit(plan, Component::MlpInput, xn, None);
+    at.edit(plan, Component::MlpInput, xn, Inputs::default());
     let gate_up = linear(plan, "gate_up", xn, &weights.gate_up);
-    at.edit(plan, Component::GateOutput, gate_up, Some(xn));
-    at.edit(plan, Component::UpOutput, gate_up, Some(xn));
+    at.edit(plan, Component::GateOutput, gate_up, Inputs::of_matrix(xn));
+    at.edit(plan, Component::UpOutput, gate_up, Inputs::of_matrix(xn));
     let gate = at.stands(Component::MlpActivation).then(|| kernel::silu_gate(plan, gate_up));
     let act = match gate {
         Some(gate) => {
-            at.edit(plan, Component::MlpActivation, gate, None);
+            at.edit(plan, Component::MlpActivation, gate, Inputs::default());
             kernel::mul_up(plan, "act", gate, gate_up)
         }
         None => kernel::silu_mul(plan, gate_up),
     };
     let delta = linear(plan, "down", act, &weights.down);
-    at.edit(plan, Component::MlpOutput, delta, Some(act));
+    at.edit(plan, Component::MlpOutput, delta, Inputs { matrix: Some(act), sublayer: Some(xn) });
     stream.pending = Some(delta);
     if at.stands(Component::BlockOutput) {
         let h = stream.settle(plan);
-        at.edit(plan, Component::BlockOutput, h, None);
+        at.edit(plan, Component::BlockOutput, h, Inputs::default());
     }
     LayerTrace { h: [h_in, h_mid], qkv, attn, gate_up, gate }
 }
@@ -133,7 +133,7 @@ fn attention_inputs(
     }
     kernel::matmul(plan, xn, &weights.qkv, qkv, weights.qkv_bias.is_some());
     for component in QKV {
-        at.edit(plan, component, qkv, Some(xn));
+        at.edit(plan, component, qkv, Inputs::of_matrix(xn));
     }
     let [k, v] = match cached {
         Some(cached) => cached.each_ref().map(|tensor| plan.tensor(tensor)),
@@ -196,7 +196,7 @@ fn sublayer_gradient(plan: &mut Plan, component: Component, dh: Buf, at: &mut At
 fn mlp_backward(plan: &mut Plan, model: &Model, trace: &LayerTrace, d: Buf, dh: Buf, at: &mut At<'_>) {
     let weights = &model.weights.layers[at.layer];
     let dact = linear_backward(plan, "dact", d, &weights.down);
-    at.input_backward(plan, Component::MlpOutput, dact);
+    at.input_backward(plan, Component::MlpOutput, Input::Matrix, dact);
     let dgate_up = match trace.gate {
         Some(gate) => {
             let dgate = kernel::mul_up(plan, "dgate", dact, trace.gate_up);
@@ -214,8 +214,9 @@ fn mlp_backward(plan: &mut Plan, model: &Model, trace: &LayerTrace, d: Buf, dh: 
         return;
     }
     let dxn = linear_backward(plan, "dxn", dgate_up, &weights.gate_up);
-    at.input_backward(plan, Component::UpOutput, dxn);
-    at.input_backward(plan, Component::GateOutput, dxn);
+    at.input_backward(plan, Component::UpOutput, Input::Matrix, dxn);
+    at.input_backward(plan, Component::GateOutput, Input::Matrix, dxn);
+    at.input_backward(plan, Component::MlpOutput, Input::Sublayer, dxn);
     at.edit_backward(plan, Component::MlpInput, dxn);
     if at.ends_at(Component::MlpInput) {
         return;
@@ -236,7 +237,7 @@ fn attention_backward(
 ) {
     let weights = &model.weights.layers[at.layer];
     let dattn = linear_backward(plan, "dattn", d, &weights.attn_out);
-    at.input_backward(plan, Component::AttentionOutput, dattn);
+    at.input_backward(plan, Component::AttentionOutput, Input::Matrix, dattn);
     at.edit_backward(plan, Component::AttentionValueOutput, dattn);
     if at.ends_at(Component::AttentionValueOutput) {
         return;
@@ -252,8 +253,9 @@ fn attention_backward(
     }
     let dxn = linear_backward(plan, "dxn", dqkv, &weights.qkv);
     for component in QKV {
-        at.input_backward(plan, component, dxn);
+        at.input_backward(plan, component, Input::Matrix, dxn);
     }
+    at.input_backward(plan, Component::AttentionOutput, Input::Sublayer, dxn);
     at.edit_backward(plan, Component::AttentionInput, dxn);
     if at.ends_at(Component::AttentionInput) {
         return;

@@ -20,7 +20,7 @@ use crate::gguf::Header;
 pub use arch::{ARCHITECTURES, Architecture};
 pub use cache::Cache;
 pub use head::{LabelGroup, Labels};
-pub use hooks::{Component, Hooks, NoHooks, Place, Window};
+pub use hooks::{Component, Hooks, Input, Inputs, NoHooks, Place, Window};
 pub use layer::LayerTrace;
 pub use pass::{Pass, backward, forward, forward_from, forward_kept};
 pub use weights::LoadProgress;

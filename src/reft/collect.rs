@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::kernel;
-use crate::model::{self, Hooks, Model, Pass, Place, Window};
+use crate::model::{self, Hooks, Inputs, Model, Pass, Place, Window};
 use crate::plan::{Buf, Plan};
 
 /// The hidden states [P, D] of one sequence at the given rows, at `place` and in the columns of `window`.
@@ -51,7 +51,7 @@ impl Hooks for Collect {
         place == self.place
     }
 
-    fn edit(&mut self, plan: &mut Plan, _: Place, h: Buf, _: Option<Buf>) {
+    fn edit(&mut self, plan: &mut Plan, _: Place, h: Buf, _: Inputs) {
         self.states = Some(kernel::gather_rows(plan, "states", self.index, h));
     }
 }

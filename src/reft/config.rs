@@ -6,7 +6,7 @@ use super::positions::Positions;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::kernel::{Activation, Learned};
-use crate::model::{Component, Place, Window};
+use crate::model::{Component, Input, Place, Window};
 use serde::{Deserialize, Serialize};
 
 /// What a kind has of its own.
@@ -264,15 +264,23 @@ impl ReftConfig {
         head: Option<usize>,
         window: Window,
     ) -> Result<Point> {
-        let reads_input = matches!(kind.function, Function::LowRank { learned: Learned::Input, .. });
-        let n_in = match reads_input {
-            false => window.width,
-            true => component.input_width(dims).ok_or_else(|| {
-                Error::input(format!("{} at {name}: expected the output of a weight matrix", kind.name))
-            })?,
+        let learned = match kind.function {
+            Function::LowRank { learned, .. } => Some(learned),
+            Function::Mix { .. } | Function::Scale => None,
+        };
+        let input = |input: Input, what: &str| {
+            let width = component.input_width(dims, input);
+            width.ok_or_else(|| {
+                Error::input(format!("{} at {name}: expected the output of {what}", kind.name))
+            })
+        };
+        let n_in = match learned {
+            Some(Learned::Input) => input(Input::Matrix, "a weight matrix")?,
+            Some(Learned::SublayerInput) => input(Input::Sublayer, "attention or of the feed-forward layer")?,
+            _ => window.width,
         };
         let most = window.width.min(n_in);
-        if kind.is_trained() && !(1..=most).contains(&self.rank) {
+        if learned.is_some() && !(1..=most).contains(&self.rank) {
             return Err(Error::input(format!(
                 "rank {}: expected 1 to {most}, the width of {name}",
                 self.rank

@@ -2,8 +2,8 @@
 
 use super::{Arithmetic, CountedRow, Intervention, Reft};
 use crate::backend::{Prepared, Tensor};
-use crate::kernel::{self, EditGradient, EditInputs, EditTrace};
-use crate::model::{Hooks, Place};
+use crate::kernel::{self, EditGradient, EditInputs, EditTrace, Learned};
+use crate::model::{Hooks, Input, Inputs, Place};
 use crate::plan::{Buf, Plan};
 use std::ops::Range;
 
@@ -98,12 +98,19 @@ struct Site<'a> {
     reft: &'a Reft,
     number: usize,
     bufs: EditBufs,
-    /// The strength as it is within the learned boundary, where there is one.
-    masked: Option<Buf>,
-    /// The module's input, where the edit reads it.
-    input: Option<Buf>,
-    trace: Option<EditTrace>,
-    gradient: Option<EditGradient>,
+    made: Made,
+}
+
+/// What an edit leaves for its gradient.
+enum Made {
+    Nothing,
+    LowRank {
+        inputs: EditInputs,
+        trace: EditTrace,
+        gradient: Option<EditGradient>,
+    },
+    /// The rows as they were.
+    Scaled(Buf),
 }
 
 impl<'a> Edits<'a> {
@@ -117,15 +124,7 @@ impl<'a> Edits<'a> {
                     strength: plan.kept("strength", &[*count, it.strengths()]),
                     source: it.kind.reads_source().then(|| plan.kept("source", &[*count, it.sizes.n_embd])),
                 };
-                sites.push(Site {
-                    reft,
-                    number,
-                    bufs,
-                    masked: None,
-                    input: None,
-                    trace: None,
-                    gradient: None,
-                });
+                sites.push(Site { reft, number, bufs, made: Made::Nothing });
             }
         }
         Edits { sites, gradients: None, begun: Vec::new() }
@@ -153,47 +152,72 @@ impl<'a> Site<'a> {
         self.intervention().place
     }
 
-    fn inputs(&self, plan: &mut Plan) -> EditInputs {
-        let EditBufs { rows, strength, source } = self.bufs;
-        let [theta, rot] = [&self.reft.theta, &self.reft.rot].map(|tensor| plan.tensor(tensor));
-        let strength = self.masked.unwrap_or(strength);
-        EditInputs { rows, strength, theta, rot, source: source.or(self.input) }
+    fn theta(&self, plan: &mut Plan) -> Buf {
+        plan.tensor(&self.reft.theta)
     }
 
-    fn edit(&mut self, plan: &mut Plan, h: Buf, input: Option<Buf>) {
-        match &self.intervention().arithmetic {
+    fn edit(&mut self, plan: &mut Plan, h: Buf, inputs: Inputs) {
+        let EditBufs { rows, strength, source } = self.bufs;
+        self.made = match &self.intervention().arithmetic {
             Arithmetic::LowRank(edit, _, boundary) => {
-                self.input = input.filter(|_| edit.reads_source());
-                self.masked = boundary.map(|at| {
-                    let theta = plan.tensor(&self.reft.theta);
-                    kernel::boundary(plan, at, self.bufs.strength, theta)
-                });
-                let inputs = self.inputs(plan);
-                self.trace = Some(kernel::lowrank_edit(plan, edit, &inputs, h));
+                let (theta, rot) = (self.theta(plan), plan.tensor(&self.reft.rot));
+                let strength = match boundary {
+                    Some(at) => kernel::boundary(plan, *at, strength, theta),
+                    None => strength,
+                };
+                let source = match edit.learned {
+                    Learned::Input => inputs.matrix,
+                    Learned::SublayerInput => inputs.sublayer,
+                    _ => source,
+                };
+                let inputs = EditInputs { rows, strength, theta, rot, source };
+                let trace = kernel::lowrank_edit(plan, edit, &inputs, h);
+                Made::LowRank { inputs, trace, gradient: None }
             }
             Arithmetic::Mix(mix) => {
-                let EditBufs { rows, strength, source } = self.bufs;
                 kernel::mix_rows(plan, mix, [rows, strength], source, h);
+                Made::Nothing
             }
-        }
+            Arithmetic::Scale(scale) => {
+                let theta = self.theta(plan);
+                Made::Scaled(kernel::scale_rows(plan, scale, [rows, strength, theta], h))
+            }
+        };
     }
 
     fn edit_backward(&mut self, plan: &mut Plan, dh: Buf, gradients: &Gradients, onto: bool) {
-        match &self.intervention().arithmetic {
-            Arithmetic::LowRank(edit, _, boundary) => {
-                let inputs = self.inputs(plan);
-                let to = [&gradients.theta, &gradients.rot].map(|tensor| plan.tensor(tensor));
-                let trace = self.trace.as_ref().expect("the edit stands in the forward pass");
-                let gradient = kernel::lowrank_edit_backward(plan, edit, &inputs, trace, dh, to, onto);
-                if let Some((at, masked)) = boundary.zip(self.masked) {
-                    let bufs = [inputs.rows, masked, inputs.theta, to[0]];
-                    kernel::boundary_backward(plan, at, bufs, trace, gradient, onto);
+        let EditBufs { rows, strength, .. } = self.bufs;
+        let theta = self.theta(plan);
+        let [grad, drot] = [&gradients.theta, &gradients.rot].map(|tensor| plan.tensor(tensor));
+        match (&self.intervention().arithmetic, &mut self.made) {
+            (Arithmetic::LowRank(edit, _, boundary), Made::LowRank { inputs, trace, gradient }) => {
+                let made = kernel::lowrank_edit_backward(plan, edit, inputs, trace, dh, [grad, drot], onto);
+                if let Some(at) = boundary {
+                    let bufs = [rows, inputs.strength, theta, grad];
+                    kernel::boundary_backward(plan, *at, bufs, trace, made, onto);
                 }
-                self.gradient = Some(gradient);
+                *gradient = Some(made);
             }
-            Arithmetic::Mix(mix) => {
-                kernel::mix_rows_backward(plan, mix, [self.bufs.rows, self.bufs.strength], dh);
+            (Arithmetic::Mix(mix), _) => kernel::mix_rows_backward(plan, mix, [rows, strength], dh),
+            (Arithmetic::Scale(scale), Made::Scaled(before)) => {
+                let bufs = [rows, strength, theta];
+                kernel::scale_rows_backward(plan, scale, bufs, *before, [dh, grad], onto);
             }
+            _ => unreachable!("the edit stands in the forward pass"),
+        }
+    }
+
+    /// Adds to the gradient of an input what comes back from the edit, if that is what it reads.
+    fn input_backward(&self, plan: &mut Plan, input: Input, dinput: Buf) {
+        let Made::LowRank { inputs, gradient: Some(gradient), .. } = &self.made else { return };
+        let edit = self.intervention().edit().expect("a low-rank edit");
+        let reads = match edit.learned {
+            Learned::Input => Some(Input::Matrix),
+            Learned::SublayerInput => Some(Input::Sublayer),
+            _ => None,
+        };
+        if reads == Some(input) {
+            kernel::lowrank_edit_input(plan, edit, inputs, *gradient, dinput);
         }
     }
 }
@@ -208,9 +232,9 @@ impl Hooks for Edits<'_> {
         trained.map(Site::place).min()
     }
 
-    fn edit(&mut self, plan: &mut Plan, place: Place, h: Buf, input: Option<Buf>) {
+    fn edit(&mut self, plan: &mut Plan, place: Place, h: Buf, inputs: Inputs) {
         for site in self.sites.iter_mut().filter(|site| site.place() == place) {
-            site.edit(plan, h, input);
+            site.edit(plan, h, inputs);
         }
     }
 
@@ -223,14 +247,9 @@ impl Hooks for Edits<'_> {
         }
     }
 
-    fn input_backward(&mut self, plan: &mut Plan, place: Place, dinput: Buf) {
+    fn input_backward(&mut self, plan: &mut Plan, place: Place, input: Input, dinput: Buf) {
         for site in self.sites.iter().filter(|site| site.place() == place) {
-            if let (Some(edit), Some(gradient), Some(_)) =
-                (site.intervention().edit(), site.gradient, site.input)
-            {
-                let inputs = site.inputs(plan);
-                kernel::lowrank_edit_input(plan, edit, &inputs, gradient, dinput);
-            }
+            site.input_backward(plan, input, dinput);
         }
     }
 }

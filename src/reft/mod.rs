@@ -16,7 +16,7 @@ mod rotation;
 
 use crate::backend::{Backend, Tensor};
 use crate::error::{Error, Result};
-use crate::kernel::{Edit, Mix, Rotation};
+use crate::kernel::{Edit, Mix, Rotation, Scale};
 use crate::model::{Model, Place, Window};
 use crate::plan::Plan;
 use rand_chacha::ChaCha8Rng;
@@ -32,7 +32,7 @@ pub use positions::{CountedRow, Positions, pyreft_slots};
 pub use rotation::Base;
 
 use config::Site;
-use kinds::{Function, Projection};
+use kinds::Function;
 
 /// One intervention: where it stands, what it edits, and where its numbers lie.
 #[derive(Clone, Debug)]
@@ -65,6 +65,8 @@ pub enum Arithmetic {
     LowRank(Edit, Option<Rotation>, Option<usize>),
     /// A row mixed with one of another run.
     Mix(Mix),
+    /// A row scaled by a learned vector.
+    Scale(Scale),
 }
 
 impl Intervention {
@@ -72,7 +74,7 @@ impl Intervention {
     pub fn edit(&self) -> Option<&Edit> {
         match &self.arithmetic {
             Arithmetic::LowRank(edit, ..) => Some(edit),
-            Arithmetic::Mix(_) => None,
+            Arithmetic::Mix(_) | Arithmetic::Scale(_) => None,
         }
     }
 
@@ -80,7 +82,7 @@ impl Intervention {
     pub fn rotation(&self) -> Option<&Rotation> {
         match &self.arithmetic {
             Arithmetic::LowRank(_, rotation, _) => rotation.as_ref(),
-            Arithmetic::Mix(_) => None,
+            Arithmetic::Mix(_) | Arithmetic::Scale(_) => None,
         }
     }
 
@@ -89,6 +91,7 @@ impl Intervention {
         let first = match &self.arithmetic {
             Arithmetic::LowRank(edit, ..) => edit.first,
             Arithmetic::Mix(mix) => mix.first,
+            Arithmetic::Scale(scale) => scale.first,
         };
         Window { first, width: self.sizes.n_embd }
     }
@@ -307,7 +310,7 @@ impl Reft {
     fn temperatures(&self) -> impl Iterator<Item = usize> {
         self.owners().filter_map(|(_, it)| match it.arithmetic {
             Arithmetic::LowRank(.., boundary) => Some(boundary? + 1),
-            Arithmetic::Mix(_) => None,
+            Arithmetic::Mix(_) | Arithmetic::Scale(_) => None,
         })
     }
 
@@ -366,6 +369,7 @@ impl Layout<'_> {
         let (n_embd, first) = (site.window.width, site.window.first);
         let arithmetic = match site.kind.function {
             Function::Mix { keep, gain } => Arithmetic::Mix(Mix { n_embd, first, keep, gain }),
+            Function::Scale => Arithmetic::Scale(Scale { n_embd, first, l_at: theta_at }),
             Function::LowRank { projection, learned, subtracts, .. } => {
                 let rotation = projection.is_orthonormal().then(|| self.rotation(params, sizes, theta_at));
                 let edit = Edit {
@@ -376,7 +380,7 @@ impl Layout<'_> {
                     learned,
                     act: site.act,
                     subtracts,
-                    free: projection == Projection::Free,
+                    free: !projection.is_orthonormal(),
                     w_at: at("weight").unwrap_or(theta_at), // not read where there is none
                     b_at: at("bias"),
                     p_at: rotation.map_or(theta_at, |rotation| rotation.r_at),
@@ -407,5 +411,6 @@ fn moved(arithmetic: Arithmetic, site: &Site) -> Arithmetic {
             Arithmetic::LowRank(Edit { first, ..edit }, rotation, boundary)
         }
         Arithmetic::Mix(mix) => Arithmetic::Mix(Mix { first, ..mix }),
+        Arithmetic::Scale(scale) => Arithmetic::Scale(Scale { first, ..scale }),
     }
 }

@@ -43,10 +43,11 @@ impl Sizes {
     pub fn of(kind: &Kind, n_embd: usize, n_in: usize, rank: usize, add_bias: bool) -> Sizes {
         let (rank, shapes) = match kind.function {
             Function::Mix { .. } => (0, Vec::new()),
+            Function::Scale => (0, vec![("scale", vec![n_embd])]),
             Function::LowRank { projection, learned, bias, .. } => {
                 let rank = if projection == Projection::Boundless { n_embd } else { rank };
                 let rows = if projection.is_square() { n_embd } else { rank };
-                let has_weight = matches!(learned, Learned::State | Learned::Input);
+                let has_weight = !matches!(learned, Learned::Bias | Learned::Source);
                 let all = [
                     (true, "projection", vec![rows, n_embd]),
                     (has_weight, "weight", vec![rank, n_in]),
@@ -86,9 +87,12 @@ pub struct Part {
 
 impl Params {
     /// A random start, as pyreft's and torch's: rotations uniform over all, `Linear`s uniform within ±1/√(inputs), constants
-    /// uniform in 0 to 1; what reads a module's input starts at P = 0, as a LoRA does; and a boundary as pyvene's.
+    /// uniform in 0 to 1; LoRA's and an adapter's P at 0; a scale at 1; a boundary as pyvene's.
     pub(super) fn random(kind: &Kind, sizes: &Sizes, random: &mut ChaCha8Rng) -> Params {
-        let Function::LowRank { projection, learned, .. } = kind.function else { return Params::default() };
+        let (projection, learned) = match kind.function {
+            Function::LowRank { projection, learned, .. } => (projection, learned),
+            Function::Mix { .. } | Function::Scale => (Projection::Free, Learned::Bias),
+        };
         let mut params = Params::default();
         for part in sizes.parts(0) {
             let len = part.range.len();
@@ -98,12 +102,13 @@ impl Params {
                     (params.projection, params.base) = from_rows(&rows, sizes.n_embd, projection.is_square());
                     continue;
                 }
-                "projection" if learned == Learned::Input => vec![0.0; len],
+                "projection" if projection == Projection::FromZero => vec![0.0; len],
                 "projection" | "projection_bias" => linear(len, sizes.n_embd, random),
                 "bias" if learned == Learned::Bias => {
                     (0..len).map(|_| rotation::uniform(random) as f32).collect()
                 }
                 "boundary" => BOUNDARY.to_vec(),
+                "scale" => vec![1.0; len],
                 _ => linear(len, sizes.n_in, random),
             };
             *params.part_mut(part.name) = numbers;
@@ -135,7 +140,7 @@ impl Params {
         }
         let projection = match kind.function {
             Function::LowRank { projection, .. } => projection,
-            Function::Mix { .. } => Projection::Free,
+            Function::Mix { .. } | Function::Scale => Projection::Free,
         };
         match &self.base {
             None if !projection.is_orthonormal() => Ok(()),

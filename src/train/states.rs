@@ -7,7 +7,7 @@ use super::batch::{Batch, Sequence};
 use crate::backend::Tensor;
 use crate::error::Result;
 use crate::kernel;
-use crate::model::{self, Component, Hooks, Model, Pass, Place};
+use crate::model::{self, Component, Hooks, Inputs, Model, Pass, Place};
 use crate::plan::{Buf, Plan};
 use crate::reft::Reft;
 
@@ -53,7 +53,7 @@ impl States {
         match self.place.component {
             Component::BlockOutput => {
                 plan.at(format!("layer {}", self.place.layer));
-                hooks.edit(plan, self.place, h, None);
+                hooks.edit(plan, self.place, h, Inputs::default());
                 (h, self.place.layer + 1)
             }
             _ => (h, self.place.layer),
@@ -92,7 +92,7 @@ impl Hooks for Keep<'_> {
         place == self.place
     }
 
-    fn edit(&mut self, plan: &mut Plan, _: Place, h: Buf, _: Option<Buf>) {
+    fn edit(&mut self, plan: &mut Plan, _: Place, h: Buf, _: Inputs) {
         let to = plan.tensor(self.to);
         kernel::put_rows(plan, self.rows, h, to);
     }

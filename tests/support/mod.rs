@@ -10,7 +10,7 @@ use webreft::backend::{Backend, Prepared};
 use webreft::bytes::FileSource;
 use webreft::engine::Engine;
 use webreft::kernel;
-use webreft::model::{self, Component, Hooks, Model, NoHooks, Pass, Place};
+use webreft::model::{self, Component, Hooks, Inputs, Model, NoHooks, Pass, Place};
 use webreft::plan::{Buf, Plan};
 use webreft::reft::{EditBufs, Edits, Reft};
 use webreft::train::{Batch, Sequence};
@@ -167,9 +167,9 @@ impl Hooks for Watch<'_> {
             || self.edits.as_ref().is_some_and(|edits| edits.stands_at(place))
     }
 
-    fn edit(&mut self, plan: &mut Plan, place: Place, h: Buf, input: Option<Buf>) {
+    fn edit(&mut self, plan: &mut Plan, place: Place, h: Buf, inputs: Inputs) {
         if let Some(edits) = &mut self.edits {
-            edits.edit(plan, place, h, input);
+            edits.edit(plan, place, h, inputs);
         }
         if place.component == Component::BlockOutput {
             self.hidden.push(kernel::copy(plan, "hidden", h));

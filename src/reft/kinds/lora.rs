@@ -11,7 +11,7 @@ pub(super) static LORA: Kind = Kind {
     class: "peft.tuners.lora.Linear",
     usual: Usual { components: &["query_output", "value_output"], positions: "all", ..Usual::REFT },
     function: Function::LowRank {
-        projection: Projection::Free,
+        projection: Projection::FromZero,
         learned: Learned::Input,
         bias: false,
         subtracts: false,

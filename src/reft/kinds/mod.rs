@@ -13,19 +13,22 @@ mod consreft;
 mod dii_lowrank;
 mod dii_rotated;
 mod direft;
+mod ia3;
 mod interchange;
 mod lobireft;
 mod lora;
 mod loreft;
 mod nodireft;
 mod noreft;
+mod parallel_adapter;
+mod series_adapter;
 mod subtraction;
 mod zero;
 
 pub use crate::kernel::Learned;
 
 /// Every kind there is. A new one is a file and a line.
-pub static KINDS: [&Kind; 14] = [
+pub static KINDS: [&Kind; 17] = [
     &loreft::LOREFT,
     &direft::DIREFT,
     &noreft::NOREFT,
@@ -36,6 +39,9 @@ pub static KINDS: [&Kind; 14] = [
     &dii_rotated::DII_ROTATED,
     &boundless_das::BOUNDLESS_DAS,
     &lora::LORA,
+    &series_adapter::SERIES_ADAPTER,
+    &parallel_adapter::PARALLEL_ADAPTER,
+    &ia3::IA3,
     &interchange::INTERCHANGE,
     &addition::ADDITION,
     &subtraction::SUBTRACTION,
@@ -97,6 +103,8 @@ pub enum Function {
         /// What comes of the other run's.
         gain: f32,
     },
+    /// h ∘ l
+    Scale,
 }
 
 /// What P [R, D] is.
@@ -110,12 +118,14 @@ pub enum Projection {
     Boundless,
     /// Trained as it is; c `[R]` may stand beside it.
     Free,
+    /// Trained as it is, from 0 on: at the start nothing is changed.
+    FromZero,
 }
 
 impl Projection {
     /// Whether its rows are orthonormal.
     pub fn is_orthonormal(self) -> bool {
-        self != Projection::Free
+        !matches!(self, Projection::Free | Projection::FromZero)
     }
 
     /// Whether it is made from as many rows as columns.
@@ -135,11 +145,12 @@ impl Kind {
         match self.function {
             Function::LowRank { learned, .. } => learned == Learned::Source,
             Function::Mix { gain, .. } => gain != 0.0,
+            Function::Scale => false,
         }
     }
 
     /// Whether it has parameters to be trained.
     pub fn is_trained(&self) -> bool {
-        matches!(self.function, Function::LowRank { .. })
+        !matches!(self.function, Function::Mix { .. })
     }
 }
