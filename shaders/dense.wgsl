@@ -1,12 +1,12 @@
-// y = x·Wᵀ + b, with trained W and b: the small matrices of heads.
+// y = x·Wᵀ + b, with trained W and b: the small matrices of heads and encoders.
 //
-//   x      [M, D]  in
-//   theta  [n]     in   W [N, D] from w_at on; b [N] from b_at on, unless that is NONE
-//   y      [M, N]  out
+//   x      [M, D]  in      from x_at on
+//   theta  [n]     in      W [N, D] from w_at on; b [N] from b_at on, unless that is NONE
+//   y      [M, N]  in out  from y_at on
 //
 // One workgroup per row of x and output.
 
-struct Params { n_in: u32, n_out: u32, w_at: u32, b_at: u32 }
+struct Params { n_in: u32, n_out: u32, w_at: u32, b_at: u32, x_at: u32, y_at: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -20,11 +20,11 @@ const NONE = 0xffffffffu;
 fn main(@builtin(workgroup_id) at: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     var sum = 0.0;
     for (var d = lane; d < params.n_in; d += WG) {
-        sum += x[at.x * params.n_in + d] * theta[params.w_at + at.y * params.n_in + d];
+        sum += x[params.x_at + at.x * params.n_in + d] * theta[params.w_at + at.y * params.n_in + d];
     }
     var total = reduce_sum(sum, lane);
     if lane == 0u {
         if params.b_at != NONE { total += theta[params.b_at + at.y]; }
-        y[at.x * params.n_out + at.y] = total;
+        y[params.y_at + at.x * params.n_out + at.y] = total;
     }
 }

@@ -309,7 +309,7 @@ impl Engine {
         let Some((before, _)) = labels.first().copied() else {
             return Err(Error::input("the conversation has no turn of the assistant"));
         };
-        Ok(Sequence { labels, ..Sequence::new(reft, tokens, before + 1, self.model.n_ctx)? })
+        Ok(Sequence::new(reft, tokens, before + 1, self.model.n_ctx)?.with_labels(labels))
     }
 
     /// A training on examples; nothing is run yet. What the examples are says what is learned.

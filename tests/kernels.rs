@@ -10,14 +10,14 @@ use common::{Make, packed_spans, read};
 use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::kernel::{
-    Activation, Dense, Edit, EditInputs, HYPERS, Heads, Hyper, KERNELS, Learned, Mix, NONE, Optimizer,
-    OrthogonalMap, Rope, Rotation, Scale, accumulate, add, add_rms_norm, attention, attention_backward,
-    bench_fma, boundary, boundary_backward, broadcast_row, copy, cross_entropy, dense, dense_backward, embed,
-    gather_rows, grad_norm, lowrank_edit, lowrank_edit_backward, lowrank_edit_input, matmul, matmul_backward,
-    mix_rows, mix_rows_backward, mul_up, optimizer, preference, put_rows, reward_loss, rms_norm,
-    rms_norm_backward, rope_qkv, rope_qkv_backward, rotation, rotation_backward, scale_rows,
-    scale_rows_backward, silu_gate, silu_gate_backward, silu_mul, silu_mul_backward, squared_error,
-    token_loss,
+    Activation, Dense, Edit, EditInputs, HYPERS, Heads, Hyper, KERNELS, Learned, LearnedRows, Mix, NONE,
+    Optimizer, OrthogonalMap, Rope, Rotation, Scale, accumulate, activate, activate_backward, add,
+    add_rms_norm, attention, attention_backward, bench_fma, boundary, boundary_backward, broadcast_row, copy,
+    cross_entropy, dense, dense_backward, embed, gather_rows, grad_norm, learned_rows, learned_rows_backward,
+    lowrank_edit, lowrank_edit_backward, lowrank_edit_input, matmul, matmul_backward, mix_rows,
+    mix_rows_backward, mul_up, optimizer, preference, put_rows, reward_loss, rms_norm, rms_norm_backward,
+    rope_qkv, rope_qkv_backward, rotation, rotation_backward, scale_rows, scale_rows_backward, silu_gate,
+    silu_gate_backward, silu_mul, silu_mul_backward, squared_error, token_loss,
 };
 use webreft::plan::{Buf, Buffer, Target};
 use webreft::quant::FORMATS;
@@ -283,6 +283,30 @@ fn edits_and_rotations() -> Vec<Case> {
             let inputs = [rows, strength, theta];
             let before = scale_rows(&mut make.plan, &scale, inputs, h);
             scale_rows_backward(&mut make.plan, &scale, inputs, before, [dh, grad], n_edits % 2 == 0);
+        }));
+        let name = format!("{n_edits} rows of {n_embd} set to learned ones");
+        cases.push(Case::new(name, n_edits + 4, move |make| {
+            // Counts of 1 to 3 name learned rows here.
+            let (rows, strength, t) = edited_rows(make, n_edits, 1);
+            let [h, dh] = ["h", "dh"].map(|label| make.reals(label, &[t, n_embd + 7]));
+            let [learned, grad] = ["learned", "grad"].map(|label| make.reals(label, &[4 * (n_embd + 2) + 4]));
+            let it = LearnedRows {
+                n_embd,
+                first: 3,
+                n_rows: 4,
+                rows_at: 4,
+                row_stride: n_embd + 2,
+                encoded: false,
+            };
+            learned_rows(&mut make.plan, &it, [rows, strength, learned], h);
+            learned_rows_backward(&mut make.plan, &it, [rows, strength], [dh, grad]);
+        }));
+        cases.push(Case::new(format!("{n_edits} rows of {n_embd} activated"), 64, move |make| {
+            let [x, dy] = ["x", "dy"].map(|label| make.reals(label, &[n_edits, n_embd]));
+            for act in Activation::ALL {
+                activate(&mut make.plan, act, x);
+                activate_backward(&mut make.plan, act, x, dy);
+            }
         }));
         cases.push(Case::new(format!("{n_edits} rows of {n_embd} mixed"), 4, move |make| {
             let (rows, strength, t) = edited_rows(make, n_edits, 1);

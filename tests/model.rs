@@ -5,10 +5,12 @@
 mod support;
 
 use pollster::block_on;
+use std::rc::Rc;
 use support::{logits, plain_sequence, states};
 use webreft::ErrorKind;
 use webreft::backend::Backend;
 use webreft::engine::Engine;
+use webreft::generate::{GenerateOptions, Persona, Prompt};
 use webreft::kernel::{Hyper, NONE};
 use webreft::model::{self, Component, Labels, NoHooks, Pass};
 use webreft::plan::Plan;
@@ -262,13 +264,15 @@ fn one_of_each_kind() -> Vec<ReftConfig> {
         layers: Layers::List(vec![1]),
         ..ReftConfig::default()
     };
-    KINDS.into_iter().map(config).collect()
+    KINDS.into_iter().filter(|kind| !kind.is_virtual()).map(config).collect()
 }
 
 #[test]
 fn what_is_saved_loads_with_the_same_bits() {
     on_each_backend(|engine| {
-        let reft = Reft::new(engine.model(), &one_of_each_kind()).expect("every kind");
+        let prefix = virtual_kinds().pop().expect("a kind");
+        let configs = [one_of_each_kind(), vec![prefix]].concat();
+        let reft = Reft::new(engine.model(), &configs).expect("every kind");
         trained(engine, &reft, 10);
         let file = block_on(reft.save(engine.model())).expect("the parameters are read");
         let again = Reft::load(engine.model(), &file).expect("the file is whole");
@@ -339,7 +343,7 @@ fn gradients_are_right_at_every_place() {
 #[test]
 fn gradients_of_every_kind_are_right() {
     let engine = toy(&Backend::Cpu);
-    for kind in KINDS.into_iter().filter(|kind| kind.is_trained()) {
+    for kind in KINDS.into_iter().filter(|kind| kind.is_trained() && !kind.is_virtual()) {
         for act in ["linear", "gelu"] {
             let upper = ReftConfig { layers: Layers::List(vec![3]), ..ReftConfig::default() };
             let config = ReftConfig {
@@ -357,6 +361,11 @@ fn gradients_of_every_kind_are_right() {
 }
 
 fn check_gradient(engine: &Engine, reft: &Reft, name: &str) {
+    check_gradient_by(1.0 / 64.0, engine, reft, name);
+}
+
+/// By differences of steps so long.
+fn check_gradient_by(step: f32, engine: &Engine, reft: &Reft, name: &str) {
     let sequence = example(engine, reft, 12);
     let mut theta = block_on(reft.theta.read().f32()).expect("the parameters are read");
     for (_, it) in reft.owners() {
@@ -370,7 +379,7 @@ fn check_gradient(engine: &Engine, reft: &Reft, name: &str) {
     let loss_at = |theta: &[f32]| {
         reft.theta.write_f32(theta);
         let mut plan = Plan::new("rotations", engine.model().backend.target());
-        reft.plan_rotations(&mut plan);
+        reft.plan_followers(&mut plan);
         engine.model().backend.prepare(plan).expect("a small plan").run().expect("it runs");
         loss(engine, reft, &sequence)
     };
@@ -384,7 +393,6 @@ fn check_gradient(engine: &Engine, reft: &Reft, name: &str) {
             let steepest =
                 part.range.clone().max_by(|a, b| gradient[*a].abs().total_cmp(&gradient[*b].abs()));
             let at = steepest.expect("a part has numbers");
-            let step = 1.0 / 64.0;
             let mut beside = |steps: f32| {
                 let here = theta[at];
                 theta[at] = here + steps * step;
@@ -434,4 +442,83 @@ fn shared_parameters_sum_their_gradients() {
     let shared = Reft::new(engine.model(), &[shared]).expect("a reft");
     assert_eq!(2 * shared.n_params(), own.n_params());
     check_gradient(&engine, &shared, "shared by two layers");
+}
+
+/// Kinds with virtual tokens, with and without an encoder.
+fn virtual_kinds() -> Vec<ReftConfig> {
+    let config = |kind: &str, encoder| ReftConfig {
+        kind: kind.to_owned(),
+        virtual_tokens: 3,
+        encoder,
+        ..ReftConfig::default()
+    };
+    vec![
+        config("prompt_tuning", 0),
+        config("p_tuning", 0),
+        config("p_tuning", 5),
+        config("prefix_tuning", 0),
+        config("prefix_tuning", 5),
+    ]
+}
+
+#[test]
+fn gradients_of_virtual_tokens_are_right() {
+    let engine = toy(&Backend::Cpu);
+    for config in virtual_kinds() {
+        let reft = Reft::new(engine.model(), std::slice::from_ref(&config)).expect("a reft");
+        // P-tuning's relu has corners, which a short step rarely crosses.
+        let step = if config.kind == "p_tuning" { 1.0 / 2048.0 } else { 1.0 / 64.0 };
+        check_gradient_by(step, &engine, &reft, &format!("{} with {}", config.kind, config.encoder));
+    }
+}
+
+/// Learned embeddings that are those of tokens do what the tokens do.
+#[test]
+fn virtual_tokens_at_their_start_are_tokens() {
+    on_each_backend(|engine| {
+        let config =
+            ReftConfig { kind: "prompt_tuning".to_owned(), virtual_tokens: 3, ..ReftConfig::default() };
+        let reft = Reft::new(engine.model(), &[config]).expect("a reft");
+        let params = block_on(reft.values()).expect("the parameters are read");
+        let n_embd = engine.model().dims.n_embd;
+        let rows = params[0].others["embedding"].chunks_exact(n_embd);
+        let ids: Vec<u32> = rows.map(|row| token_of(engine, row)).collect();
+        let tuned = example(engine, &reft, 12);
+        let tokens = [ids.as_slice(), &PROMPT].concat();
+        let got = logits(engine.model(), Some(&reft), &[&tuned]);
+        let want = logits(engine.model(), None, &[&plain_sequence(&tokens)]);
+        assert!(close(&got, &want, 1e-5), "{}", engine.model().backend.name());
+    });
+}
+
+/// The token whose embedding this is.
+fn token_of(engine: &Engine, row: &[f32]) -> u32 {
+    let model = engine.model();
+    let ids: Vec<u32> = (0..model.dims.n_vocab as u32).collect();
+    let mut plan = Plan::new("embeddings", model.backend.target());
+    let tokens = plan.kept("tokens", &[ids.len()]);
+    let h = model::embed(&mut plan, model, tokens);
+    plan.keep(h);
+    let prepared = model.backend.prepare(plan).expect("a small plan");
+    prepared.tensor(tokens).write(0, &ids);
+    prepared.run().expect("it runs");
+    let all = block_on(prepared.tensor(h).read().f32()).expect("the embeddings are read");
+    let found = all.chunks_exact(row.len()).position(|known| bits(known) == bits(row));
+    found.expect("the embedding of a token") as u32
+}
+
+#[test]
+fn one_prompt_has_one_set_of_virtual_tokens() {
+    let engine = toy(&Backend::Cpu);
+    let config = ReftConfig { kind: "prompt_tuning".to_owned(), ..ReftConfig::default() };
+    let twice = Reft::new(engine.model(), &[config.clone(), config.clone()]).err().expect("refused");
+    assert!(twice.to_string().contains("at most one"), "{twice}");
+    let placed = ReftConfig { layers: Layers::List(vec![1]), ..config.clone() };
+    let placed = Reft::new(engine.model(), &[placed]).err().expect("refused");
+    assert!(placed.to_string().contains("places and positions of its own"), "{placed}");
+    let reft = Rc::new(Reft::new(engine.model(), &[config]).expect("a reft"));
+    let personas = vec![Persona::new(reft.clone()), Persona::new(reft)];
+    let prompt = Prompt { tokens: PROMPT.to_vec(), personas };
+    let refused = engine.generate(&[prompt], &GenerateOptions::default()).err().expect("refused");
+    assert!(refused.to_string().contains("2 personas with virtual tokens"), "{refused}");
 }

@@ -152,6 +152,11 @@ impl Call<'_> {
         f32::from_bits(self.step.params[index].bits())
     }
 
+    /// Workgroups in one dimension of the grid.
+    pub fn groups(&self, dimension: usize) -> usize {
+        self.step.grid[dimension]
+    }
+
     /// An argument as f32.
     pub fn f32(&self, index: usize) -> Ref<'_, [f32]> {
         Ref::map(self.words(index), |words| bytemuck::cast_slice(words))

@@ -8,6 +8,7 @@ use super::stop::StopFilter;
 use crate::backend::{Backend, Prepared, Readback};
 use crate::error::{Error, Result};
 use crate::model::{Cache, Model};
+use crate::reft::virtual_tokens;
 use crate::token::{TextStream, Tokenizer};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -81,6 +82,34 @@ pub struct Prompt {
     pub personas: Vec<Persona>,
 }
 
+impl Prompt {
+    /// Virtual tokens before it: one persona's, for there is one place for them.
+    pub(super) fn n_virtual(&self) -> usize {
+        self.personas.iter().map(|persona| persona.reft.n_virtual()).max().unwrap_or(0)
+    }
+
+    /// How many of the virtual tokens have no position.
+    pub(super) fn n_unplaced(&self) -> usize {
+        self.personas.iter().map(|persona| persona.reft.n_unplaced()).max().unwrap_or(0)
+    }
+
+    fn check(&self) -> Result<()> {
+        let n_virtual = self.personas.iter().filter(|persona| persona.reft.n_virtual() > 0).count();
+        if n_virtual > 1 {
+            return Err(Error::input(format!(
+                "{n_virtual} personas with virtual tokens on one prompt: expected at most one"
+            )));
+        }
+        self.personas.iter().try_for_each(|persona| persona.check(self.tokens.len()))
+    }
+
+    /// The same with the places of virtual tokens in front.
+    fn with_virtual_tokens(&self) -> Prompt {
+        let tokens = virtual_tokens(self.n_virtual()).chain(self.tokens.iter().copied());
+        Prompt { tokens: tokens.collect(), personas: self.personas.clone() }
+    }
+}
+
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -145,27 +174,26 @@ impl Generation {
         options: &GenerateOptions,
     ) -> Result<Generation> {
         options.check()?;
+        prompts.iter().try_for_each(Prompt::check)?;
+        let prompts: Vec<Prompt> = prompts.iter().map(Prompt::with_virtual_tokens).collect();
         let rooms = prompts.iter().map(|prompt| room(model, prompt)).collect::<Result<Vec<_>>>()?;
-        for prompt in prompts {
-            prompt.personas.iter().try_for_each(|persona| persona.check(prompt.tokens.len()))?;
-        }
         let limits: Vec<usize> = rooms.iter().map(|room| options.max_tokens.min(*room)).collect();
         let ends = prompts.iter().zip(&limits).map(|(prompt, most)| prompt.tokens.len() + most);
         let n_rows = ends.max().ok_or_else(|| Error::input("prompts: expected at least one"))?;
 
         let cache = Cache::new(model, prompts.len(), n_rows)?;
         let mut sampler = Sampler::new(&model.backend, prompts.len(), options)?;
-        prefill(model, prompts, &cache, &mut sampler)?;
+        prefill(model, &prompts, &cache, &mut sampler)?;
         let in_flight = VecDeque::from([sampler.tokens.read()]);
         let positions = prompts.iter().map(|prompt| prompt.tokens.len() as u32).collect();
-        let decode = Decode::new(model, prompts, &cache, &sampler, positions)?;
+        let decode = Decode::new(model, &prompts, &cache, &sampler, positions)?;
         let answer = |n_most: &usize| Answer::new(*n_most, &options.stop);
         Ok(Generation {
             answers: limits.iter().map(answer).collect(),
             stops: tokenizer.ends().collect(),
             sampler,
             decode,
-            prompts: prompts.to_vec(),
+            prompts,
             cache,
             in_flight,
             ready: None,
@@ -214,7 +242,8 @@ impl Generation {
         let prompt = self.prompts.get_mut(sequence).ok_or_else(|| {
             Error::input(format!("sequence {sequence}: there are {n_sequences}, counted from 0"))
         })?;
-        personas.iter().try_for_each(|persona| persona.check(prompt.tokens.len()))?;
+        let n_prompt = prompt.tokens.len() - prompt.n_virtual();
+        personas.iter().try_for_each(|persona| persona.check(n_prompt))?;
         prompt.personas = personas;
         if self.last.is_empty() {
             let Some(first) = self.in_flight.pop_front() else { return Ok(()) };

@@ -39,7 +39,7 @@ impl Persona {
                     it.kind.name, it.positions
                 )));
             }
-            let n_rows = it.positions.rows(n_prompt, n_prompt).len();
+            let n_rows = it.rows(0, n_prompt, n_prompt).len();
             it.check_source(n_rows, self.sources.get(number).map_or(0, Vec::len))?;
         }
         if !self.strength.is_finite() {

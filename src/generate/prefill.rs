@@ -7,6 +7,7 @@ use crate::backend::Prepared;
 use crate::error::Result;
 use crate::model::{self, Cache, Model, Pass};
 use crate::plan::Plan;
+use crate::reft::position;
 use std::ops::Range;
 
 /// Tokens in one pass: enough to fill a GPU, few enough that no submit takes long.
@@ -84,9 +85,11 @@ fn write_inputs(prepared: &Prepared, pass: &Pass, prompts: &[Prompt], stretches:
     for Stretch { sequence, range } in stretches {
         let first = (sequence * cache.n_rows) as u32;
         tokens.extend(&prompts[*sequence].tokens[range.clone()]);
-        for position in range.clone().map(|position| position as u32) {
-            place.push([position, first + position]);
-            span.push([first, first + position + 1]);
+        let n_unplaced = prompts[*sequence].n_unplaced();
+        for row in range.clone() {
+            let at = first + row as u32;
+            place.push([position(row, n_unplaced), at]);
+            span.push([first, at + 1]);
         }
     }
     prepared.tensor(pass.tokens).write(0, &tokens);
@@ -109,9 +112,10 @@ fn cast(prompts: &[Prompt], stretches: &[Stretch]) -> Cast {
     let mut first = 0;
     for Stretch { sequence, range } in stretches {
         let prompt = &prompts[*sequence];
-        let n_prompt = prompt.tokens.len();
+        let n_virtual = prompt.n_virtual();
+        let n_prompt = prompt.tokens.len() - n_virtual;
         cast.add(prompt, first, |persona, number, it| {
-            persona.edits(number, it.positions.rows(n_prompt, n_prompt)).within(range)
+            persona.edits(number, it.rows(n_virtual, n_prompt, n_prompt)).within(range)
         });
         first += range.len();
     }

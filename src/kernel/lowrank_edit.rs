@@ -1,13 +1,13 @@
 //! Low-rank edit of hidden states, the arithmetic under every ReFT kind (Wu et al. 2024, arXiv:2404.03592, eq. 2), and
 //! its gradients by the hidden states and by the parameters.
 
+use super::activate::{ACTIVATION, Activation};
 use super::{REDUCE, add_scaled, dot};
 use crate::backend::Call;
 use crate::plan::Field::U32;
 use crate::plan::Role::{In, InOut, Out};
 use crate::plan::{Buf, Kernel, Plan, Word};
 
-const ACTIVATION: &str = include_str!("../../shaders/lib/activation.wgsl");
 const CODES: &str = include_str!("../../shaders/lib/edit_codes.wgsl");
 const COUNTS: &str = include_str!("../../shaders/lib/edit_counts.wgsl");
 
@@ -109,74 +109,6 @@ pub(super) static LOWRANK_EDIT_PARAMS: Kernel = Kernel {
     weight: false,
     twin: twin_params,
 };
-
-/// The function around W·h + b, by the names of Transformers' `ACT2FN`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Activation {
-    /// x
-    #[default]
-    Linear,
-    /// x · Φ(x), exact
-    Gelu,
-    /// max(x, 0)
-    Relu,
-    /// x / (1 + e⁻ˣ)
-    Silu,
-    /// tanh x
-    Tanh,
-}
-
-impl Activation {
-    /// Every function there is, in the order of the shader's codes.
-    pub const ALL: [Activation; 5] =
-        [Activation::Linear, Activation::Gelu, Activation::Relu, Activation::Silu, Activation::Tanh];
-
-    /// The name in options and files.
-    pub fn name(self) -> &'static str {
-        ["linear", "gelu", "relu", "silu", "tanh"][self as usize]
-    }
-
-    fn of(call: &Call<'_>, index: usize) -> Activation {
-        Activation::ALL[call.usize(index)]
-    }
-
-    fn apply(self, x: f32) -> f32 {
-        match self {
-            Activation::Linear => x,
-            Activation::Gelu => 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)),
-            Activation::Relu => x.max(0.0),
-            Activation::Silu => x / (1.0 + (-x).exp()),
-            Activation::Tanh => x.tanh(),
-        }
-    }
-
-    fn slope(self, x: f32) -> f32 {
-        match self {
-            Activation::Linear => 1.0,
-            Activation::Gelu => {
-                let density = (-0.5 * x * x).exp()
-                    * 0.5
-                    * std::f32::consts::FRAC_2_SQRT_PI
-                    * std::f32::consts::FRAC_1_SQRT_2;
-                0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * density
-            }
-            Activation::Relu => f32::from(x > 0.0),
-            Activation::Silu => {
-                let sigma = 1.0 / (1.0 + (-x).exp());
-                sigma * (1.0 + x * (1.0 - sigma))
-            }
-            Activation::Tanh => 1.0 - x.tanh() * x.tanh(),
-        }
-    }
-}
-
-/// Abramowitz and Stegun 7.1.26; within 1.5e-7.
-fn erf(x: f32) -> f32 {
-    let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
-    let poly = [1.061_405_4, -1.453_152, 1.421_413_8, -0.284_496_74, 0.254_829_6];
-    let poly = poly.into_iter().fold(0.0, |sum, factor| t * (sum + factor));
-    x.signum() * (1.0 - poly * (-x * x).exp())
-}
 
 /// What W is put on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //!
 //! Shapes and equations are told once, at the top of `shaders/<name>.wgsl`.
 
+mod activate;
 mod add;
 mod attention;
 mod bench_fma;
@@ -12,6 +13,7 @@ mod cross_entropy;
 mod dense;
 mod embed;
 mod gather_rows;
+mod learned_rows;
 mod losses;
 mod lowrank_edit;
 mod matmul;
@@ -28,6 +30,7 @@ mod silu_mul;
 
 use crate::plan::Kernel;
 
+pub use activate::{Activation, activate, activate_backward};
 pub use add::add;
 pub use attention::{Heads, attention, attention_backward};
 pub use bench_fma::{FMAS_A_ROUND, bench_fma};
@@ -35,12 +38,13 @@ pub use boundary::{boundary, boundary_backward};
 pub use broadcast_row::broadcast_row;
 pub use copy::copy;
 pub use cross_entropy::cross_entropy;
-pub use dense::{Dense, dense, dense_backward};
+pub use dense::{Dense, Rows, dense, dense_backward, dense_backward_into, dense_into};
 pub use embed::embed;
 pub use gather_rows::{NONE, gather_rows, put_rows};
+pub use learned_rows::{LearnedRows, learned_rows, learned_rows_backward};
 pub use losses::{preference, reward_loss, squared_error, token_loss};
 pub use lowrank_edit::{
-    Activation, Edit, EditGradient, EditInputs, EditTrace, Learned, lowrank_edit, lowrank_edit_backward,
+    Edit, EditGradient, EditInputs, EditTrace, Learned, lowrank_edit, lowrank_edit_backward,
     lowrank_edit_input,
 };
 pub use matmul::{matmul, matmul_backward};
@@ -56,6 +60,8 @@ pub use silu_mul::{silu_mul, silu_mul_backward};
 
 /// Every kernel there is; tests walk this list.
 pub static KERNELS: &[&Kernel] = &[
+    &activate::ACTIVATE,
+    &activate::ACTIVATE_BACKWARD,
     &add::ADD,
     &attention::ATTENTION,
     &attention::ATTENTION_BACKWARD_KV,
@@ -75,6 +81,8 @@ pub static KERNELS: &[&Kernel] = &[
     &embed::EMBED,
     &gather_rows::GATHER_ROWS,
     &gather_rows::PUT_ROWS,
+    &learned_rows::LEARNED_ROWS,
+    &learned_rows::LEARNED_ROWS_BACKWARD,
     &losses::PREFERENCE,
     &losses::REWARD_LOSS,
     &losses::SQUARED_ERROR,

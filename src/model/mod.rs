@@ -22,7 +22,7 @@ pub use cache::Cache;
 pub use head::{LabelGroup, Labels};
 pub use hooks::{Component, Hooks, Input, Inputs, NoHooks, Place, Window};
 pub use layer::LayerTrace;
-pub use pass::{Pass, backward, forward, forward_from, forward_kept};
+pub use pass::{Pass, backward, embed, forward, forward_from, forward_kept};
 pub use weights::LoadProgress;
 
 use weights::Weights;

@@ -47,9 +47,14 @@ pub fn forward_kept(
     cache: Option<&Cache>,
     hooks: &mut dyn Hooks,
 ) -> (Buf, Vec<Option<LayerTrace>>) {
-    plan.at("embed");
-    let h = kernel::embed(plan, pass.tokens, &model.weights.embed);
+    let h = embed(plan, model, pass.tokens);
     forward_from(plan, model, pass, cache, hooks, (h, 0))
+}
+
+/// Appends the embeddings [T, D] of `tokens [T]`.
+pub fn embed(plan: &mut Plan, model: &Model, tokens: Buf) -> Buf {
+    plan.at("embed");
+    kernel::embed(plan, tokens, &model.weights.embed)
 }
 
 /// As [`forward_kept`], from the hidden states [T, D] before layer `first` on.

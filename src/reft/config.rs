@@ -1,6 +1,6 @@
 //! What interventions are asked for, and whether the model can have them.
 
-use super::kinds::{Function, KINDS, Kind};
+use super::kinds::{Encoded, Function, KINDS, Kind};
 use super::params::Sizes;
 use super::positions::Positions;
 use crate::dims::Dims;
@@ -40,6 +40,10 @@ pub struct ReftConfig {
     pub alpha: f32,
     /// Whether it is alpha / √rank instead (rsLoRA, arXiv:2312.03732).
     pub rslora: bool,
+    /// Virtual tokens before the prompt, for the kinds that have them.
+    pub virtual_tokens: usize,
+    /// Width of the network that learned rows follow from; 0 is the kind's own.
+    pub encoder: usize,
     /// Where the random start comes from.
     pub seed: u64,
 }
@@ -59,6 +63,8 @@ impl Default for ReftConfig {
             add_bias: false,
             alpha: 0.0,
             rslora: false,
+            virtual_tokens: 8,
+            encoder: 0,
             seed: 0,
         }
     }
@@ -165,6 +171,8 @@ pub(super) struct Site {
     pub(super) scale: f32,
     /// The number of the site, among those of this configuration, whose parameters it has.
     pub(super) owner: usize,
+    /// Its first column among the learned rows of the owner.
+    pub(super) column: usize,
 }
 
 impl ReftConfig {
@@ -180,6 +188,9 @@ impl ReftConfig {
         let layers = self.layers.list(kind, dims.n_layer)?;
         let positions = or_usual(&self.positions, kind.usual.positions);
         let parts = Positions::parse(positions)?.parts(self.tied);
+        if kind.is_virtual() {
+            self.check_virtual(kind)?;
+        }
         let mut points = Vec::new();
         for name in self.component.list(kind) {
             points.extend(self.points(name, kind, dims)?);
@@ -200,11 +211,55 @@ impl ReftConfig {
                         act,
                         scale: self.scale(),
                         owner: first,
+                        column: 0,
                     });
                 }
             }
         }
+        if let Function::Rows { encoder, .. } = kind.function {
+            self.join(&mut sites, encoder, dims.n_embd);
+        }
         Ok(sites)
+    }
+
+    /// Whether it has virtual tokens.
+    pub(super) fn is_virtual(&self) -> bool {
+        Kind::named(&self.kind).is_some_and(Kind::is_virtual)
+    }
+
+    /// Fails on places and positions for a kind that has virtual tokens, which are everywhere and come before the prompt.
+    fn check_virtual(&self, kind: &Kind) -> Result<()> {
+        let usual = ReftConfig::default();
+        let placed = self.layers != usual.layers || self.component != usual.component;
+        if placed || self.positions != usual.positions || self.tied || self.shared || !self.heads.is_empty() {
+            let name = kind.name;
+            return Err(Error::input(format!(
+                "{name}: has places and positions of its own; leave out layers, component, heads, positions, tied and shared"
+            )));
+        }
+        match self.virtual_tokens {
+            1..=1024 => Ok(()),
+            n => Err(Error::input(format!("virtualTokens {n}: expected 1 to 1024"))),
+        }
+    }
+
+    /// Makes the sites' learned rows columns of one matrix, which the first of them owns.
+    fn join(&self, sites: &mut [Site], encoder: Encoded, n_embd: usize) {
+        let mut width = 0;
+        for site in sites.iter_mut() {
+            (site.owner, site.column) = (0, width);
+            width += site.window.width;
+        }
+        let widths = match (encoder, self.encoder) {
+            (Encoded::No, _) | (Encoded::IfAsked(..), 0) => Vec::new(),
+            (Encoded::By(n_layers, _), 0) => [vec![n_embd; n_layers], vec![width]].concat(),
+            (Encoded::By(n_layers, _) | Encoded::IfAsked(n_layers, _), hidden) => {
+                [vec![n_embd], vec![hidden; n_layers - 1], vec![width]].concat()
+            }
+        };
+        for site in sites {
+            site.sizes = Sizes::of_rows(site.window.width, self.virtual_tokens, width, &widths);
+        }
     }
 
     fn scale(&self) -> f32 {
@@ -266,7 +321,7 @@ impl ReftConfig {
     ) -> Result<Point> {
         let learned = match kind.function {
             Function::LowRank { learned, .. } => Some(learned),
-            Function::Mix { .. } | Function::Scale => None,
+            _ => None,
         };
         let input = |input: Input, what: &str| {
             let width = component.input_width(dims, input);

@@ -10,7 +10,7 @@ use std::ops::Range;
 /// The rows that one intervention edits in a pass.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RowEdits {
-    /// Row, and how often it counts in gradients; no row twice.
+    /// Row, and how often it counts in gradients, or which virtual token it is; no row twice.
     pub rows: Vec<CountedRow>,
     /// How much of the edit is made: for each row, each dimension of the subspace.
     pub strength: Vec<f32>,
@@ -182,6 +182,11 @@ impl<'a> Site<'a> {
                 let theta = self.theta(plan);
                 Made::Scaled(kernel::scale_rows(plan, scale, [rows, strength, theta], h))
             }
+            Arithmetic::Rows(it) => {
+                let learned = plan.tensor(if it.encoded { &self.reft.rot } else { &self.reft.theta });
+                kernel::learned_rows(plan, it, [rows, strength, learned], h);
+                Made::Nothing
+            }
         };
     }
 
@@ -202,6 +207,10 @@ impl<'a> Site<'a> {
             (Arithmetic::Scale(scale), Made::Scaled(before)) => {
                 let bufs = [rows, strength, theta];
                 kernel::scale_rows_backward(plan, scale, bufs, *before, [dh, grad], onto);
+            }
+            (Arithmetic::Rows(it), _) => {
+                let to = if it.encoded { drot } else { grad };
+                kernel::learned_rows_backward(plan, it, [rows, strength], [dh, to]);
             }
             _ => unreachable!("the edit stands in the forward pass"),
         }

@@ -6,6 +6,7 @@
 mod collect;
 mod config;
 mod edits;
+mod encoder;
 mod file;
 pub mod foreign;
 mod head;
@@ -16,11 +17,11 @@ mod rotation;
 
 use crate::backend::{Backend, Tensor};
 use crate::error::{Error, Result};
-use crate::kernel::{Edit, Mix, Rotation, Scale};
-use crate::model::{Model, Place, Window};
+use crate::kernel::{self, Edit, LearnedRows, Mix, Rotation, Scale};
+use crate::model::{self, Component, Model, Place, Window};
 use crate::plan::Plan;
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 pub use collect::collect;
 pub use config::{Components, Layers, ReftConfig};
@@ -31,8 +32,11 @@ pub use params::{Params, Part, Sizes};
 pub use positions::{CountedRow, Positions, pyreft_slots};
 pub use rotation::Base;
 
+pub(crate) use positions::{position, virtual_tokens};
+
 use config::Site;
-use kinds::Function;
+use encoder::Encoder;
+use kinds::{Encoded, Function};
 
 /// One intervention: where it stands, what it edits, and where its numbers lie.
 #[derive(Clone, Debug)]
@@ -67,6 +71,8 @@ pub enum Arithmetic {
     Mix(Mix),
     /// A row scaled by a learned vector.
     Scale(Scale),
+    /// A virtual token's row, which is learned.
+    Rows(LearnedRows),
 }
 
 impl Intervention {
@@ -74,7 +80,7 @@ impl Intervention {
     pub fn edit(&self) -> Option<&Edit> {
         match &self.arithmetic {
             Arithmetic::LowRank(edit, ..) => Some(edit),
-            Arithmetic::Mix(_) | Arithmetic::Scale(_) => None,
+            _ => None,
         }
     }
 
@@ -82,7 +88,7 @@ impl Intervention {
     pub fn rotation(&self) -> Option<&Rotation> {
         match &self.arithmetic {
             Arithmetic::LowRank(_, rotation, _) => rotation.as_ref(),
-            Arithmetic::Mix(_) | Arithmetic::Scale(_) => None,
+            _ => None,
         }
     }
 
@@ -92,6 +98,7 @@ impl Intervention {
             Arithmetic::LowRank(edit, ..) => edit.first,
             Arithmetic::Mix(mix) => mix.first,
             Arithmetic::Scale(scale) => scale.first,
+            Arithmetic::Rows(rows) => rows.first,
         };
         Window { first, width: self.sizes.n_embd }
     }
@@ -99,6 +106,24 @@ impl Intervention {
     /// Numbers that say how much of an edit of one row is made: one for each dimension of the subspace, or one.
     pub fn strengths(&self) -> usize {
         self.edit().map_or(1, |edit| edit.rank)
+    }
+
+    /// The rows that it edits of a sequence of `n_tokens`, the first `n_prompt` of which are the prompt, behind `n_virtual` virtual
+    /// tokens: row, and how often it counts in gradients; of virtual tokens row, and which of them it is.
+    pub fn rows(&self, n_virtual: usize, n_prompt: usize, n_tokens: usize) -> Vec<CountedRow> {
+        let n_own = self.sizes.n_virtual as u32;
+        match self.kind.is_virtual() {
+            true => (0..n_own).map(|row| [row, row]).collect(),
+            false => {
+                let rows = self.positions.rows(n_prompt, n_tokens);
+                rows.into_iter().map(|[row, count]| [row + n_virtual as u32, count]).collect()
+            }
+        }
+    }
+
+    /// Whether tokens after the prompt are edited.
+    pub fn beyond_prompt(&self) -> bool {
+        !self.kind.is_virtual() && self.positions.beyond_prompt()
     }
 
     /// Fails unless `got` numbers are the hidden states of another run that edits of so many rows read.
@@ -130,9 +155,11 @@ pub struct Reft {
     /// All trained parameters: for each intervention that has its own X or P [R, D], W [R, I], b `[R]` and c `[R]`, as far as its
     /// kind has them; then the head's.
     pub theta: Tensor,
+    /// The networks that learned rows follow from.
+    encoders: Vec<Encoder>,
     /// The rotations' fixed bases.
     pub(crate) base: Tensor,
-    /// The rotations as they follow from `theta`: for each that there is R [R, D].
+    /// What follows from `theta`: R [R, D] of each rotation, and E of each encoder.
     pub(crate) rot: Tensor,
 }
 
@@ -157,7 +184,36 @@ impl Reft {
             params.extend(owners(sites).map(|site| Params::random(site.kind, &site.sizes, &mut random)));
         }
         let head = head.map(|head| (head, head.random(model.dims.n_embd)));
-        Reft::with_params(model, configs, &params, head)
+        let reft = Reft::with_params(model, configs, &params, head)?;
+        for config in configs.iter().filter(|config| config.is_virtual()) {
+            reft.begin_as_tokens(model, config.seed)?;
+        }
+        Ok(reft)
+    }
+
+    /// Sets learned rows that stand for embeddings to those of random tokens: a start that the model has seen before.
+    fn begin_as_tokens(&self, model: &Model, seed: u64) -> Result<()> {
+        let rows = self.interventions.iter().find_map(|it| match &it.arithmetic {
+            Arithmetic::Rows(rows) if it.place.component == Component::BlockInput => Some(rows),
+            _ => None,
+        });
+        let Some(rows) = rows.filter(|rows| !rows.encoded) else { return Ok(()) };
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let ids: Vec<u32> = (0..rows.n_rows).map(|_| random.next_u32() % model.dims.n_vocab as u32).collect();
+        let each: Vec<[u32; 2]> = (0..rows.n_rows as u32).map(|row| [row, row]).collect();
+        let mut plan = Plan::new("embeddings", model.backend.target());
+        let tokens = plan.kept("tokens", &[rows.n_rows]);
+        let [index, whole] =
+            [("rows", 2), ("whole", 1)].map(|(label, n)| plan.kept(label, &[rows.n_rows, n]));
+        let h = model::embed(&mut plan, model, tokens);
+        let theta = plan.tensor(&self.theta);
+        // Of h as a gradient each row is the sum of one.
+        kernel::learned_rows_backward(&mut plan, rows, [index, whole], [h, theta]);
+        let prepared = model.backend.prepare(plan)?;
+        prepared.tensor(tokens).write(0, &ids);
+        prepared.tensor(index).write(0, each.as_flattened());
+        prepared.tensor(whole).write_f32(&vec![1.0; rows.n_rows]);
+        prepared.run()
     }
 
     /// Interventions with these parameters, one set for each that has its own, in order; and a head with its own.
@@ -204,7 +260,7 @@ impl Reft {
             for site in sites {
                 let owner = first + site.owner;
                 let (theta_at, arithmetic) = match interventions.get(owner) {
-                    Some(owner) => (owner.theta_at, moved(owner.arithmetic, &site)),
+                    Some(owner) => (owner.theta_at, moved(&owner.arithmetic, &site)),
                     None => layout.place(&site),
                 };
                 let Site { kind, place, head, positions, sizes, scale, .. } = site;
@@ -230,24 +286,47 @@ impl Reft {
         let rot = backend.tensor("rotations", &[layout.n_rot])?;
         let theta = backend.tensor_of("theta", &[layout.theta.len()], bytemuck::cast_slice(&layout.theta))?;
         let base = backend.tensor_of("bases", &[layout.base.len()], bytemuck::cast_slice(&layout.base))?;
-        let reft = Reft { configs: configs.to_vec(), interventions, head, theta, base, rot };
-        reft.turn(backend)?;
+        let encoders = layout.encoders;
+        let reft = Reft { configs: configs.to_vec(), interventions, head, theta, encoders, base, rot };
+        reft.follow(backend)?;
         Ok(reft)
     }
 
-    /// Makes the rotations follow from the parameters as they are now.
-    fn turn(&self, backend: &Backend) -> Result<()> {
-        let mut plan = Plan::new("rotations", backend.target());
-        self.plan_rotations(&mut plan);
+    /// Makes what follows from the parameters follow from them as they are now.
+    fn follow(&self, backend: &Backend) -> Result<()> {
+        let mut plan = Plan::new("followers", backend.target());
+        self.plan_followers(&mut plan);
         backend.prepare(plan)?.run()
     }
 
-    /// Appends what makes the rotations follow from the parameters.
-    pub fn plan_rotations(&self, plan: &mut Plan) {
-        let bufs = [&self.theta, &self.base, &self.rot].map(|tensor| plan.tensor(tensor));
+    /// Appends what makes rotations and encoded rows follow from the parameters.
+    pub fn plan_followers(&self, plan: &mut Plan) {
+        let [theta, base, rot] = [&self.theta, &self.base, &self.rot].map(|tensor| plan.tensor(tensor));
         for rotation in self.rotations() {
-            crate::kernel::rotation(plan, rotation, bufs);
+            kernel::rotation(plan, rotation, [theta, base, rot]);
         }
+        self.encoders.iter().for_each(|encoder| encoder.plan(plan, [theta, rot]));
+    }
+
+    /// Appends what takes the gradients of rotations and encoded rows to those of the parameters they follow from.
+    pub fn plan_followers_backward(&self, plan: &mut Plan, gradients: &Gradients) {
+        let [theta, base] = [&self.theta, &self.base].map(|tensor| plan.tensor(tensor));
+        let [grad, drot] = [&gradients.theta, &gradients.rot].map(|tensor| plan.tensor(tensor));
+        for rotation in self.rotations() {
+            kernel::rotation_backward(plan, rotation, [theta, base, drot, grad]);
+        }
+        self.encoders.iter().for_each(|encoder| encoder.plan_backward(plan, [theta, drot, grad]));
+    }
+
+    /// Virtual tokens before the prompt.
+    pub fn n_virtual(&self) -> usize {
+        self.interventions.iter().map(|it| it.sizes.n_virtual).max().unwrap_or(0)
+    }
+
+    /// Virtual tokens that have no position.
+    pub fn n_unplaced(&self) -> usize {
+        let placed = |it: &Intervention| matches!(it.kind.function, Function::Rows { placed: true, .. });
+        if self.interventions.iter().any(placed) { 0 } else { self.n_virtual() }
     }
 
     /// The rotations, each once.
@@ -310,7 +389,7 @@ impl Reft {
     fn temperatures(&self) -> impl Iterator<Item = usize> {
         self.owners().filter_map(|(_, it)| match it.arithmetic {
             Arithmetic::LowRank(.., boundary) => Some(boundary? + 1),
-            Arithmetic::Mix(_) | Arithmetic::Scale(_) => None,
+            _ => None,
         })
     }
 
@@ -332,6 +411,11 @@ impl Reft {
 }
 
 fn check(model: &Model, configs: &[ReftConfig]) -> Result<Vec<Vec<Site>>> {
+    let n_virtual = configs.iter().filter(|config| config.is_virtual()).count();
+    if n_virtual > 1 {
+        let message = format!("{n_virtual} configurations with virtual tokens: expected at most one");
+        return Err(Error::input(message));
+    }
     match configs.len() {
         0 => Err(Error::input("interventions: expected at least one configuration")),
         1 => Ok(vec![configs[0].check(&model.dims)?]),
@@ -355,6 +439,7 @@ struct Layout<'a> {
     params: std::slice::Iter<'a, Params>,
     theta: Vec<f32>,
     base: Vec<f32>,
+    encoders: Vec<Encoder>,
     n_rot: usize,
 }
 
@@ -370,6 +455,7 @@ impl Layout<'_> {
         let arithmetic = match site.kind.function {
             Function::Mix { keep, gain } => Arithmetic::Mix(Mix { n_embd, first, keep, gain }),
             Function::Scale => Arithmetic::Scale(Scale { n_embd, first, l_at: theta_at }),
+            Function::Rows { encoder, .. } => Arithmetic::Rows(self.rows(site, &parts, encoder)),
             Function::LowRank { projection, learned, subtracts, .. } => {
                 let rotation = projection.is_orthonormal().then(|| self.rotation(params, sizes, theta_at));
                 let edit = Edit {
@@ -392,6 +478,21 @@ impl Layout<'_> {
         (theta_at, arithmetic)
     }
 
+    fn rows(&mut self, site: &Site, parts: &[Part], encoder: Encoded) -> LearnedRows {
+        let (n_embd, first, n_rows) = (site.window.width, site.window.first, site.sizes.n_virtual);
+        let (rows_at, row_stride, encoded) = match (encoder, parts) {
+            (Encoded::No, _) | (_, [_]) => (parts[0].range.start, parts[0].shape[1], false),
+            (Encoded::By(_, act) | Encoded::IfAsked(_, act), [.., bias]) => {
+                let (rows_at, width) = (self.n_rot, bias.shape[0]);
+                self.encoders.push(Encoder::new(parts, act, rows_at));
+                self.n_rot += n_rows * width;
+                (rows_at, width, true)
+            }
+            (_, []) => unreachable!("learned rows have parts"),
+        };
+        LearnedRows { n_embd, first, n_rows, rows_at, row_stride, encoded }
+    }
+
     fn rotation(&mut self, params: &Params, sizes: &Sizes, x_at: usize) -> Rotation {
         let (base, map) = params.base.as_ref().expect("checked before").numbers();
         let n_embd = sizes.n_embd;
@@ -404,13 +505,17 @@ impl Layout<'_> {
 }
 
 /// The same arithmetic with the same parameters at another site.
-fn moved(arithmetic: Arithmetic, site: &Site) -> Arithmetic {
-    let first = site.window.first;
-    match arithmetic {
+fn moved(owner: &Arithmetic, site: &Site) -> Arithmetic {
+    let Window { first, width } = site.window;
+    match *owner {
         Arithmetic::LowRank(edit, rotation, boundary) => {
             Arithmetic::LowRank(Edit { first, ..edit }, rotation, boundary)
         }
         Arithmetic::Mix(mix) => Arithmetic::Mix(Mix { first, ..mix }),
         Arithmetic::Scale(scale) => Arithmetic::Scale(Scale { first, ..scale }),
+        Arithmetic::Rows(rows) => {
+            let rows_at = rows.rows_at + site.column;
+            Arithmetic::Rows(LearnedRows { first, n_embd: width, rows_at, ..rows })
+        }
     }
 }

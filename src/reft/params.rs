@@ -34,9 +34,22 @@ pub struct Sizes {
     pub n_in: usize,
     /// Dimensions of the subspace; 0 where nothing is trained.
     pub rank: usize,
+    /// Virtual tokens, for kinds that have them; else 0.
+    pub n_virtual: usize,
     /// The parameters' names in files, and their shapes; those that the kind does not have are left out.
     shapes: Vec<(&'static str, Vec<usize>)>,
 }
+
+/// The names of an encoder's parts, as peft's networks count them.
+const ENCODER: [&str; 7] = [
+    "embedding",
+    "encoder.0.weight",
+    "encoder.0.bias",
+    "encoder.2.weight",
+    "encoder.2.bias",
+    "encoder.4.weight",
+    "encoder.4.bias",
+];
 
 impl Sizes {
     /// The sizes for a kind.
@@ -44,6 +57,7 @@ impl Sizes {
         let (rank, shapes) = match kind.function {
             Function::Mix { .. } => (0, Vec::new()),
             Function::Scale => (0, vec![("scale", vec![n_embd])]),
+            Function::Rows { .. } => (0, Vec::new()), // as `of_rows` has them
             Function::LowRank { projection, learned, bias, .. } => {
                 let rank = if projection == Projection::Boundless { n_embd } else { rank };
                 let rows = if projection.is_square() { n_embd } else { rank };
@@ -59,7 +73,18 @@ impl Sizes {
                 (rank, there.map(|(_, name, shape)| (name, shape)).collect())
             }
         };
-        Sizes { n_embd, n_in, rank, shapes }
+        Sizes { n_embd, n_in, rank, n_virtual: 0, shapes }
+    }
+
+    /// The sizes of `n_virtual` learned rows of `width` in all: as they are, or of the network that they follow from, whose widths are
+    /// `widths` from its embedding on.
+    pub(super) fn of_rows(n_embd: usize, n_virtual: usize, width: usize, widths: &[usize]) -> Sizes {
+        let mut shapes = vec![("embedding", vec![n_virtual, *widths.first().unwrap_or(&width)])];
+        for (number, pair) in widths.windows(2).enumerate() {
+            shapes.push((ENCODER[2 * number + 1], vec![pair[1], pair[0]]));
+            shapes.push((ENCODER[2 * number + 2], vec![pair[1]]));
+        }
+        Sizes { n_embd, n_in: n_embd, rank: 0, n_virtual, shapes }
     }
 
     /// Where the parameters that begin at `at` lie, by their names in files.
@@ -87,15 +112,18 @@ pub struct Part {
 
 impl Params {
     /// A random start, as pyreft's and torch's: rotations uniform over all, `Linear`s uniform within ±1/√(inputs), constants
-    /// uniform in 0 to 1; LoRA's and an adapter's P at 0; a scale at 1; a boundary as pyvene's.
+    /// uniform in 0 to 1; LoRA's and an adapter's P at 0; a scale at 1; a boundary as pyvene's;
+    /// embeddings normal.
     pub(super) fn random(kind: &Kind, sizes: &Sizes, random: &mut ChaCha8Rng) -> Params {
         let (projection, learned) = match kind.function {
             Function::LowRank { projection, learned, .. } => (projection, learned),
-            Function::Mix { .. } | Function::Scale => (Projection::Free, Learned::Bias),
+            _ => (Projection::Free, Learned::Bias),
         };
         let mut params = Params::default();
+        let mut n_in = sizes.n_in; // a bias has as many inputs as the matrix before it
         for part in sizes.parts(0) {
             let len = part.range.len();
+            n_in = part.shape.get(1).copied().unwrap_or(n_in);
             let numbers = match part.name {
                 "projection" if projection.is_orthonormal() => {
                     let rows = rotation::random_rows(part.shape[0], sizes.n_embd, random);
@@ -109,7 +137,8 @@ impl Params {
                 }
                 "boundary" => BOUNDARY.to_vec(),
                 "scale" => vec![1.0; len],
-                _ => linear(len, sizes.n_in, random),
+                "embedding" => (0..len).map(|_| rotation::normal(random) as f32).collect(),
+                _ => linear(len, n_in, random),
             };
             *params.part_mut(part.name) = numbers;
         }
@@ -140,7 +169,7 @@ impl Params {
         }
         let projection = match kind.function {
             Function::LowRank { projection, .. } => projection,
-            Function::Mix { .. } | Function::Scale => Projection::Free,
+            _ => Projection::Free,
         };
         match &self.base {
             None if !projection.is_orthonormal() => Ok(()),

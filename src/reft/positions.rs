@@ -136,6 +136,16 @@ pub fn pyreft_slots(n_prompt: usize, [first, last]: [usize; 2], tied: bool, null
     vec![head.chain(nulls(most - n_first)).collect(), tail.chain(nulls(most - n_last)).collect()]
 }
 
+/// What stands in the places of virtual tokens: edits put learned rows there.
+pub(crate) fn virtual_tokens(n: usize) -> impl Iterator<Item = u32> {
+    std::iter::repeat_n(0, n)
+}
+
+/// The position of a sequence's row: the first rows may have none, and are not turned.
+pub(crate) fn position(row: usize, n_unplaced: usize) -> u32 {
+    if row < n_unplaced { 0 } else { row as u32 }
+}
+
 fn no_twins(terms: &[Term]) -> bool {
     let kind = std::mem::discriminant::<Term>;
     let ends = |term: &Term| !matches!(term, Term::Single(_) | Term::Slice(..));

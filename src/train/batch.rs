@@ -5,13 +5,17 @@ use crate::error::{Error, Result};
 use crate::kernel::NONE;
 use crate::model::{Labels, Pass};
 use crate::plan::Buf;
-use crate::reft::{EditBufs, Reft, RowEdits};
+use crate::reft::{EditBufs, Intervention, Reft, RowEdits, position, virtual_tokens};
 
 /// One example as the model sees it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sequence {
-    /// Prompt and completion.
+    /// Virtual tokens, prompt and completion.
     pub tokens: Vec<u32>,
+    /// How many are virtual.
+    pub n_virtual: usize,
+    /// How many of them have no position.
+    pub n_unplaced: usize,
     /// What is to be foretold: the row whose logits foretell it, and the id.
     pub labels: Vec<(usize, u32)>,
     /// What each intervention edits.
@@ -48,7 +52,21 @@ impl Sequence {
             return Err(Error::input(format!("the {which} is empty")));
         }
         let labels = (n_prompt..n_tokens).map(|at| (at - 1, tokens[at])).collect();
-        Ok(Sequence { labels, ..Sequence::edited(reft, tokens, n_prompt, n_ctx)? })
+        Ok(Sequence::edited(reft, tokens, n_prompt, n_ctx)?.with_labels(labels))
+    }
+
+    /// The same with other labels, whose rows are counted from the prompt's first token.
+    #[must_use]
+    pub fn with_labels(self, labels: Vec<(usize, u32)>) -> Sequence {
+        let labels = labels.into_iter().map(|(row, id)| (self.n_virtual + row, id)).collect();
+        Sequence { labels, ..self }
+    }
+
+    /// The same without edits and virtual tokens.
+    #[must_use]
+    pub fn bare(&self) -> Sequence {
+        let labels = self.labels.iter().map(|(row, id)| (row - self.n_virtual, *id)).collect();
+        Sequence { tokens: self.tokens[self.n_virtual..].to_vec(), labels, ..Sequence::default() }
     }
 
     /// A text of which nothing is foretold; all of it is the prompt.
@@ -64,13 +82,15 @@ impl Sequence {
     }
 
     fn edited(reft: &Reft, tokens: Vec<u32>, n_prompt: usize, n_ctx: usize) -> Result<Sequence> {
-        let n_tokens = tokens.len();
-        if n_tokens > n_ctx {
+        let (n_virtual, n_unplaced, n_tokens) = (reft.n_virtual(), reft.n_unplaced(), tokens.len());
+        if n_virtual + n_tokens > n_ctx {
+            let n_tokens = n_virtual + n_tokens;
             return Err(Error::input(format!("{n_tokens} tokens: the context holds {n_ctx}")));
         }
-        let edit = |it| RowEdits::new(it, it.positions.rows(n_prompt, n_tokens), 1.0, None);
+        let edit = |it: &Intervention| RowEdits::new(it, it.rows(n_virtual, n_prompt, n_tokens), 1.0, None);
         let edits = reft.interventions.iter().map(edit).collect();
-        Ok(Sequence { tokens, edits, ..Sequence::default() })
+        let tokens = virtual_tokens(n_virtual).chain(tokens).collect();
+        Ok(Sequence { tokens, n_virtual, n_unplaced, edits, ..Sequence::default() })
     }
 }
 
@@ -131,7 +151,7 @@ impl Batch {
         let end = start + sequence.tokens.len() as u32;
         self.tokens.extend(&sequence.tokens);
         for row in start..end {
-            self.place.push([row - start, row]);
+            self.place.push([position((row - start) as usize, sequence.n_unplaced), row]);
             self.span.push([start, row + 1]);
             self.reach.push([row, end]);
         }

@@ -10,7 +10,8 @@ use crate::plan::Plan;
 /// # Errors
 /// `Device` if the device was lost or finds no room.
 pub async fn reference(model: &Model, sequences: &[&Sequence]) -> Result<Vec<f32>> {
-    let batch = Batch::pack(sequences);
+    let bare: Vec<Sequence> = sequences.iter().map(|sequence| sequence.bare()).collect();
+    let batch = Batch::pack(&bare.iter().collect::<Vec<_>>());
     let mut plan = Plan::new("reference", model.backend.target());
     let pass = Pass::new(&mut plan, batch.tokens.len());
     let h = model::forward(&mut plan, model, &pass, None, &mut NoHooks);

@@ -240,14 +240,11 @@ impl StepPlan {
     }
 }
 
-/// From the rotations' gradients to those of the free parameters; and with the last part of a step the optimizer, and the rotations
-/// that follow. Returns the length of the gradient, where it is known.
+/// From the gradients of what follows from parameters to those of the parameters; and with the last part of a step the optimizer, and what
+/// follows. Returns the length of the gradient, where it is known.
 fn plan_update(plan: &mut Plan, reft: &Reft, trainer: &Trainer, part: Part) -> Option<Buf> {
-    let [theta, base] = [&reft.theta, &reft.base].map(|tensor| plan.tensor(tensor));
-    let [grad, drot] = [&trainer.gradients.theta, &trainer.gradients.rot].map(|tensor| plan.tensor(tensor));
-    for rotation in reft.rotations() {
-        kernel::rotation_backward(plan, rotation, [theta, base, drot, grad]);
-    }
+    reft.plan_followers_backward(plan, &trainer.gradients);
+    let [theta, grad] = [&reft.theta, &trainer.gradients.theta].map(|tensor| plan.tensor(tensor));
     let grad = match part {
         Part::Whole => grad,
         Part::First | Part::Middle | Part::Last => {
@@ -263,6 +260,6 @@ fn plan_update(plan: &mut Plan, reft: &Reft, trainer: &Trainer, part: Part) -> O
     let [hyper, decays] = [&trainer.hyper, &trainer.decays].map(|tensor| plan.tensor(tensor));
     let norm = kernel::grad_norm(plan, hyper, grad);
     kernel::optimizer(plan, [hyper, decays, norm], grad, [theta, m, v]);
-    reft.plan_rotations(plan);
+    reft.plan_followers(plan);
     Some(norm)
 }

@@ -20,15 +20,18 @@ mod lora;
 mod loreft;
 mod nodireft;
 mod noreft;
+mod p_tuning;
 mod parallel_adapter;
+mod prefix_tuning;
+mod prompt_tuning;
 mod series_adapter;
 mod subtraction;
 mod zero;
 
-pub use crate::kernel::Learned;
+pub use crate::kernel::{Activation, Learned};
 
 /// Every kind there is. A new one is a file and a line.
-pub static KINDS: [&Kind; 17] = [
+pub static KINDS: [&Kind; 20] = [
     &loreft::LOREFT,
     &direft::DIREFT,
     &noreft::NOREFT,
@@ -42,6 +45,9 @@ pub static KINDS: [&Kind; 17] = [
     &series_adapter::SERIES_ADAPTER,
     &parallel_adapter::PARALLEL_ADAPTER,
     &ia3::IA3,
+    &prompt_tuning::PROMPT_TUNING,
+    &p_tuning::P_TUNING,
+    &prefix_tuning::PREFIX_TUNING,
     &interchange::INTERCHANGE,
     &addition::ADDITION,
     &subtraction::SUBTRACTION,
@@ -105,6 +111,24 @@ pub enum Function {
     },
     /// h ∘ l
     Scale,
+    /// A learned row in place of a virtual token's.
+    Rows {
+        /// The network that the rows follow from, where they do.
+        encoder: Encoded,
+        /// Whether virtual tokens have positions as others have.
+        placed: bool,
+    },
+}
+
+/// Whether learned rows follow from others by a network, of as many layers, with a function between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoded {
+    /// They are trained as they are.
+    No,
+    /// Always.
+    By(usize, Activation),
+    /// Where the option `encoder` gives its width.
+    IfAsked(usize, Activation),
 }
 
 /// What P [R, D] is.
@@ -145,8 +169,13 @@ impl Kind {
         match self.function {
             Function::LowRank { learned, .. } => learned == Learned::Source,
             Function::Mix { gain, .. } => gain != 0.0,
-            Function::Scale => false,
+            Function::Scale | Function::Rows { .. } => false,
         }
+    }
+
+    /// Whether it edits virtual tokens, which come before the prompt.
+    pub fn is_virtual(&self) -> bool {
+        matches!(self.function, Function::Rows { .. })
     }
 
     /// Whether it has parameters to be trained.

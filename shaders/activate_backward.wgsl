@@ -1,0 +1,17 @@
+// The gradient of `activate`, in place: dy ← dy · act′(x)
+//
+//   x   [M, N]  in
+//   dy  [M, N]  in out
+//
+// One lane for each element.
+
+struct Params { n: u32, act: u32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> dy: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) at: vec3<u32>) {
+    if at.x < params.n { dy[at.x] *= activate_slope(params.act, x[at.x]); }
+}

@@ -1,0 +1,123 @@
+//! The functions around what is learned, and one of them on each element of a buffer.
+
+use crate::backend::Call;
+use crate::plan::Field::U32;
+use crate::plan::Role::{In, InOut, Out};
+use crate::plan::{Buf, Kernel, Plan};
+
+/// The functions in WGSL.
+pub(super) const ACTIVATION: &str = include_str!("../../shaders/lib/activation.wgsl");
+
+pub(super) static ACTIVATE: Kernel = Kernel {
+    name: "activate",
+    wgsl: &[ACTIVATION, include_str!("../../shaders/activate.wgsl")],
+    params: &[("n", U32), ("act", U32)],
+    args: &[("x", In), ("y", Out)],
+    weight: false,
+    twin,
+};
+
+pub(super) static ACTIVATE_BACKWARD: Kernel = Kernel {
+    name: "activate_backward",
+    wgsl: &[ACTIVATION, include_str!("../../shaders/activate_backward.wgsl")],
+    params: &[("n", U32), ("act", U32)],
+    args: &[("x", In), ("dy", InOut)],
+    weight: false,
+    twin: twin_backward,
+};
+
+/// The function around W·h + b, by the names of Transformers' `ACT2FN`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// x
+    #[default]
+    Linear,
+    /// x · Φ(x), exact
+    Gelu,
+    /// max(x, 0)
+    Relu,
+    /// x / (1 + e⁻ˣ)
+    Silu,
+    /// tanh x
+    Tanh,
+}
+
+impl Activation {
+    /// Every function there is, in the order of the shader's codes.
+    pub const ALL: [Activation; 5] =
+        [Activation::Linear, Activation::Gelu, Activation::Relu, Activation::Silu, Activation::Tanh];
+
+    /// The name in options and files.
+    pub fn name(self) -> &'static str {
+        ["linear", "gelu", "relu", "silu", "tanh"][self as usize]
+    }
+
+    pub(super) fn of(call: &Call<'_>, index: usize) -> Activation {
+        Activation::ALL[call.usize(index)]
+    }
+
+    pub(super) fn apply(self, x: f32) -> f32 {
+        match self {
+            Activation::Linear => x,
+            Activation::Gelu => 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)),
+            Activation::Relu => x.max(0.0),
+            Activation::Silu => x / (1.0 + (-x).exp()),
+            Activation::Tanh => x.tanh(),
+        }
+    }
+
+    pub(super) fn slope(self, x: f32) -> f32 {
+        match self {
+            Activation::Linear => 1.0,
+            Activation::Gelu => {
+                let density = (-0.5 * x * x).exp()
+                    * 0.5
+                    * std::f32::consts::FRAC_2_SQRT_PI
+                    * std::f32::consts::FRAC_1_SQRT_2;
+                0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * density
+            }
+            Activation::Relu => f32::from(x > 0.0),
+            Activation::Silu => {
+                let sigma = 1.0 / (1.0 + (-x).exp());
+                sigma * (1.0 + x * (1.0 - sigma))
+            }
+            Activation::Tanh => 1.0 - x.tanh() * x.tanh(),
+        }
+    }
+}
+
+/// Abramowitz and Stegun 7.1.26; within 1.5e-7.
+fn erf(x: f32) -> f32 {
+    let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
+    let poly = [1.061_405_4, -1.453_152, 1.421_413_8, -0.284_496_74, 0.254_829_6];
+    let poly = poly.into_iter().fold(0.0, |sum, factor| t * (sum + factor));
+    x.signum() * (1.0 - poly * (-x * x).exp())
+}
+
+/// act(x) [M, N] in a new buffer.
+pub fn activate(plan: &mut Plan, act: Activation, x: Buf) -> Buf {
+    let shape: [usize; 2] = plan.shape(x);
+    let (y, n) = (plan.scratch("activated", &shape), shape[0] * shape[1]);
+    plan.dispatch(&ACTIVATE, &[n.into(), (act as usize).into()], &[x, y], [n.div_ceil(64), 1, 1]);
+    y
+}
+
+/// Takes dy [M, N] back through the function of x, in place.
+pub fn activate_backward(plan: &mut Plan, act: Activation, x: Buf, dy: Buf) {
+    let shape: [usize; 2] = plan.shape(x);
+    let n = shape[0] * shape[1];
+    let params = [n.into(), (act as usize).into()];
+    plan.dispatch(&ACTIVATE_BACKWARD, &params, &[x, dy], [n.div_ceil(64), 1, 1]);
+}
+
+fn twin(call: &Call<'_>) {
+    let (n, act) = (call.usize(0), Activation::of(call, 1));
+    let (x, mut y) = (call.f32(0), call.f32_mut(1));
+    y[..n].iter_mut().zip(x.iter()).for_each(|(y, x)| *y = act.apply(*x));
+}
+
+fn twin_backward(call: &Call<'_>) {
+    let (n, act) = (call.usize(0), Activation::of(call, 1));
+    let (x, mut dy) = (call.f32(0), call.f32_mut(1));
+    dy[..n].iter_mut().zip(x.iter()).for_each(|(dy, x)| *dy *= act.slope(*x));
+}
