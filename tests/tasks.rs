@@ -36,7 +36,7 @@ fn train(engine: &Engine, reft: &Reft, examples: &[Example], options: &TrainOpti
         assert!(step.loss.is_finite() && step.grad_norm > 0.0);
         steps.push(step);
     }
-    assert_eq!(steps.len(), training.n_steps());
+    assert!(steps.len() == training.n_steps() || options.patience > 0);
     steps
 }
 
@@ -167,36 +167,158 @@ fn on_each_backend(check: impl Fn(&Engine)) {
     [Backend::Cpu, gpu].iter().for_each(|backend| check(&support::load(backend, path.as_ref())));
 }
 
+/// Trains to the end, and again and again with a checkpoint on the way.
+fn check_resume(engine: &Engine, options: &TrainOptions, left_after: &[usize]) {
+    let (model, pairs) = (engine.model(), examples(PAIRS));
+    let whole = {
+        let reft = Reft::new(model, &[config()]).expect("a reft");
+        let steps = train(engine, &reft, &pairs, options);
+        (steps, block_on(reft.save(model)).expect("a file"))
+    };
+    for &left_after in left_after {
+        let mut steps = Vec::new();
+        let file = {
+            let reft = Reft::new(model, &[config()]).expect("a reft");
+            let mut trainer = Trainer::new(&model.backend, &reft).expect("the state fits");
+            let mut training = engine.training(&reft, &pairs, options).expect("a training");
+            for _ in 0..left_after {
+                steps.extend(block_on(training.next(model, &reft, &mut trainer)).expect("a step"));
+            }
+            block_on(training.checkpoint(model, &reft, &trainer)).expect("a file")
+        };
+        let (reft, mut trainer, mut training) = engine.resume(&file, &pairs).expect("it goes on");
+        while let Some(step) = block_on(training.next(model, &reft, &mut trainer)).expect("a step") {
+            steps.push(step);
+        }
+        assert_eq!(steps, whole.0, "left after {left_after}, {}", model.backend.name());
+        assert_eq!(block_on(reft.save(model)).expect("a file"), whole.1);
+    }
+}
+
 #[test]
 fn a_training_goes_on_from_its_checkpoint_bit_for_bit() {
     on_each_backend(|engine| {
-        let (model, pairs) = (engine.model(), examples(PAIRS));
         let options =
             TrainOptions { batch_size: 2, max_grad_norm: 1.0, schedule: "cosine".to_owned(), ..options(4) };
-        let whole = {
-            let reft = Reft::new(model, &[config()]).expect("a reft");
-            let steps = train(engine, &reft, &pairs, &options);
-            (steps, block_on(reft.save(model)).expect("a file"))
+        check_resume(engine, &options, &[0, 1, 5, 7]);
+    });
+}
+
+/// The loss in validation falls for some epochs of this training and then rises.
+fn overdone() -> TrainOptions {
+    TrainOptions {
+        batch_size: 2,
+        validation: 0.3,
+        patience: 3,
+        keep_best: true,
+        learning_rate: 4e-2,
+        seed: 1,
+        ..options(30)
+    }
+}
+
+#[test]
+fn patience_and_the_best_parameters_go_on_from_a_checkpoint_too() {
+    on_each_backend(|engine| check_resume(engine, &overdone(), &[1, 3, 4, 6, 7, 9, 10]));
+}
+
+#[test]
+fn what_is_held_back_is_not_learned() {
+    on_each_backend(|engine| {
+        let run = |pairs: &[Example], options: &TrainOptions| {
+            let reft = Reft::new(engine.model(), &[config()]).expect("a reft");
+            let steps = train(engine, &reft, pairs, options);
+            (steps, block_on(reft.save(engine.model())).expect("a file"))
         };
-        for left_after in [0, 1, 5, 7] {
-            let mut steps = Vec::new();
-            let file = {
-                let reft = Reft::new(model, &[config()]).expect("a reft");
-                let mut trainer = Trainer::new(&model.backend, &reft).expect("the state fits");
-                let mut training = engine.training(&reft, &pairs, &options).expect("a training");
-                for _ in 0..left_after {
-                    steps.extend(block_on(training.next(model, &reft, &mut trainer)).expect("a step"));
+        let plain = TrainOptions { batch_size: 2, ..options(3) };
+        let (with, without) = (
+            run(&examples(PAIRS), &TrainOptions { validation: 2.0, ..plain.clone() }),
+            run(&examples(PAIRS)[..3], &plain),
+        );
+        assert_eq!(with.1, without.1, "{}", engine.model().backend.name());
+        for (with, without) in with.0.iter().zip(&without.0) {
+            assert_eq!(with.validation_loss.is_some(), with.epoch_ends);
+            assert_eq!(TrainStep { validation_loss: None, ..*with }, *without);
+        }
+        let share = TrainOptions { validation: 0.4, ..plain };
+        let of_seed = |seed: u64| run(&examples(PAIRS), &TrainOptions { seed, ..share.clone() });
+        assert_eq!(of_seed(1), of_seed(1));
+        let held = |seed: u64| of_seed(seed).0[1].validation_loss.expect("an epoch ends");
+        assert!((1..5).any(|seed| (held(seed) - held(0)).abs() > 1e-3), "another seed draws others");
+    });
+}
+
+/// What is held back is once more what is learned: its loss after a step is the loss before the next.
+#[test]
+fn validation_asks_for_the_tasks_own_loss() {
+    let answers = r#"{"prompt": "the cat", "completion": "ran away"}
+        {"prompt": "a dog", "completion": "sat"}"#;
+    let classes = r#"{"text": "the cat", "label": 0}
+        {"text": "a dog ran", "label": 2}"#;
+    let numbers = r#"{"text": "the cat", "values": [1.5, -0.5, 0.0]}
+        {"text": "a dog ran", "values": [-1.0, 0.25, 1.0]}"#;
+    let pairs = r#"{"prompt": "the cat", "chosen": "ran", "rejected": "sat down"}
+        {"prompt": "a dog", "chosen": "sat", "rejected": "flew away"}"#;
+    on_each_backend(|engine| {
+        for (lines, outputs) in [(answers, 0), (classes, 3), (numbers, 3), (pairs, 1), (pairs, 0)] {
+            let head = (outputs > 0).then_some(HeadConfig { outputs, bias: true, seed: 1 });
+            let twice = [examples(lines), examples(lines)].concat();
+            for at_once in [0, 1] {
+                let reft = Reft::with_head(engine.model(), &[config()], head).expect("a reft");
+                let options = TrainOptions { validation: 2.0, at_once, ..options(4) };
+                let steps = train(engine, &reft, &twice, &options);
+                for pair in steps.windows(2) {
+                    let after = pair[0].validation_loss.expect("each step ends an epoch");
+                    let off = (after - pair[1].loss).abs();
+                    assert!(off < 1e-5, "{lines}: {after} for {}, {}", pair[1].loss, engine.info().device);
                 }
-                block_on(training.checkpoint(model, &reft, &trainer)).expect("a file")
-            };
-            let (reft, mut trainer, mut training) = engine.resume(&file, &pairs).expect("it goes on");
-            while let Some(step) = block_on(training.next(model, &reft, &mut trainer)).expect("a step") {
-                steps.push(step);
             }
-            assert_eq!(steps, whole.0, "left after {left_after}, {}", model.backend.name());
-            assert_eq!(block_on(reft.save(model)).expect("a file"), whole.1);
         }
     });
+}
+
+#[test]
+fn patience_ends_a_training_and_the_best_parameters_stay() {
+    on_each_backend(|engine| {
+        let model = engine.model();
+        let run = |options: &TrainOptions| {
+            let reft = Reft::new(model, &[config()]).expect("a reft");
+            let steps = train(engine, &reft, &examples(PAIRS), options);
+            let losses: Vec<f64> = steps.iter().filter_map(|step| step.validation_loss).collect();
+            (losses, block_on(reft.save(model)).expect("a file"))
+        };
+        let options = overdone();
+        let (losses, kept) = run(&options);
+        let lowest = losses.iter().copied().fold(f64::MAX, f64::min);
+        let best = losses.iter().position(|loss| *loss == lowest).expect("there is a lowest") + 1;
+        assert!(best > 1 && losses.len() == best + options.patience, "{losses:?}, {}", engine.info().device);
+        let till_then = TrainOptions { epochs: best, keep_best: false, ..options.clone() };
+        assert_eq!(run(&till_then), (losses[..best].to_vec(), kept.clone()), "those of the best epoch");
+        let (same, last) = run(&TrainOptions { keep_best: false, ..options });
+        assert_eq!(same, losses);
+        assert_ne!(last, kept, "without keeping, those of the last");
+    });
+}
+
+#[test]
+fn a_validation_that_cannot_be_is_refused() {
+    let engine = engine();
+    let reft = Reft::new(engine.model(), &[config()]).expect("a reft");
+    let of = |validation: f64| TrainOptions { validation, ..options(2) };
+    let wrong = [
+        (of(-0.5), "a share below 1, or a count"),
+        (of(f64::NAN), "a share below 1, or a count"),
+        (of(1.5), "a share below 1, or a count"),
+        (of(5.0), "of 5 examples none is left"),
+        (of(0.95), "of 5 examples none is left"),
+        (TrainOptions { patience: 2, ..options(2) }, "patience wants a validation"),
+        (TrainOptions { keep_best: true, ..options(2) }, "keepBest wants a validation"),
+    ];
+    for (options, part) in wrong {
+        let error = engine.training(&reft, &examples(PAIRS), &options).err().expect("an error");
+        assert_eq!(error.kind(), ErrorKind::Input);
+        assert!(error.to_string().contains(part), "{part:?} is not in: {error}");
+    }
 }
 
 #[test]

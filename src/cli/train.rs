@@ -78,6 +78,15 @@ pub(super) struct Options {
     /// Steps over which the rate rises from 0.
     #[arg(long, default_value_t = 0)]
     warmup_steps: usize,
+    /// Examples that are not learned, but asked after each epoch how they fare: a share below 1, or so many, the last ones.
+    #[arg(long, default_value_t = 0.0)]
+    validation: f64,
+    /// Epochs in which the validation's loss does not fall, after which the training ends; 0 goes on to the end.
+    #[arg(long, default_value_t = 0)]
+    patience: usize,
+    /// Saves what had the lowest loss in validation.
+    #[arg(long)]
+    keep_best: bool,
     /// Where the random start and the order of examples come from.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -111,6 +120,9 @@ impl Options {
             max_grad_norm: self.max_grad_norm,
             at_once: self.at_once,
             beta: self.beta,
+            validation: self.validation,
+            patience: self.patience,
+            keep_best: self.keep_best,
             seed: self.seed,
         }
     }

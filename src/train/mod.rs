@@ -9,6 +9,7 @@ mod states;
 mod task;
 mod trainer;
 mod training;
+mod validation;
 
 pub use batch::{Batch, Sequence, Shape, Target};
 pub use checkpoint::Checkpoint;

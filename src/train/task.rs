@@ -104,6 +104,35 @@ pub(super) struct Pooled {
 }
 
 impl Objective {
+    /// Appends the loss of `h` alone.
+    pub(super) fn losses(
+        plan: &mut Plan,
+        model: &Model,
+        (task, n_whole): (Task, usize),
+        (shape, h): (&Shape, Buf),
+        reft: &Reft,
+    ) -> Objective {
+        let share = (n_whole as f32).recip();
+        match (task, &reft.head) {
+            (Task::Language, _) => {
+                let labels = Labels::new(plan, shape.n_tokens, shape.n_labels, model.labels_at_once());
+                model.token_losses(plan, h, &labels);
+                Objective::Tokens { labels, pairs: None }
+            }
+            (Task::Preference { beta }, _) => {
+                let labels = Labels::new(plan, shape.n_tokens, shape.n_labels, model.labels_at_once());
+                let pairs = Pairs::plan(plan, model, [beta, share], (shape, h), &labels);
+                Objective::Tokens { labels, pairs: Some(pairs) }
+            }
+            (_, Some(head)) => {
+                let bufs = Pooled::new(plan, task, shape, head);
+                bufs.losses(plan, model, (task, share), h, (head, reft));
+                Objective::Pooled(bufs)
+            }
+            (_, None) => unreachable!("checked before"),
+        }
+    }
+
     /// Appends the loss of `h`; returns its gradient by `h`. A whole step is over `n_whole` labels, sequences or pairs.
     pub(super) fn plan(
         plan: &mut Plan,
@@ -121,13 +150,9 @@ impl Objective {
             }
             (Task::Preference { beta }, _) => {
                 let labels = Labels::new(plan, shape.n_tokens, shape.n_labels, model.labels_at_once());
-                let ranges = plan.kept("ranges", &[shape.n_sequences, 2]);
-                let reference = plan.kept("reference", &[shape.n_sequences]);
-                model.token_losses(plan, h, &labels);
-                let inputs = [ranges, reference, labels.weights];
-                let losses = kernel::preference(plan, [beta, share], labels.losses, inputs);
+                let pairs = Pairs::plan(plan, model, [beta, share], (shape, h), &labels);
                 let dh = model.loss(plan, h, &labels);
-                (Objective::Tokens { labels, pairs: Some(Pairs { ranges, reference, losses }) }, dh)
+                (Objective::Tokens { labels, pairs: Some(pairs) }, dh)
             }
             (_, Some(head)) => {
                 let bufs = Pooled::new(plan, task, shape, head);
@@ -178,6 +203,24 @@ impl Objective {
     }
 }
 
+impl Pairs {
+    /// Appends the losses of pairs, and what each of their labels counts for.
+    fn plan(
+        plan: &mut Plan,
+        model: &Model,
+        [beta, share]: [f32; 2],
+        (shape, h): (&Shape, Buf),
+        labels: &Labels,
+    ) -> Pairs {
+        let ranges = plan.kept("ranges", &[shape.n_sequences, 2]);
+        let reference = plan.kept("reference", &[shape.n_sequences]);
+        model.token_losses(plan, h, labels);
+        let inputs = [ranges, reference, labels.weights];
+        let losses = kernel::preference(plan, [beta, share], labels.losses, inputs);
+        Pairs { ranges, reference, losses }
+    }
+}
+
 impl Pooled {
     fn new(plan: &mut Plan, task: Task, shape: &Shape, head: &Head) -> Pooled {
         let n = shape.n_sequences;
@@ -191,16 +234,17 @@ impl Pooled {
         }
     }
 
-    fn plan(
+    /// Appends the losses; returns the rows that the head reads, their norms, and in place of the scores their gradient.
+    fn losses(
         &self,
         plan: &mut Plan,
         model: &Model,
         (task, share): (Task, f32),
         h: Buf,
-        (head, reft, gradients): (&Head, &Reft, &Gradients),
-    ) -> Buf {
+        (head, reft): (&Head, &Reft),
+    ) -> [Buf; 3] {
         plan.at("head");
-        let [theta, grad] = [&reft.theta, &gradients.theta].map(|tensor| plan.tensor(tensor));
+        let theta = plan.tensor(&reft.theta);
         let [h_rows, xn] = model.normed_rows(plan, h, self.rows);
         let scores = kernel::dense(plan, &head.dense, xn, theta);
         match task {
@@ -210,7 +254,21 @@ impl Pooled {
             Task::Reward => kernel::reward_loss(plan, share, scores, self.losses),
             _ => kernel::squared_error(plan, scores, [self.targets, self.weights, self.losses]),
         }
-        let dxn = kernel::dense_backward(plan, &head.dense, xn, scores, [theta, grad]);
+        [h_rows, xn, scores]
+    }
+
+    /// Appends the losses and the way back from them; returns the gradient by `h`.
+    fn plan(
+        &self,
+        plan: &mut Plan,
+        model: &Model,
+        task: (Task, f32),
+        h: Buf,
+        (head, reft, gradients): (&Head, &Reft, &Gradients),
+    ) -> Buf {
+        let [h_rows, xn, dscores] = self.losses(plan, model, task, h, (head, reft));
+        let [theta, grad] = [&reft.theta, &gradients.theta].map(|tensor| plan.tensor(tensor));
+        let dxn = kernel::dense_backward(plan, &head.dense, xn, dscores, [theta, grad]);
         model.normed_rows_backward(plan, h_rows, dxn, self.places)
     }
 }

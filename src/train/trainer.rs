@@ -46,6 +46,8 @@ enum Part {
     Middle,
     /// The last, which moves the parameters.
     Last,
+    /// None: forward alone.
+    Evaluation,
 }
 
 impl Trainer {
@@ -95,13 +97,11 @@ impl Trainer {
         sequences: &[&Sequence],
         hyper: &Hyper,
     ) -> Result<PendingLoss> {
-        self.task.check(reft, sequences)?;
-        let at_once = if self.at_once == 0 { sequences.len() } else { self.at_once };
-        let batches: Vec<Batch> = sequences.chunks(at_once).map(Batch::pack).collect();
+        let batches = self.batches(reft, sequences)?;
         let n_whole = batches.iter().map(|batch| self.task.count(batch)).sum();
         self.n_steps += 1;
         self.hyper.write_f32(&hyper.at_step(self.n_steps));
-        let mut pending = PendingLoss { losses: Vec::new(), norm: None };
+        let mut pending = PendingLoss::default();
         let last = batches.len() - 1;
         for (number, batch) in batches.iter().enumerate() {
             let part = match (number == 0, number == last) {
@@ -117,6 +117,29 @@ impl Trainer {
             pending.norm = plan.norm.map(|norm| plan.prepared.tensor(norm).read());
         }
         Ok(pending)
+    }
+
+    /// Asks for the loss of some sequences, and moves nothing.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn evaluate(&mut self, model: &Model, reft: &Reft, sequences: &[&Sequence]) -> Result<PendingLoss> {
+        let mut pending = PendingLoss::default();
+        for batch in self.batches(reft, sequences)? {
+            let (task, count) = (self.task, self.task.count(&batch));
+            let key = (batch.shape(), Part::Evaluation, task, count, batch.states.is_some());
+            let plan = self.plan(model, reft, key)?;
+            plan.run(&batch, count)?;
+            pending.losses.push(plan.objective.read(&plan.prepared));
+        }
+        Ok(pending)
+    }
+
+    /// What goes through the model at once, if it has what the task wants.
+    fn batches(&self, reft: &Reft, sequences: &[&Sequence]) -> Result<Vec<Batch>> {
+        self.task.check(reft, sequences)?;
+        let at_once = if self.at_once == 0 { sequences.len() } else { self.at_once };
+        Ok(sequences.chunks(at_once).map(Batch::pack).collect())
     }
 
     /// The plan for batches of this shape, made anew if it is not at hand.
@@ -146,7 +169,8 @@ impl Trainer {
     }
 }
 
-/// A step's report on its way from the device.
+/// A step's report on its way from the device, or an evaluation's, which has no gradient.
+#[derive(Default)]
 pub struct PendingLoss {
     losses: Vec<Readback>,
     norm: Option<Readback>,
@@ -162,6 +186,11 @@ pub struct Loss {
 }
 
 impl PendingLoss {
+    /// Takes in the losses of other sequences.
+    pub(super) fn join(&mut self, other: PendingLoss) {
+        self.losses.extend(other.losses);
+    }
+
     /// The loss, and the length of the gradient.
     ///
     /// # Errors
@@ -189,13 +218,14 @@ impl PendingLoss {
     }
 }
 
-/// A step, or a part of one, for batches of one shape.
+/// A step, a part of one, or an evaluation, for batches of one shape.
 struct StepPlan {
     prepared: Prepared,
     pass: Pass,
     /// Rows of the states that are kept, where they are.
     index: Option<Buf>,
-    reach: Buf,
+    /// The rows that see each token, where there is a way back.
+    reach: Option<Buf>,
     edits: Vec<EditBufs>,
     objective: Objective,
     norm: Option<Buf>,
@@ -206,7 +236,7 @@ impl StepPlan {
         let (shape, part, task, n_whole, is_kept) = key;
         let mut plan = Plan::new("train", model.backend.target());
         let pass = Pass::new(&mut plan, shape.n_tokens);
-        let reach = plan.kept("reach", &[shape.n_tokens, 2]);
+        let reach = (*part != Part::Evaluation).then(|| plan.kept("reach", &[shape.n_tokens, 2]));
         let mut edits =
             Edits::new(&mut plan, &[(reft, shape.n_edits.clone())]).with_gradients(&trainer.gradients);
 
@@ -218,11 +248,17 @@ impl StepPlan {
                 model::forward_from(&mut plan, model, &pass, None, &mut edits, start)
             }
         };
-        let of = (reft, &trainer.gradients);
-        let (objective, dh) = Objective::plan(&mut plan, model, (*task, *n_whole), (shape, h), of);
-        model::backward(&mut plan, model, [pass.place, pass.span, reach], &traces, dh, &mut edits);
-        plan.at("update");
-        let norm = plan_update(&mut plan, reft, trainer, *part);
+        let task = (*task, *n_whole);
+        let (objective, norm) = match reach {
+            None => (Objective::losses(&mut plan, model, task, (shape, h), reft), None),
+            Some(reach) => {
+                let of = (reft, &trainer.gradients);
+                let (objective, dh) = Objective::plan(&mut plan, model, task, (shape, h), of);
+                model::backward(&mut plan, model, [pass.place, pass.span, reach], &traces, dh, &mut edits);
+                plan.at("update");
+                (objective, plan_update(&mut plan, reft, trainer, *part))
+            }
+        };
 
         let edits = edits.bufs();
         Ok(StepPlan { prepared: model.backend.prepare(plan)?, pass, index, reach, edits, objective, norm })
@@ -234,7 +270,9 @@ impl StepPlan {
         if let (Some(index), Some(rows)) = (self.index, &batch.states) {
             write(index, rows);
         }
-        write(self.reach, batch.reach.as_flattened());
+        if let Some(reach) = self.reach {
+            write(reach, batch.reach.as_flattened());
+        }
         self.objective.write(&self.prepared, batch, n_whole);
         self.prepared.run()
     }
@@ -249,7 +287,7 @@ fn plan_update(plan: &mut Plan, reft: &Reft, trainer: &Trainer, part: Part) -> O
         kernel::rotation_backward(plan, rotation, [theta, base, drot, grad]);
     }
     let grad = match part {
-        Part::Whole => grad,
+        Part::Whole | Part::Evaluation => grad,
         Part::First | Part::Middle | Part::Last => {
             let sum = plan.tensor(&trainer.sum);
             kernel::accumulate(plan, grad, sum, part != Part::First);

@@ -1,5 +1,6 @@
 //! The loop over epochs and batches, one call a step.
 
+use super::validation::{Shown, hold_back};
 use super::{PendingLoss, Schedule, Sequence, Task, Trainer, reference};
 use crate::error::{Error, Result};
 use crate::kernel::{Hyper, Optimizer};
@@ -33,6 +34,13 @@ pub struct TrainOptions {
     pub schedule: String,
     /// Steps over which the rate rises from 0.
     pub warmup_steps: usize,
+    /// Examples that are not learned, but asked after each epoch how they fare: below 1 a share of all, drawn by the seed; from 1 on a
+    /// count, the last ones given. 0 holds none back.
+    pub validation: f64,
+    /// Epochs in which the validation's loss does not fall, after which the training ends; 0 goes on to the end.
+    pub patience: usize,
+    /// Whether the parameters are in the end those that had the lowest loss in validation.
+    pub keep_best: bool,
     /// Where the order of the examples comes from.
     pub seed: u64,
 }
@@ -50,6 +58,9 @@ impl Default for TrainOptions {
             beta: 0.1,
             schedule: "constant".to_owned(),
             warmup_steps: 0,
+            validation: 0.0,
+            patience: 0,
+            keep_best: false,
             seed: 0,
         }
     }
@@ -75,12 +86,15 @@ pub struct TrainStep {
     pub learning_rate: f64,
     /// Tokens of the batch.
     pub tokens: usize,
+    /// The loss of what is held back, after the step; where the step ends an epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_loss: Option<f64>,
 }
 
 /// A step that is submitted and not reported.
 pub(super) enum Pending {
-    /// Its loss is on its way.
-    OnItsWay(TrainStep, PendingLoss),
+    /// Its loss is on its way, and that of the validation after it, if there is one.
+    OnItsWay(TrainStep, PendingLoss, Option<PendingLoss>),
     /// Its loss is known.
     Known(TrainStep),
 }
@@ -90,17 +104,32 @@ impl Pending {
     pub(super) async fn report(self) -> Result<TrainStep> {
         match self {
             Pending::Known(step) => Ok(step),
-            Pending::OnItsWay(step, loss) => {
+            Pending::OnItsWay(step, loss, validation) => {
                 let loss = loss.report().await?;
-                Ok(TrainStep { loss: loss.mean, grad_norm: loss.grad_norm, ..step })
+                let validation_loss = match validation {
+                    Some(validation) => Some(validation.mean().await?),
+                    None => None,
+                };
+                Ok(TrainStep { loss: loss.mean, grad_norm: loss.grad_norm, validation_loss, ..step })
             }
+        }
+    }
+
+    /// Whether a validation comes after it, on which it hangs what comes next.
+    fn is_validated(&self) -> bool {
+        match self {
+            Pending::Known(step) => step.validation_loss.is_some(),
+            Pending::OnItsWay(_, _, validation) => validation.is_some(),
         }
     }
 }
 
 /// A training under way.
 pub struct Training {
+    /// Those that are learned, then those that are held back.
     pub(super) sequences: Vec<Sequence>,
+    /// Groups that are learned.
+    n_learned: usize,
     task: Task,
     /// Sequences that stay together: the two of a pair, or one.
     group: usize,
@@ -112,6 +141,7 @@ pub struct Training {
     pub(super) order: Vec<usize>,
     pub(super) n_done: usize,
     pub(super) pending: Option<Pending>,
+    pub(super) shown: Shown,
 }
 
 impl Training {
@@ -137,16 +167,17 @@ impl Training {
             }
         }
         let group = if matches!(task, Task::Reward | Task::Preference { .. }) { 2 } else { 1 };
-        let n_groups = sequences.len() / group;
+        let (sequences, n_learned) = hold_back(sequences, group, options)?;
         let mut options = options.clone();
-        if options.batch_size == 0 || options.batch_size > n_groups {
-            options.batch_size = n_groups;
+        if options.batch_size == 0 || options.batch_size > n_learned {
+            options.batch_size = n_learned;
         }
-        let steps = options.epochs * n_groups.div_ceil(options.batch_size);
+        let steps = options.epochs * n_learned.div_ceil(options.batch_size);
         let schedule = Schedule::named(&options.schedule, options.warmup_steps, steps)?;
         let random = ChaCha8Rng::seed_from_u64(options.seed);
         Ok(Training {
             sequences,
+            n_learned,
             task,
             group,
             optimizer,
@@ -157,24 +188,26 @@ impl Training {
             order: Vec::new(),
             n_done: 0,
             pending: None,
+            shown: Shown::default(),
         })
     }
 
-    /// Steps in all.
+    /// Steps in all, if validation does not end the training before.
     pub fn n_steps(&self) -> usize {
         self.options.epochs * self.steps_an_epoch()
     }
 
     fn steps_an_epoch(&self) -> usize {
-        self.n_groups().div_ceil(self.options.batch_size)
+        self.n_learned.div_ceil(self.options.batch_size)
     }
 
-    fn n_groups(&self) -> usize {
-        self.sequences.len() / self.group
+    /// Whether no step is left, or validation has ended the training.
+    fn is_over(&self) -> bool {
+        self.n_done == self.n_steps() || self.shown.is_out_of(self.options.patience)
     }
 
     /// Submits the next step and reports the one before it, so that the device never waits for a report; none at the end. Whoever
-    /// stops asking leaves one more step made than was reported.
+    /// stops asking leaves one more step made than was reported, but after a validation, which says whether there is a next step.
     ///
     /// # Errors
     /// `Device` if the device was lost.
@@ -191,8 +224,17 @@ impl Training {
             self.pending = self.submit(model, reft, trainer)?;
         }
         let Some(pending) = self.pending.take() else { return Ok(None) };
-        self.pending = self.submit(model, reft, trainer)?;
-        pending.report().await.map(Some)
+        if !pending.is_validated() {
+            self.pending = self.submit(model, reft, trainer)?;
+        }
+        let step = pending.report().await?;
+        if let Some(loss) = step.validation_loss {
+            self.shown.take_in(loss, self.options.keep_best, reft).await?;
+            if self.is_over() {
+                self.shown.restore(reft);
+            }
+        }
+        Ok(Some(step))
     }
 
     /// Tells the trainer what is learned, and asks the bare model what it says where that is the measure.
@@ -212,14 +254,14 @@ impl Training {
     }
 
     fn submit(&mut self, model: &Model, reft: &Reft, trainer: &mut Trainer) -> Result<Option<Pending>> {
-        if self.n_done == self.n_steps() {
+        if self.is_over() {
             return Ok(None);
         }
         let at = self.n_done % self.steps_an_epoch() * self.options.batch_size;
         if at == 0 {
-            self.shuffle();
+            self.order = shuffled(self.n_learned, &mut self.random);
         }
-        let end = (at + self.options.batch_size).min(self.n_groups());
+        let end = (at + self.options.batch_size).min(self.n_learned);
         let groups = self.order[at..end].iter().map(|i| &self.sequences[i * self.group..][..self.group]);
         let batch: Vec<&Sequence> = groups.flatten().collect();
         let rate = self.options.learning_rate * self.schedule.factor(self.n_done);
@@ -236,18 +278,34 @@ impl Training {
             grad_norm: f64::NAN,
             learning_rate: rate,
             tokens: batch.iter().map(|sequence| sequence.tokens.len()).sum(),
+            validation_loss: None,
         };
-        Ok(Some(Pending::OnItsWay(report, loss)))
+        let validation = match report.epoch_ends {
+            true => self.validate(model, reft, trainer)?,
+            false => None,
+        };
+        Ok(Some(Pending::OnItsWay(report, loss, validation)))
     }
 
-    /// A new order of the examples (Fisher and Yates).
-    fn shuffle(&mut self) {
-        self.order = (0..self.n_groups()).collect();
-        for i in (1..self.order.len()).rev() {
-            let j = (self.random.next_u64() % (i as u64 + 1)) as usize;
-            self.order.swap(i, j);
+    /// Asks how what is held back fares, if anything is; as many at once as in a step.
+    fn validate(&self, model: &Model, reft: &Reft, trainer: &mut Trainer) -> Result<Option<PendingLoss>> {
+        let held: Vec<&Sequence> = self.sequences[self.n_learned * self.group..].iter().collect();
+        let mut losses = None;
+        for batch in held.chunks(self.options.batch_size * self.group) {
+            losses.get_or_insert_with(PendingLoss::default).join(trainer.evaluate(model, reft, batch)?);
         }
+        Ok(losses)
     }
+}
+
+/// The numbers below `n` in a new order (Fisher and Yates).
+pub(super) fn shuffled(n: usize, random: &mut ChaCha8Rng) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    for i in (1..n).rev() {
+        let j = (random.next_u64() % (i as u64 + 1)) as usize;
+        order.swap(i, j);
+    }
+    order
 }
 
 /// Fails unless a learning rate is a number above 0.

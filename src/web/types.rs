@@ -390,6 +390,13 @@ pub struct Training {
     pub schedule: String,
     /// Steps in which it first rises from 0; none if left out.
     pub warmup_steps: usize,
+    /// Examples that are not learned, but asked after each epoch how they fare: below 1 a share of all, drawn by the seed; from 1 on a
+    /// count, the last ones given; none if left out.
+    pub validation: f64,
+    /// Epochs in which the validation's loss does not fall, after which the training ends; 0, the default, goes on to the end.
+    pub patience: usize,
+    /// Whether what is learned is in the end what had the lowest loss in validation; false if left out.
+    pub keep_best: bool,
     /// Where the order of the examples comes from; 0 if left out.
     pub seed: u64,
 }
@@ -401,10 +408,12 @@ impl Default for Training {
 }
 
 same_fields!(train::TrainOptions => Training {
-    epochs, batch_size, learning_rate, optimizer, weight_decay, max_grad_norm, at_once, beta, schedule, warmup_steps, seed
+    epochs, batch_size, learning_rate, optimizer, weight_decay, max_grad_norm, at_once, beta, schedule, warmup_steps,
+    validation, patience, keep_best, seed
 });
 same_fields!(Training => train::TrainOptions {
-    epochs, batch_size, learning_rate, optimizer, weight_decay, max_grad_norm, at_once, beta, schedule, warmup_steps, seed
+    epochs, batch_size, learning_rate, optimizer, weight_decay, max_grad_norm, at_once, beta, schedule, warmup_steps,
+    validation, patience, keep_best, seed
 });
 
 /// One step of training, after it.
@@ -427,6 +436,11 @@ pub struct EngineStep {
     pub learning_rate: f64,
     /// Tokens that went through the model.
     pub tokens: usize,
+    /// The loss of the examples that are held back, after the step; where the step ends an epoch.
+    #[tsify(optional)]
+    pub validation_loss: Option<f64>,
 }
 
-same_fields!(train::TrainStep => EngineStep { step, steps, epoch, epoch_ends, loss, grad_norm, learning_rate, tokens });
+same_fields!(train::TrainStep => EngineStep {
+    step, steps, epoch, epoch_ends, loss, grad_norm, learning_rate, tokens, validation_loss
+});
