@@ -177,24 +177,12 @@ fn rotary_embeddings() {
 
 #[test]
 fn losses() {
-    let loss_of = |make: &mut Make<'_>, logits: Buf, weight: Buf| {
+    let weights = [0.5, -1.25, 2.0];
+    check_loss("cross_entropy", &[3, 7], 1, &weights, &|make, logits, loss| {
         let labels = make.words("labels", &[3], &[1, 0, 6]);
-        let loss = make.plan.scratch("loss", &[3]);
+        let weight = make.values("weight", &[3], &weights);
         cross_entropy(&mut make.plan, logits, [labels, weight, loss], 0);
-        loss
-    };
-    check(
-        "cross_entropy",
-        random(6, &[&[3, 7]]),
-        &|make, logits| {
-            let weight = make.reals("weight", &[3]);
-            vec![loss_of(make, logits[0], weight)]
-        },
-        &|make, logits, weight| {
-            loss_of(make, logits[0], weight[0]);
-            vec![logits[0]]
-        },
-    );
+    });
 }
 
 #[test]
@@ -299,13 +287,20 @@ fn heads() {
 fn loss_of(scores: &[f32], shape: &[usize], loss: &dyn Fn(&mut Make<'_>, Buf, Buf)) -> [Vec<f32>; 2] {
     let mut make = Make::new(&Backend::Cpu, Target::Software);
     let scores = make.values("scores", shape, scores);
-    let losses = make.plan.scratch("loss", &[shape[0]]);
+    let losses = make.plan.scratch("loss", &[shape[0], 2]);
     loss(&mut make, scores, losses);
     let done = make.run();
-    [read(&done, losses), read(&done, scores)]
+    [read(&done, losses).into_iter().step_by(2).collect(), read(&done, scores)]
 }
 
-fn check_loss(name: &str, shape: &[usize], counted: usize, loss: &dyn Fn(&mut Make<'_>, Buf, Buf)) {
+/// Compares the gradient with differences of the sum of the losses, of which every `counted`th counts for so much.
+fn check_loss(
+    name: &str,
+    shape: &[usize],
+    counted: usize,
+    weights: &[f32],
+    loss: &dyn Fn(&mut Make<'_>, Buf, Buf),
+) {
     let mut scores = Random::new(14).reals(shape.iter().product());
     let [_, gradient] = loss_of(&scores, shape, loss);
     for (i, got) in gradient.iter().enumerate() {
@@ -313,7 +308,8 @@ fn check_loss(name: &str, shape: &[usize], counted: usize, loss: &dyn Fn(&mut Ma
         let mut beside = |steps: f32| {
             scores[i] = at + steps * STEP;
             let [losses, _] = loss_of(&scores, shape, loss);
-            losses.iter().step_by(counted).map(|loss| f64::from(*loss)).sum::<f64>()
+            let weighted = losses.iter().step_by(counted).zip(weights);
+            weighted.map(|(loss, weight)| f64::from(*loss) * f64::from(*weight)).sum::<f64>()
         };
         let want =
             (8.0 * (beside(1.0) - beside(-1.0)) - (beside(2.0) - beside(-2.0))) / (12.0 * f64::from(STEP));
@@ -325,12 +321,13 @@ fn check_loss(name: &str, shape: &[usize], counted: usize, loss: &dyn Fn(&mut Ma
 #[test]
 fn losses_of_scores() {
     // A pair's loss stands in the place of both.
-    check_loss("reward_loss", &[4, 1], 2, &|make, scores, losses| {
-        reward_loss(&mut make.plan, 1.0, scores, losses);
+    check_loss("reward_loss", &[4, 1], 2, &[0.75; 2], &|make, scores, losses| {
+        reward_loss(&mut make.plan, 0.75, scores, losses);
     });
-    check_loss("squared_error", &[3, 2], 1, &|make, scores, losses| {
+    let weights = [0.5, -1.25, 2.0];
+    check_loss("squared_error", &[3, 2], 1, &weights, &|make, scores, losses| {
         let targets = make.reals("targets", &[3, 2]);
-        let weight = make.values("weight", &[3], &[1.0; 3]);
+        let weight = make.values("weight", &[3], &weights);
         squared_error(&mut make.plan, scores, [targets, weight, losses]);
     });
 }
@@ -339,7 +336,8 @@ fn losses_of_scores() {
 fn preferences() {
     let pair_loss = |losses: &[f32]| {
         let mut make = Make::new(&Backend::Cpu, Target::Software);
-        let losses = make.values("losses", &[5], losses);
+        let losses: Vec<f32> = losses.iter().flat_map(|loss| [*loss, 0.0]).collect();
+        let losses = make.values("losses", &[5, 2], &losses);
         let reference = make.values("reference", &[2], &[3.0, 1.5]);
         let ranges = make.words("ranges", &[2, 2], &[0, 2, 2, 5]);
         let weights = make.plan.scratch("weights", &[5]);

@@ -377,7 +377,7 @@ fn losses_and_steps() -> Vec<Case> {
             let logits = make.values("logits", &[m, n_vocab], &wide);
             let labels: Vec<u32> = (0..m).map(|_| make.random.below(n_vocab) as u32).collect();
             let labels = make.words("labels", &[m], &labels);
-            let [weight, loss] = ["weight", "loss"].map(|label| make.reals(label, &[m]));
+            let (weight, loss) = (make.reals("weight", &[m]), make.reals("loss", &[m, 2]));
             cross_entropy(&mut make.plan, logits, [labels, weight, loss], 0);
             token_loss(&mut make.plan, logits, [labels, loss], 0);
         }));
@@ -419,7 +419,7 @@ fn losses_and_steps() -> Vec<Case> {
                     ["theta", "grad"].map(|label| make.reals(label, &[(n_in + 1) * n_out + 5]));
                 let [x, targets] =
                     [("x", n_in), ("targets", n_out)].map(|(label, d)| make.reals(label, &[n_rows, d]));
-                let [weight, loss] = ["weight", "loss"].map(|label| make.reals(label, &[n_rows]));
+                let (weight, loss) = (make.reals("weight", &[n_rows]), make.reals("loss", &[n_rows, 2]));
                 let scores = dense(&mut make.plan, &it, x, theta);
                 match n_out {
                     1 => reward_loss(&mut make.plan, 0.5, scores, loss),
@@ -430,7 +430,7 @@ fn losses_and_steps() -> Vec<Case> {
         ));
     }
     cases.push(Case::new("preferences", 64, |make| {
-        let [losses, weights] = ["losses", "weights"].map(|label| make.reals(label, &[9]));
+        let (losses, weights) = (make.reals("losses", &[9, 2]), make.reals("weights", &[9]));
         let reference = make.reals("reference", &[4]);
         let ranges = make.words("ranges", &[4, 2], &[0, 2, 2, 3, 3, 7, 7, 9]);
         preference(&mut make.plan, [0.7, 0.5], losses, [ranges, reference, weights]);

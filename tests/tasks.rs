@@ -85,6 +85,7 @@ fn the_better_answer_gets_the_higher_reward() {
     let reft = Reft::with_head(engine.model(), &[config()], Some(head)).expect("a reft");
     let steps = train(&engine, &reft, &examples(lines), &options(30));
     assert!(steps[0].loss > 0.3 && steps.last().expect("steps").loss < 0.05, "{steps:?}");
+    assert_eq!(steps.last().expect("steps").accuracy, Some(1.0), "every pair is told apart");
 }
 
 #[test]
@@ -106,6 +107,7 @@ fn a_preferred_answer_becomes_likelier_than_it_was() {
     let first = steps[0].loss;
     assert!((first - 2f64.ln()).abs() < 1e-4, "a LoRA starts as the reference: {first}");
     assert!(steps.last().expect("steps").loss < 0.5 * first, "{:?}", steps.last());
+    assert_eq!(steps.last().expect("steps").accuracy, Some(1.0));
     let bare = engine.sequences(&reft, &pairs).expect("sequences");
     let bare: Vec<f32> =
         block_on(reference(engine.model(), &bare.iter().collect::<Vec<_>>())).expect("losses");
@@ -238,7 +240,8 @@ fn what_is_held_back_is_not_learned() {
         assert_eq!(with.1, without.1, "{}", engine.model().backend.name());
         for (with, without) in with.0.iter().zip(&without.0) {
             assert_eq!(with.validation_loss.is_some(), with.epoch_ends);
-            assert_eq!(TrainStep { validation_loss: None, ..*with }, *without);
+            let of_learning = TrainStep { validation_loss: None, validation_accuracy: None, ..*with };
+            assert_eq!(of_learning, *without);
         }
         let share = TrainOptions { validation: 0.4, ..plain };
         let of_seed = |seed: u64| run(&examples(PAIRS), &TrainOptions { seed, ..share.clone() });
@@ -271,8 +274,58 @@ fn validation_asks_for_the_tasks_own_loss() {
                     let after = pair[0].validation_loss.expect("each step ends an epoch");
                     let off = (after - pair[1].loss).abs();
                     assert!(off < 1e-5, "{lines}: {after} for {}, {}", pair[1].loss, engine.info().device);
+                    assert_eq!(pair[0].validation_accuracy, pair[1].accuracy, "{lines}");
+                    assert_eq!(pair[0].accuracy.is_none(), lines == numbers);
                 }
             }
+        }
+    });
+}
+
+/// The share of what is true.
+fn share(right: &[bool]) -> Option<f64> {
+    Some(right.iter().filter(|right| **right).count() as f64 / right.len() as f64)
+}
+
+fn likeliest(scores: &[f32]) -> usize {
+    (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b])).expect("there are scores")
+}
+
+#[test]
+fn accuracy_is_the_share_of_right_classes() {
+    let texts = ["the cat", "a dog ran", "one house", "some cats", "two dogs"].map(str::to_owned);
+    on_each_backend(|engine| {
+        let head = HeadConfig { outputs: 2, bias: false, seed: 1 };
+        let reft = Reft::with_head(engine.model(), &[config()], Some(head)).expect("a reft");
+        let scores = block_on(engine.scores(&reft, &texts)).expect("scores");
+        let right: Vec<bool> = scores.iter().map(|scores| likeliest(scores) == 1).collect();
+        assert!(right.contains(&true) && right.contains(&false), "{scores:?}");
+        let lines = texts.each_ref().map(|text| format!(r#"{{"text": "{text}", "label": 1}}"#));
+        let steps = train(engine, &reft, &examples(&lines.join("\n")), &options(1));
+        assert_eq!(steps[0].accuracy, share(&right), "{}", engine.info().device);
+    });
+}
+
+#[test]
+fn accuracy_is_the_share_of_likeliest_tokens() {
+    on_each_backend(|engine| {
+        let (model, n_vocab) = (engine.model(), engine.info().n_vocab);
+        let reft = Reft::new(model, &[config()]).expect("a reft");
+        let mut sequences = engine.sequences(&reft, &examples(PAIRS)).expect("sequences");
+        let mut right = Vec::new();
+        for sequence in &mut sequences {
+            let logits = support::logits(model, Some(&reft), &[sequence]);
+            let foretold = |row: usize| likeliest(&logits[row * n_vocab..][..n_vocab]) as u32;
+            sequence.labels[0].1 = foretold(sequence.labels[0].0); // a toy is seldom right by itself
+            right.extend(sequence.labels.iter().map(|(row, id)| foretold(*row) == *id));
+        }
+        assert!(right.contains(&true) && right.contains(&false));
+        let mut trainer = Trainer::new(&model.backend, &reft).expect("the state fits");
+        let sequences: Vec<_> = sequences.iter().collect();
+        let before = trainer.evaluate(model, &reft, &sequences).expect("an evaluation");
+        let step = trainer.step(model, &reft, &sequences, &Hyper::with_rate(1e-2)).expect("a step");
+        for loss in [before, step] {
+            assert_eq!(block_on(loss.report()).expect("a report").accuracy, share(&right));
         }
     });
 }

@@ -2,11 +2,13 @@
 
 use super::{ModelOptions, print_line, read, read_lines, write};
 use clap::Args;
+use serde::Serialize;
 use std::path::PathBuf;
+use std::time::Instant;
 use webreft::Result;
 use webreft::engine::{Engine, Example};
 use webreft::reft::{Components, HeadConfig, Layers, Reft, ReftConfig};
-use webreft::train::{TrainOptions, Trainer, Training};
+use webreft::train::{TrainOptions, TrainStep, Trainer, Training};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -135,10 +137,24 @@ pub(super) fn run(options: &Options) -> Result<()> {
     write(&options.save, &bytes)
 }
 
+/// What is printed of a step.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    #[serde(flatten)]
+    step: TrainStep,
+    /// From the step before; with its validation and its checkpoint, if it had them.
+    seconds: f64,
+    tokens_per_second: f64,
+}
+
 async fn train(engine: &Engine, options: &Options, examples: &[Example]) -> Result<Vec<u8>> {
     let (reft, mut trainer, mut training) = begin(engine, options, examples)?;
+    let mut start = Instant::now();
     while let Some(step) = training.next(engine.model(), &reft, &mut trainer).await? {
-        print_line(&step);
+        let seconds = start.elapsed().as_secs_f64();
+        start = Instant::now();
+        print_line(&Line { step, seconds, tokens_per_second: step.tokens as f64 / seconds });
         if let Some(path) = options.checkpoint.as_ref().filter(|_| step.epoch_ends) {
             write(path, &training.checkpoint(engine.model(), &reft, &trainer).await?)?;
         }

@@ -42,15 +42,15 @@ pub(super) static SQUARED_ERROR: Kernel = Kernel {
     twin: twin_squared_error,
 };
 
-/// The `loss [M]` of each of `labels [M]` from `first` on, whose logits [m, V] are given.
+/// The loss [M, 2] of each of `labels [M]` from `first` on, whose logits [m, V] are given.
 pub fn token_loss(plan: &mut Plan, logits: Buf, [labels, loss]: [Buf; 2], first: usize) {
     let [n_labels, n_vocab] = plan.shape(logits);
     let params = [n_vocab.into(), first.into()];
     plan.dispatch(&TOKEN_LOSS, &params, &[logits, labels, loss], [n_labels, 1, 1]);
 }
 
-/// From `losses [M]` of the tokens of pairs of sequences, their `ranges` [B, 2], and `reference [B]`, what each sequence's sum is
-/// without edits: `weights [M]` for the gradient, where each pair counts for `share`; and returns the loss of each pair `[B/2]`.
+/// From losses [M, 2] of the tokens of pairs of sequences, their `ranges` [B, 2], and `reference [B]`, what each sequence's sum is
+/// without edits: `weights [M]` for the gradient, where each pair counts for `share`; and returns the loss of each pair [B/2, 2].
 pub fn preference(
     plan: &mut Plan,
     [beta, share]: [f32; 2],
@@ -59,14 +59,14 @@ pub fn preference(
 ) -> Buf {
     let [n_sequences] = plan.shape(reference);
     let n_pairs = n_sequences / 2;
-    let pairs = plan.kept("pairs", &[n_pairs]);
+    let pairs = plan.kept("pairs", &[n_pairs, 2]);
     let args = [losses, ranges, reference, weights, pairs];
     let params = [n_pairs.into(), beta.into(), share.into()];
     plan.dispatch(&PREFERENCE, &params, &args, [n_pairs.div_ceil(64), 1, 1]);
     pairs
 }
 
-/// The `loss [B]` of pairs of scores [B, 1], which become their gradients; each pair counts for `share`.
+/// The loss [B, 2] of pairs of scores [B, 1], which become their gradients; each pair counts for `share`.
 pub fn reward_loss(plan: &mut Plan, share: f32, scores: Buf, loss: Buf) {
     let [n_sequences, _] = plan.shape(scores);
     plan.expect("reward_loss: scores", scores, &[n_sequences, 1]);
@@ -79,11 +79,16 @@ pub fn reward_loss(plan: &mut Plan, share: f32, scores: Buf, loss: Buf) {
     );
 }
 
-/// The `loss [B]` of scores [B, N] against targets [B, N]; scores become their gradients.
+/// The loss [B, 2] of scores [B, N] against targets [B, N]; scores become their gradients.
 pub fn squared_error(plan: &mut Plan, scores: Buf, [targets, weight, loss]: [Buf; 3]) {
     let [n_rows, n_out] = plan.shape(scores);
     let args = [scores, targets, weight, loss];
     plan.dispatch(&SQUARED_ERROR, &[n_rows.into(), n_out.into()], &args, [n_rows.div_ceil(64), 1, 1]);
+}
+
+/// A token's loss, and whether no other is likelier.
+pub(super) fn token_loss_of(label_logit: f32, highest: f32, mass: f32) -> [f32; 2] {
+    [highest - label_logit + mass.ln(), f32::from(label_logit >= highest)]
 }
 
 /// −log σ(x), and σ(−x)
@@ -94,10 +99,10 @@ fn log_loss(x: f32) -> [f32; 2] {
 fn twin_token_loss(call: &Call<'_>) {
     let [n_vocab, first] = [0, 1].map(|i| call.usize(i));
     let (logits, labels, mut losses) = (call.f32(0), call.u32(1), call.f32_mut(2));
-    let labels = labels[first..].iter().zip(&mut losses[first..]);
+    let labels = labels[first..].iter().zip(losses[2 * first..].chunks_exact_mut(2));
     for (logits, (label, loss)) in logits.chunks_exact(n_vocab).zip(labels) {
         let [highest, mass] = highest_and_mass(logits);
-        *loss = highest - logits[*label as usize] + mass.ln();
+        loss.copy_from_slice(&token_loss_of(logits[*label as usize], highest, mass));
     }
 }
 
@@ -108,10 +113,10 @@ fn twin_preference(call: &Call<'_>) {
     let range = |sequence: usize| ranges[2 * sequence] as usize..ranges[2 * sequence + 1] as usize;
     for pair in 0..n_pairs {
         let [chosen, rejected] = [2 * pair, 2 * pair + 1];
-        let gain =
-            |sequence: usize| losses[range(sequence)].iter().fold(reference[sequence], |sum, l| sum - l);
-        let [loss, slope] = log_loss(beta * (gain(chosen) - gain(rejected)));
-        pairs[pair] = loss;
+        let gain = |sequence: usize| range(sequence).fold(reference[sequence], |sum, i| sum - losses[2 * i]);
+        let margin = beta * (gain(chosen) - gain(rejected));
+        let [loss, slope] = log_loss(margin);
+        pairs[2 * pair..][..2].copy_from_slice(&[loss, f32::from(margin > 0.0)]);
         let weight = beta * slope * share;
         weights[range(chosen)].fill(weight);
         weights[range(rejected)].fill(-weight);
@@ -121,10 +126,11 @@ fn twin_preference(call: &Call<'_>) {
 fn twin_reward_loss(call: &Call<'_>) {
     let (n_pairs, share) = (call.usize(0), call.real(1));
     let (mut scores, mut losses) = (call.f32_mut(0), call.f32_mut(1));
-    let pairs = scores.chunks_exact_mut(2).zip(losses.chunks_exact_mut(2)).take(n_pairs);
+    let pairs = scores.chunks_exact_mut(2).zip(losses.chunks_exact_mut(4)).take(n_pairs);
     for (scores, losses) in pairs {
         let [loss, slope] = log_loss(scores[0] - scores[1]);
-        losses.fill(loss);
+        let right = f32::from(scores[0] > scores[1]);
+        losses.copy_from_slice(&[loss, right, loss, right]);
         let d = slope * share;
         scores.copy_from_slice(&[-d, d]);
     }
@@ -142,6 +148,6 @@ fn twin_squared_error(call: &Call<'_>) {
             sum += off * off;
             *score = 2.0 * weight[row] * off / n_out as f32;
         }
-        losses[row] = sum / n_out as f32;
+        losses[2 * row..][..2].copy_from_slice(&[sum / n_out as f32, 0.0]);
     }
 }

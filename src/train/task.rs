@@ -71,6 +71,11 @@ impl Task {
         Ok(())
     }
 
+    /// Whether what is said is right or wrong; numbers are neither.
+    pub(super) fn has_accuracy(self) -> bool {
+        self != Task::Regression
+    }
+
     /// How many labels, sequences or pairs the mean of the loss is over.
     pub(super) fn count(self, batch: &Batch) -> usize {
         match self {
@@ -192,7 +197,7 @@ impl Objective {
         }
     }
 
-    /// The losses of the last run, on their way.
+    /// The losses of the last run, each with whether it is right, on their way.
     pub(super) fn read(&self, prepared: &Prepared) -> Readback {
         let losses = match self {
             Objective::Tokens { pairs: Some(pairs), .. } => pairs.losses,
@@ -230,7 +235,7 @@ impl Pooled {
             places: plan.kept("end_places", &[shape.n_tokens]),
             targets: plan.kept("targets", &targets),
             weights: plan.kept("weights", &[n]),
-            losses: plan.kept("losses", &[n]),
+            losses: plan.kept("losses", &[n, 2]),
         }
     }
 

@@ -101,7 +101,7 @@ impl Trainer {
         let n_whole = batches.iter().map(|batch| self.task.count(batch)).sum();
         self.n_steps += 1;
         self.hyper.write_f32(&hyper.at_step(self.n_steps));
-        let mut pending = PendingLoss::default();
+        let mut pending = PendingLoss::of(self.task);
         let last = batches.len() - 1;
         for (number, batch) in batches.iter().enumerate() {
             let part = match (number == 0, number == last) {
@@ -124,7 +124,7 @@ impl Trainer {
     /// # Errors
     /// As [`Trainer::step`].
     pub fn evaluate(&mut self, model: &Model, reft: &Reft, sequences: &[&Sequence]) -> Result<PendingLoss> {
-        let mut pending = PendingLoss::default();
+        let mut pending = PendingLoss::of(self.task);
         for batch in self.batches(reft, sequences)? {
             let (task, count) = (self.task, self.task.count(&batch));
             let key = (batch.shape(), Part::Evaluation, task, count, batch.states.is_some());
@@ -170,8 +170,8 @@ impl Trainer {
 }
 
 /// A step's report on its way from the device, or an evaluation's, which has no gradient.
-#[derive(Default)]
 pub struct PendingLoss {
+    has_accuracy: bool,
     losses: Vec<Readback>,
     norm: Option<Readback>,
 }
@@ -181,14 +181,22 @@ pub struct PendingLoss {
 pub struct Loss {
     /// The mean over the step's labels, sequences or pairs.
     pub mean: f64,
+    /// The share of labels whose token is the likeliest, of sequences whose class is right, or of pairs whose better one is found; none
+    /// for numbers.
+    pub accuracy: Option<f64>,
     /// The length of the gradient before it was clipped.
     pub grad_norm: f64,
 }
 
 impl PendingLoss {
-    /// Takes in the losses of other sequences.
-    pub(super) fn join(&mut self, other: PendingLoss) {
+    fn of(task: Task) -> PendingLoss {
+        PendingLoss { has_accuracy: task.has_accuracy(), losses: Vec::new(), norm: None }
+    }
+
+    /// With the losses of other sequences.
+    pub(super) fn join(mut self, other: PendingLoss) -> PendingLoss {
         self.losses.extend(other.losses);
+        self
     }
 
     /// The loss, and the length of the gradient.
@@ -196,17 +204,20 @@ impl PendingLoss {
     /// # Errors
     /// `Device` if the device was lost.
     pub async fn report(self) -> Result<Loss> {
-        let (mut sum, mut n) = (0.0, 0);
+        let (mut sums, mut n) = ([0.0; 2], 0.0);
         for losses in self.losses {
-            let losses = losses.f32().await?;
-            sum += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
-            n += losses.len();
+            for of_one in losses.f32().await?.chunks_exact(2) {
+                sums[0] += f64::from(of_one[0]);
+                sums[1] += f64::from(of_one[1]);
+                n += 1.0;
+            }
         }
         let norm = match self.norm {
             Some(norm) => f64::from(norm.f32().await?[0]),
             None => f64::NAN,
         };
-        Ok(Loss { mean: sum / n as f64, grad_norm: norm })
+        let accuracy = self.has_accuracy.then_some(sums[1] / n);
+        Ok(Loss { mean: sums[0] / n, accuracy, grad_norm: norm })
     }
 
     /// The mean over the step's labels, sequences or pairs: in nats, or what the task's loss is in.

@@ -1,7 +1,7 @@
 //! The loop over epochs and batches, one call a step.
 
 use super::validation::{Shown, hold_back};
-use super::{PendingLoss, Schedule, Sequence, Task, Trainer, reference};
+use super::{Loss, PendingLoss, Schedule, Sequence, Task, Trainer, reference};
 use crate::error::{Error, Result};
 use crate::kernel::{Hyper, Optimizer};
 use crate::model::Model;
@@ -80,6 +80,9 @@ pub struct TrainStep {
     pub epoch_ends: bool,
     /// Mean over the batch's labels, sequences or pairs before the step; in nats for tokens.
     pub loss: f64,
+    /// Of these the share that was right: tokens that were the likeliest, classes, pairs; none for numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
     /// The length of the gradient before it was clipped.
     pub grad_norm: f64,
     /// The learning rate of the step.
@@ -89,6 +92,9 @@ pub struct TrainStep {
     /// The loss of what is held back, after the step; where the step ends an epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_loss: Option<f64>,
+    /// The share of it that is right, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_accuracy: Option<f64>,
 }
 
 /// A step that is submitted and not reported.
@@ -105,12 +111,12 @@ impl Pending {
         match self {
             Pending::Known(step) => Ok(step),
             Pending::OnItsWay(step, loss, validation) => {
-                let loss = loss.report().await?;
-                let validation_loss = match validation {
-                    Some(validation) => Some(validation.mean().await?),
-                    None => None,
-                };
-                Ok(TrainStep { loss: loss.mean, grad_norm: loss.grad_norm, validation_loss, ..step })
+                let Loss { mean: loss, accuracy, grad_norm } = loss.report().await?;
+                let step = TrainStep { loss, accuracy, grad_norm, ..step };
+                let Some(validation) = validation else { return Ok(step) };
+                let shown = validation.report().await?;
+                let (validation_loss, validation_accuracy) = (Some(shown.mean), shown.accuracy);
+                Ok(TrainStep { validation_loss, validation_accuracy, ..step })
             }
         }
     }
@@ -274,11 +280,13 @@ impl Training {
             steps: self.n_steps(),
             epoch: (self.n_done - 1) / self.steps_an_epoch() + 1,
             epoch_ends: self.n_done.is_multiple_of(self.steps_an_epoch()),
-            loss: f64::NAN, // known when it is read, as is the next
+            loss: f64::NAN, // known when it is read, as are the next
+            accuracy: None,
             grad_norm: f64::NAN,
             learning_rate: rate,
             tokens: batch.iter().map(|sequence| sequence.tokens.len()).sum(),
             validation_loss: None,
+            validation_accuracy: None,
         };
         let validation = match report.epoch_ends {
             true => self.validate(model, reft, trainer)?,
@@ -290,11 +298,9 @@ impl Training {
     /// Asks how what is held back fares, if anything is; as many at once as in a step.
     fn validate(&self, model: &Model, reft: &Reft, trainer: &mut Trainer) -> Result<Option<PendingLoss>> {
         let held: Vec<&Sequence> = self.sequences[self.n_learned * self.group..].iter().collect();
-        let mut losses = None;
-        for batch in held.chunks(self.options.batch_size * self.group) {
-            losses.get_or_insert_with(PendingLoss::default).join(trainer.evaluate(model, reft, batch)?);
-        }
-        Ok(losses)
+        let batches = held.chunks(self.options.batch_size * self.group);
+        let losses = batches.map(|batch| trainer.evaluate(model, reft, batch));
+        losses.reduce(|all, more| Ok(all?.join(more?))).transpose()
     }
 }
 

@@ -430,6 +430,9 @@ pub struct EngineStep {
     pub epoch_ends: bool,
     /// Nats per token of the completions, or the task's own loss, before the step.
     pub loss: f64,
+    /// Of these the share that was right, before the step: tokens that were the likeliest, classes, pairs; none for numbers.
+    #[tsify(optional)]
+    pub accuracy: Option<f64>,
     /// The length of the gradient before it was clipped.
     pub grad_norm: f64,
     /// The learning rate it was made with.
@@ -439,8 +442,11 @@ pub struct EngineStep {
     /// The loss of the examples that are held back, after the step; where the step ends an epoch.
     #[tsify(optional)]
     pub validation_loss: Option<f64>,
+    /// The share of them that is right, likewise.
+    #[tsify(optional)]
+    pub validation_accuracy: Option<f64>,
 }
 
 same_fields!(train::TrainStep => EngineStep {
-    step, steps, epoch, epoch_ends, loss, grad_norm, learning_rate, tokens, validation_loss
+    step, steps, epoch, epoch_ends, loss, accuracy, grad_norm, learning_rate, tokens, validation_loss, validation_accuracy
 });
