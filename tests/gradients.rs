@@ -6,10 +6,11 @@ use common::{Make, Random, packed_spans, read};
 use webreft::backend::Backend;
 use webreft::kernel::{
     Activation, Dense, Edit, EditInputs, Heads, Learned, Mix, NONE, Rope, Rotation, attention,
-    attention_backward, cross_entropy, dense, dense_backward, gather_rows, lowrank_edit,
-    lowrank_edit_backward, lowrank_edit_input, matmul, matmul_backward, mix_rows, mix_rows_backward, mul_up,
-    preference, reward_loss, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward, rotation,
-    rotation_backward, silu_gate, silu_gate_backward, silu_mul, silu_mul_backward, squared_error,
+    attention_backward, binary_cross_entropy, cross_entropy, dense, dense_backward, gather_rows,
+    lowrank_edit, lowrank_edit_backward, lowrank_edit_input, matmul, matmul_backward, mean_rows,
+    mean_rows_backward, mix_rows, mix_rows_backward, mul_up, preference, reward_loss, rms_norm,
+    rms_norm_backward, rope_qkv, rope_qkv_backward, rotation, rotation_backward, silu_gate,
+    silu_gate_backward, silu_mul, silu_mul_backward, squared_error,
 };
 use webreft::plan::{Buf, Target};
 use webreft::quant::{F32, Q4_0};
@@ -186,6 +187,23 @@ fn losses() {
 }
 
 #[test]
+fn means_of_rows() {
+    let ranges = |make: &mut Make<'_>| make.words("ranges", &[2, 2], &[0, 1, 1, 4]);
+    check(
+        "mean_rows",
+        random(13, &[&[4, 5]]),
+        &|make, x| {
+            let ranges = ranges(make);
+            vec![mean_rows(&mut make.plan, ranges, x[0])]
+        },
+        &|make, _, dy| {
+            let ranges = ranges(make);
+            vec![mean_rows_backward(&mut make.plan, ranges, dy[0], 4)]
+        },
+    );
+}
+
+#[test]
 fn gathered_rows() {
     let gather = |make: &mut Make<'_>, index: &[u32], x: Buf| {
         let index = make.words("index", &[index.len()], index);
@@ -329,6 +347,11 @@ fn losses_of_scores() {
         let targets = make.reals("targets", &[3, 2]);
         let weight = make.values("weight", &[3], &weights);
         squared_error(&mut make.plan, scores, [targets, weight, losses]);
+    });
+    check_loss("binary_cross_entropy", &[3, 2], 1, &weights, &|make, scores, losses| {
+        let targets = make.values("targets", &[3, 2], &[1.0, 0.0, 0.0, 0.0, 1.0, 1.0]);
+        let weight = make.values("weight", &[3], &weights);
+        binary_cross_entropy(&mut make.plan, scores, [targets, weight, losses]);
     });
 }
 

@@ -11,11 +11,12 @@ use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::kernel::{
     Activation, Dense, Edit, EditInputs, HYPERS, Heads, Hyper, KERNELS, Learned, Mix, NONE, Optimizer, Rope,
-    Rotation, accumulate, add, add_rms_norm, attention, attention_backward, bench_fma, broadcast_row, copy,
-    cross_entropy, dense, dense_backward, embed, gather_rows, grad_norm, lowrank_edit, lowrank_edit_backward,
-    lowrank_edit_input, matmul, matmul_backward, mix_rows, mix_rows_backward, mul_up, optimizer, preference,
-    put_rows, reward_loss, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward, rotation,
-    rotation_backward, silu_gate, silu_gate_backward, silu_mul, silu_mul_backward, squared_error, token_loss,
+    Rotation, accumulate, add, add_rms_norm, attention, attention_backward, bench_fma, binary_cross_entropy,
+    broadcast_row, copy, cross_entropy, dense, dense_backward, embed, gather_rows, grad_norm, lowrank_edit,
+    lowrank_edit_backward, lowrank_edit_input, matmul, matmul_backward, mean_rows, mean_rows_backward,
+    mix_rows, mix_rows_backward, mul_up, optimizer, preference, put_rows, reward_loss, rms_norm,
+    rms_norm_backward, rope_qkv, rope_qkv_backward, rotation, rotation_backward, silu_gate,
+    silu_gate_backward, silu_mul, silu_mul_backward, squared_error, token_loss,
 };
 use webreft::plan::{Buf, Buffer, Target};
 use webreft::quant::FORMATS;
@@ -79,8 +80,8 @@ const TOKENS: [usize; 7] = [1, 2, 3, 4, 5, 65, 130];
 const WIDTHS: [usize; 4] = [4, 36, 64, 1028];
 
 /// Each family of kernels with its cases.
-const FAMILIES: [fn() -> Vec<Case>; 8] =
-    [rows, norms, gates, weights, attentions, ropes, edits_and_rotations, losses_and_steps];
+const FAMILIES: [fn() -> Vec<Case>; 9] =
+    [rows, norms, means, gates, weights, attentions, ropes, edits_and_rotations, losses_and_steps];
 
 /// Kernels that tests/sampling.rs has.
 const ELSEWHERE: [&str; 1] = ["sample"];
@@ -146,6 +147,22 @@ fn norms() -> Vec<Case> {
             add_rms_norm(&mut make.plan, [x, dy], w, 1e-5);
             rms_norm_backward(&mut make.plan, [x, w], 1e-5, dy, over, false);
             rms_norm_backward(&mut make.plan, [x, w], 1e-5, dy, onto, true);
+        })
+    };
+    shapes().map(case).collect()
+}
+
+fn means() -> Vec<Case> {
+    let case = |[t, d]: [usize; 2]| {
+        Case::new(format!("means [{t}, {d}]"), t + 4, move |make| {
+            let x = make.reals("x", &[t, d]);
+            let ranges: Vec<u32> =
+                (0..t as u32).step_by(3).flat_map(|first| [first, (first + 3).min(t as u32)]).collect();
+            let n_runs = ranges.len() / 2;
+            let ranges = make.words("ranges", &[n_runs, 2], &ranges);
+            let dy = make.reals("dy", &[n_runs, d]);
+            mean_rows(&mut make.plan, ranges, x);
+            mean_rows_backward(&mut make.plan, ranges, dy, t);
         })
     };
     shapes().map(case).collect()
@@ -423,6 +440,11 @@ fn losses_and_steps() -> Vec<Case> {
                 let scores = dense(&mut make.plan, &it, x, theta);
                 match n_out {
                     1 => reward_loss(&mut make.plan, 0.5, scores, loss),
+                    5 => {
+                        let holds: Vec<f32> = (0..n_rows * 5).map(|i| (i % 3 / 2) as f32).collect();
+                        let targets = make.values("targets", &[n_rows, 5], &holds);
+                        binary_cross_entropy(&mut make.plan, scores, [targets, weight, loss]);
+                    }
                     _ => squared_error(&mut make.plan, scores, [targets, weight, loss]),
                 }
                 dense_backward(&mut make.plan, &it, x, scores, [theta, grad]);

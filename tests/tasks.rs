@@ -11,8 +11,8 @@ use webreft::backend::Backend;
 use webreft::engine::{Engine, Example, Input};
 use webreft::generate::{GenerateOptions, Persona};
 use webreft::kernel::Hyper;
-use webreft::reft::{Components, HeadConfig, Layers, Reft, ReftConfig};
-use webreft::train::{TrainOptions, TrainStep, Trainer, reference};
+use webreft::reft::{Components, HeadConfig, Layers, Pooling, Reft, ReftConfig};
+use webreft::train::{Task, TrainOptions, TrainStep, Trainer, reference};
 
 fn engine() -> Engine {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/llama/model-q8_0.gguf");
@@ -51,7 +51,7 @@ fn classes_are_learned_by_a_head() {
         {"text": "a dog ran", "label": 1}
         {"text": "one house", "label": 2}
         {"text": "some cats", "label": 0}"#;
-    let head = HeadConfig { outputs: 3, bias: true, seed: 1 };
+    let head = HeadConfig { outputs: 3, bias: true, pooling: Pooling::Last, seed: 1 };
     let reft = Reft::with_head(engine.model(), &[config()], Some(head)).expect("a reft");
     let steps = train(&engine, &reft, &examples(lines), &options(40));
     assert!(steps.last().expect("steps").loss < 0.1, "{:?}", steps.last());
@@ -65,12 +65,85 @@ fn classes_are_learned_by_a_head() {
     }
 }
 
+const LABELS: &str = r#"{"text": "the cat", "labels": [0, 2]}
+    {"text": "a dog ran", "labels": []}
+    {"text": "one house", "labels": [1]}"#;
+
+#[test]
+fn classes_that_hold_together_are_learned_by_a_head() {
+    let engine = engine();
+    for pooling in [Pooling::Last, Pooling::Mean] {
+        let head = HeadConfig { outputs: 3, bias: true, pooling, seed: 1 };
+        let reft = Reft::with_head(engine.model(), &[config()], Some(head)).expect("a reft");
+        let steps = train(&engine, &reft, &examples(LABELS), &options(60));
+        let last = steps.last().expect("steps");
+        assert!(last.loss < 0.1 && last.accuracy == Some(1.0), "{last:?}");
+        let file = block_on(reft.save(engine.model())).expect("a file");
+        let again = engine.load_reft(&file).expect("the file loads, head and all");
+        let texts = ["the cat", "a dog ran", "one house"].map(str::to_owned);
+        let scores = block_on(engine.scores(&again, &texts)).expect("scores");
+        let holds: Vec<Vec<bool>> = scores.iter().map(|of| of.iter().map(|s| *s > 0.0).collect()).collect();
+        assert_eq!(holds, [[true, false, true], [false; 3], [false, true, false]], "{scores:?}");
+        let head = HeadConfig { bias: false, ..head };
+        let reft = Reft::with_head(engine.model(), &[config()], Some(head)).expect("a reft");
+        let written = block_on(engine.export_reft(&reft, "pyreft"));
+        assert_eq!(written.is_ok(), pooling == Pooling::Last, "Transformers' score reads the last token");
+    }
+}
+
+/// Central differences of the loss along the steepest parameter of each part, and of the head, which reads edited states.
+#[test]
+fn gradients_through_a_head_are_right() {
+    on_each_backend(|engine| {
+        let model = engine.model();
+        let numbers = r#"{"text": "the cat", "values": [1.5, -0.5, 0.25]}
+            {"text": "a dog ran", "values": [-1.0, 0.25, 2.0]}"#;
+        for (lines, task) in [(LABELS, Task::MultiLabel), (numbers, Task::Regression)] {
+            for pooling in [Pooling::Last, Pooling::Mean] {
+                let head = HeadConfig { outputs: 3, bias: true, pooling, seed: 1 };
+                let config =
+                    ReftConfig { kind: "nodireft".to_owned(), positions: "all".to_owned(), ..config() };
+                let reft = Reft::with_head(model, &[config], Some(head)).expect("a reft");
+                let sequences = engine.sequences(&reft, &examples(lines)).expect("sequences");
+                let sequences: Vec<_> = sequences.iter().collect();
+                let mut trainer = Trainer::new(&model.backend, &reft).expect("the state fits");
+                trainer.task = task;
+                trainer.step(model, &reft, &sequences, &Hyper::with_rate(0.0)).expect("a step");
+                let gradient = block_on(trainer.gradients().theta.read().f32()).expect("a gradient");
+                let theta = block_on(reft.theta.read().f32()).expect("parameters");
+                let parts = reft.interventions.iter().flat_map(|it| it.parts()).map(|part| part.range);
+                let w_at = reft.head.expect("a head").dense.w_at;
+                for range in parts.chain([w_at..theta.len() - 3, theta.len() - 3..theta.len()]) {
+                    let at = range.max_by(|a, b| gradient[*a].abs().total_cmp(&gradient[*b].abs()));
+                    let at = at.expect("a part has numbers");
+                    let mut beside = |steps: f32| {
+                        let mut moved = theta.clone();
+                        moved[at] += steps / 32.0;
+                        reft.theta.write_f32(&moved);
+                        let loss = trainer.evaluate(model, &reft, &sequences).expect("an evaluation");
+                        block_on(loss.mean()).expect("a loss")
+                    };
+                    let (near, far) = (beside(1.0) - beside(-1.0), beside(2.0) - beside(-2.0));
+                    let want = 32.0 * (8.0 * near - far) / 12.0;
+                    let off = (f64::from(gradient[at]) - want).abs();
+                    assert!(
+                        off < 1e-2 * want.abs() + 1e-4,
+                        "{pooling:?} {task:?} {at}: {} for {want}",
+                        gradient[at]
+                    );
+                }
+                reft.theta.write_f32(&theta);
+            }
+        }
+    });
+}
+
 #[test]
 fn numbers_are_learned_by_a_head() {
     let engine = engine();
     let lines = r#"{"text": "the cat", "values": [1.5, -0.5]}
         {"text": "a dog ran", "values": [-1.0, 0.25]}"#;
-    let head = HeadConfig { outputs: 2, bias: false, seed: 1 };
+    let head = HeadConfig { outputs: 2, bias: false, pooling: Pooling::Last, seed: 1 };
     let reft = Reft::with_head(engine.model(), &[config()], Some(head)).expect("a reft");
     let steps = train(&engine, &reft, &examples(lines), &options(80));
     assert!(steps.last().expect("steps").loss < 0.02, "{:?}", steps.last());
@@ -81,7 +154,7 @@ fn the_better_answer_gets_the_higher_reward() {
     let engine = engine();
     let lines = r#"{"prompt": "the cat", "chosen": "ran", "rejected": "sat down"}
         {"prompt": "a dog", "chosen": "sat", "rejected": "flew away"}"#;
-    let head = HeadConfig { outputs: 1, bias: false, seed: 1 };
+    let head = HeadConfig { outputs: 1, bias: false, pooling: Pooling::Last, seed: 1 };
     let reft = Reft::with_head(engine.model(), &[config()], Some(head)).expect("a reft");
     let steps = train(&engine, &reft, &examples(lines), &options(30));
     assert!(steps[0].loss > 0.3 && steps.last().expect("steps").loss < 0.05, "{steps:?}");
@@ -134,7 +207,7 @@ fn every_optimizer_and_schedule_learns() {
 fn what_a_task_wants_is_said() {
     let engine = engine();
     let bare = Reft::new(engine.model(), &[config()]).expect("a reft");
-    let head = HeadConfig { outputs: 3, bias: false, seed: 0 };
+    let head = HeadConfig { outputs: 3, bias: false, pooling: Pooling::Last, seed: 0 };
     let three = Reft::with_head(engine.model(), &[config()], Some(head)).expect("a reft");
     let labelled = r#"{"text": "the cat", "label": 3}"#;
     let pair = r#"{"prompt": "the cat", "chosen": "ran", "rejected": "sat"}"#;
@@ -143,6 +216,7 @@ fn what_a_task_wants_is_said() {
     let wrong = [
         (&bare, labelled, "wants a head"),
         (&three, labelled, "Class(3) for a head of 3 outputs"),
+        (&three, r#"{"text": "the cat", "labels": [0, 3]}"#, "Classes([0, 3]) for a head of 3 outputs"),
         (&three, pair, "head of 1 output"),
         (&three, mixed, "example 2: is not of the first one's task"),
     ];
@@ -263,12 +337,16 @@ fn validation_asks_for_the_tasks_own_loss() {
     let pairs = r#"{"prompt": "the cat", "chosen": "ran", "rejected": "sat down"}
         {"prompt": "a dog", "chosen": "sat", "rejected": "flew away"}"#;
     on_each_backend(|engine| {
-        for (lines, outputs) in [(answers, 0), (classes, 3), (numbers, 3), (pairs, 1), (pairs, 0)] {
-            let head = (outputs > 0).then_some(HeadConfig { outputs, bias: true, seed: 1 });
-            let twice = [examples(lines), examples(lines)].concat();
+        for (lines, outputs) in
+            [(answers, 0), (classes, 3), (LABELS, 3), (numbers, 3), (pairs, 1), (pairs, 0)]
+        {
+            let head =
+                (outputs > 0).then_some(HeadConfig { outputs, bias: true, pooling: Pooling::Last, seed: 1 });
+            let once = examples(lines);
+            let twice = [once.clone(), once.clone()].concat();
             for at_once in [0, 1] {
                 let reft = Reft::with_head(engine.model(), &[config()], head).expect("a reft");
-                let options = TrainOptions { validation: 2.0, at_once, ..options(4) };
+                let options = TrainOptions { validation: once.len() as f64, at_once, ..options(4) };
                 let steps = train(engine, &reft, &twice, &options);
                 for pair in steps.windows(2) {
                     let after = pair[0].validation_loss.expect("each step ends an epoch");
@@ -295,7 +373,7 @@ fn likeliest(scores: &[f32]) -> usize {
 fn accuracy_is_the_share_of_right_classes() {
     let texts = ["the cat", "a dog ran", "one house", "some cats", "two dogs"].map(str::to_owned);
     on_each_backend(|engine| {
-        let head = HeadConfig { outputs: 2, bias: false, seed: 1 };
+        let head = HeadConfig { outputs: 2, bias: false, pooling: Pooling::Last, seed: 1 };
         let reft = Reft::with_head(engine.model(), &[config()], Some(head)).expect("a reft");
         let scores = block_on(engine.scores(&reft, &texts)).expect("scores");
         let right: Vec<bool> = scores.iter().map(|scores| likeliest(scores) == 1).collect();

@@ -1,20 +1,20 @@
 //! `webreft train`: interventions from examples.
 
 use super::{ModelOptions, print_line, read, read_lines, write};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
 use webreft::Result;
 use webreft::engine::{Engine, Example};
-use webreft::reft::{Components, HeadConfig, Layers, Reft, ReftConfig};
+use webreft::reft::{Components, HeadConfig, Layers, Pooling, Reft, ReftConfig};
 use webreft::train::{TrainOptions, TrainStep, Trainer, Training};
 
 #[derive(Args)]
 pub(super) struct Options {
     #[command(flatten)]
     model: ModelOptions,
-    /// JSON lines with "prompt" and "completion", or "messages", or "prompt", "chosen" and "rejected", or "text" and "label" or "values".
+    /// JSON lines with "prompt" and "completion", or "messages", or "prompt", "chosen" and "rejected", or "text" and "label", "labels" or "values".
     #[arg(long)]
     examples: PathBuf,
     /// Where the interventions go.
@@ -32,9 +32,12 @@ pub(super) struct Options {
     /// The function around what is learned: linear, gelu, relu, silu or tanh.
     #[arg(long, default_value = "linear")]
     act: String,
-    /// Outputs of a trained head, for examples with a label, with values, or with chosen and rejected answers.
+    /// Outputs of a trained head, for examples with a label or several, with values, or with chosen and rejected answers.
     #[arg(long)]
     head: Option<usize>,
+    /// What the head reads: the last token, or the mean of all tokens.
+    #[arg(long, value_enum, default_value_t = Pool::Last, requires = "head")]
+    pooling: Pool,
     /// A file that a training left in the middle is written to after each epoch, and from which it goes on.
     #[arg(long)]
     checkpoint: Option<PathBuf>,
@@ -94,7 +97,21 @@ pub(super) struct Options {
     seed: u64,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Pool {
+    Last,
+    Mean,
+}
+
 impl Options {
+    fn head(&self) -> Option<HeadConfig> {
+        let pooling = match self.pooling {
+            Pool::Last => Pooling::Last,
+            Pool::Mean => Pooling::Mean,
+        };
+        self.head.map(|outputs| HeadConfig { outputs, bias: false, pooling, seed: self.seed })
+    }
+
     fn reft(&self) -> ReftConfig {
         ReftConfig {
             kind: self.kind.clone(),
@@ -167,8 +184,7 @@ fn begin(engine: &Engine, options: &Options, examples: &[Example]) -> Result<(Re
     if let Some(path) = options.checkpoint.as_ref().filter(|path| path.exists()) {
         return engine.resume(&read(path)?, examples);
     }
-    let head = options.head.map(|outputs| HeadConfig { outputs, bias: false, seed: options.seed });
-    let reft = Reft::with_head(engine.model(), &[options.reft()], head)?;
+    let reft = Reft::with_head(engine.model(), &[options.reft()], options.head())?;
     let trainer = Trainer::new(&engine.model().backend, &reft)?;
     let training = engine.training(&reft, examples, &options.training())?;
     Ok((reft, trainer, training))

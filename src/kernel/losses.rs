@@ -1,4 +1,4 @@
-//! Losses other than that of the next token: of preferences between answers, of rewards, of numbers.
+//! Losses other than that of the next token: of preferences between answers, of rewards, of numbers, of classes of which several hold.
 
 use super::{REDUCE, SOFTMAX, highest_and_mass};
 use crate::backend::Call;
@@ -13,6 +13,15 @@ pub(super) static TOKEN_LOSS: Kernel = Kernel {
     args: &[("logits", In), ("labels", In), ("loss", InOut)],
     weight: false,
     twin: twin_token_loss,
+};
+
+pub(super) static BINARY_CROSS_ENTROPY: Kernel = Kernel {
+    name: "binary_cross_entropy",
+    wgsl: &[include_str!("../../shaders/binary_cross_entropy.wgsl")],
+    params: &[("n_rows", U32), ("n_out", U32)],
+    args: &[("scores", InOut), ("targets", In), ("weight", In), ("loss", Out)],
+    weight: false,
+    twin: twin_binary_cross_entropy,
 };
 
 pub(super) static PREFERENCE: Kernel = Kernel {
@@ -86,6 +95,13 @@ pub fn squared_error(plan: &mut Plan, scores: Buf, [targets, weight, loss]: [Buf
     plan.dispatch(&SQUARED_ERROR, &[n_rows.into(), n_out.into()], &args, [n_rows.div_ceil(64), 1, 1]);
 }
 
+/// The loss [B, 2] of scores [B, N] that say which classes hold, against targets [B, N] of 1 and 0; scores become their gradients.
+pub fn binary_cross_entropy(plan: &mut Plan, scores: Buf, [targets, weight, loss]: [Buf; 3]) {
+    let [n_rows, n_out] = plan.shape(scores);
+    let (params, args) = ([n_rows.into(), n_out.into()], [scores, targets, weight, loss]);
+    plan.dispatch(&BINARY_CROSS_ENTROPY, &params, &args, [n_rows.div_ceil(64), 1, 1]);
+}
+
 /// A token's loss, and whether no other is likelier.
 pub(super) fn token_loss_of(label_logit: f32, highest: f32, mass: f32) -> [f32; 2] {
     [highest - label_logit + mass.ln(), f32::from(label_logit >= highest)]
@@ -149,5 +165,94 @@ fn twin_squared_error(call: &Call<'_>) {
             *score = 2.0 * weight[row] * off / n_out as f32;
         }
         losses[2 * row..][..2].copy_from_slice(&[sum / n_out as f32, 0.0]);
+    }
+}
+
+fn twin_binary_cross_entropy(call: &Call<'_>) {
+    let [n_rows, n_out] = [0, 1].map(|i| call.usize(i));
+    let (mut scores, targets, weight) = (call.f32_mut(0), call.f32(1), call.f32(2));
+    let mut losses = call.f32_mut(3);
+    for row in 0..n_rows {
+        let scores = &mut scores[row * n_out..][..n_out];
+        let (mut sum, mut right) = (0.0, true);
+        for (score, target) in scores.iter_mut().zip(&targets[row * n_out..]) {
+            sum += score.max(0.0) - *score * target + (1.0 + (-score.abs()).exp()).ln();
+            right &= (*score > 0.0) == (*target > 0.5);
+            *score = weight[row] * (1.0 / (1.0 + (-*score).exp()) - target) / n_out as f32;
+        }
+        losses[2 * row..][..2].copy_from_slice(&[sum / n_out as f32, f32::from(right)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{binary_cross_entropy, preference, reward_loss};
+    use crate::backend::{Backend, Tensor};
+    use crate::plan::{Buf, Plan, Target};
+    use pollster::block_on;
+
+    fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
+        Backend::Cpu.tensor_of("values", shape, bytemuck::cast_slice(values)).unwrap()
+    }
+
+    /// Runs what is appended to a plan over some tensors, and reads what it names.
+    fn run<const N: usize>(
+        inputs: &[Tensor],
+        append: impl Fn(&mut Plan, &[Buf]) -> [Buf; N],
+    ) -> [Vec<f32>; N] {
+        let mut plan = Plan::new("loss", Target::Software);
+        let bufs: Vec<Buf> = inputs.iter().map(|input| plan.tensor(input)).collect();
+        let results = append(&mut plan, &bufs);
+        let done = Backend::Cpu.prepare(plan).unwrap();
+        done.run().unwrap();
+        results.map(|buf| block_on(done.tensor(buf).read().f32()).unwrap())
+    }
+
+    /// torch 2.15: binary_cross_entropy_with_logits, the mean of each row, and the gradient of their weighted sum.
+    #[test]
+    fn binary_cross_entropy_is_torchs() {
+        let scores = tensor(&[3, 3], &[1.5, -0.5, 2.0, 0.25, -3.0, 0.75, 30.0, -40.0, 1.0]);
+        let targets = tensor(&[3, 3], &[1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+        let weight = tensor(&[3], &[0.5, -1.25, 2.0]);
+        let losses = tensor(&[3, 2], &[0.0; 6]);
+        let [losses, gradient] = run(&[scores, targets, weight, losses], |plan, bufs| {
+            binary_cross_entropy(plan, bufs[0], [bufs[1], bufs[2], bufs[3]]);
+            [bufs[3], bufs[0]]
+        });
+        let close = |got: &[f32], want: &[f32]| {
+            got.len() == want.len()
+                && got.iter().zip(want).all(|(g, w)| (g - w).abs() <= 1e-6 * w.abs().max(1.0))
+        };
+        assert!(close(&losses, &[0.267_472_77, 1.0, 1.670_466, 0.0, 10.104_421, 0.0]), "{losses:?}");
+        let want = [
+            -0.030_404_26,
+            0.062_923_446,
+            -0.019_867_163,
+            -0.234_240_22,
+            0.396_905_87,
+            -0.282_991_1,
+            0.666_666_7,
+            0.0,
+            -0.179_294_27,
+        ];
+        assert!(close(&gradient, &want), "{gradient:?}");
+    }
+
+    #[test]
+    fn a_pair_is_right_where_the_better_one_has_more() {
+        let scores = tensor(&[6, 1], &[1.0, 0.5, -2.0, 3.0, 0.25, 0.25]);
+        let [losses] = run(&[scores, tensor(&[6, 2], &[0.0; 12])], |plan, bufs| {
+            reward_loss(plan, 1.0, bufs[0], bufs[1]);
+            [bufs[1]]
+        });
+        let right: Vec<f32> = losses.into_iter().skip(1).step_by(2).collect();
+        assert_eq!(right, [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+
+        let losses = tensor(&[4, 2], &[1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 1.0, 0.0]);
+        let ranges = Backend::Cpu.tensor_of("ranges", &[4, 2], &[0, 1, 1, 2, 2, 3, 3, 4]).unwrap();
+        let inputs = [losses, ranges, tensor(&[4], &[1.5, 1.5, 1.5, 1.5]), tensor(&[4], &[0.0; 4])];
+        let [pairs] =
+            run(&inputs, |plan, bufs| [preference(plan, [0.5, 1.0], bufs[0], [bufs[1], bufs[2], bufs[3]])]);
+        assert_eq!([pairs[1], pairs[3]], [1.0, 0.0]);
     }
 }

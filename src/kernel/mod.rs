@@ -14,6 +14,7 @@ mod gather_rows;
 mod losses;
 mod lowrank_edit;
 mod matmul;
+mod mean_rows;
 mod mix_rows;
 mod optimizer;
 mod rms_norm;
@@ -34,12 +35,13 @@ pub use cross_entropy::cross_entropy;
 pub use dense::{Dense, dense, dense_backward};
 pub use embed::embed;
 pub use gather_rows::{NONE, gather_rows, put_rows};
-pub use losses::{preference, reward_loss, squared_error, token_loss};
+pub use losses::{binary_cross_entropy, preference, reward_loss, squared_error, token_loss};
 pub use lowrank_edit::{
     Activation, Edit, EditGradient, EditInputs, EditTrace, Learned, lowrank_edit, lowrank_edit_backward,
     lowrank_edit_input,
 };
 pub use matmul::{matmul, matmul_backward};
+pub use mean_rows::{mean_rows, mean_rows_backward};
 pub use mix_rows::{Mix, mix_rows, mix_rows_backward};
 pub use optimizer::{HYPERS, Hyper, Optimizer, accumulate, grad_norm, optimizer};
 pub use rms_norm::{add_rms_norm, rms_norm, rms_norm_backward};
@@ -68,6 +70,7 @@ pub static KERNELS: &[&Kernel] = &[
     &embed::EMBED,
     &gather_rows::GATHER_ROWS,
     &gather_rows::PUT_ROWS,
+    &losses::BINARY_CROSS_ENTROPY,
     &losses::PREFERENCE,
     &losses::REWARD_LOSS,
     &losses::SQUARED_ERROR,
@@ -82,6 +85,8 @@ pub static KERNELS: &[&Kernel] = &[
     &matmul::MATMUL_SOFTWARE,
     &matmul::MATVEC,
     &matmul::MATVEC_SOFTWARE,
+    &mean_rows::MEAN_ROWS,
+    &mean_rows::MEAN_ROWS_BACKWARD,
     &mix_rows::MIX_ROWS,
     &mix_rows::MIX_ROWS_BACKWARD,
     &optimizer::ACCUMULATE,

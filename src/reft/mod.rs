@@ -25,7 +25,7 @@ use rand_chacha::rand_core::SeedableRng;
 pub use collect::collect;
 pub use config::{Components, Layers, ReftConfig};
 pub use edits::{EditBufs, Edits, Gradients, RowEdits};
-pub use head::{Head, HeadConfig, HeadParams};
+pub use head::{Head, HeadConfig, HeadParams, Pooling};
 pub use kinds::Kind;
 pub use params::{Params, Part, Sizes};
 pub use positions::{CountedRow, Positions, pyreft_slots};

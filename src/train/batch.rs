@@ -32,6 +32,8 @@ pub enum Target {
     None,
     /// One of the head's outputs.
     Class(u32),
+    /// Any of the head's outputs, or none.
+    Classes(Vec<u32>),
     /// The head's outputs themselves.
     Values(Vec<f32>),
 }
@@ -71,6 +73,21 @@ impl Sequence {
         let edit = |it| RowEdits::new(it, it.positions.rows(n_prompt, n_tokens), 1.0, None);
         let edits = reft.interventions.iter().map(edit).collect();
         Ok(Sequence { tokens, edits, ..Sequence::default() })
+    }
+}
+
+impl Target {
+    /// As `n` words of a task's targets.
+    pub(super) fn words(&self, n: usize) -> Vec<u32> {
+        match self {
+            Target::None => vec![0; n],
+            Target::Class(class) => vec![*class],
+            Target::Classes(classes) => {
+                let holds = |class: usize| f32::from(classes.contains(&(class as u32)));
+                (0..n).map(|class| holds(class).to_bits()).collect()
+            }
+            Target::Values(values) => values.iter().map(|value| value.to_bits()).collect(),
+        }
     }
 }
 

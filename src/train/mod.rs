@@ -2,6 +2,7 @@
 
 mod batch;
 mod checkpoint;
+mod pool;
 mod reference;
 mod schedule;
 mod scores;

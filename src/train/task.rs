@@ -1,6 +1,7 @@
-//! What is learned: the next tokens, a class, a number, a reward, or which of two answers is better.
+//! What is learned: the next tokens, a class, classes of which several hold, a number, a reward, or which of two answers is better.
 
 use super::batch::{Batch, Sequence, Shape, Target};
+use super::pool::Pool;
 use crate::backend::{Prepared, Readback};
 use crate::error::{Error, Result};
 use crate::kernel;
@@ -14,11 +15,13 @@ pub enum Task {
     /// The labelled tokens: cross-entropy, in nats per token.
     #[default]
     Language,
-    /// A class, by a head at the last token: cross-entropy.
+    /// A class, by a head: cross-entropy.
     Classification,
-    /// Numbers, by a head at the last token: mean squared error.
+    /// Classes of which any may hold, by a head: binary cross-entropy, the mean over the classes.
+    MultiLabel,
+    /// Numbers, by a head: mean squared error.
     Regression,
-    /// A score, by a head with one output at the last token, which is to be higher for the first of two sequences.
+    /// A score, by a head with one output, which is to be higher for the first of two sequences.
     Reward,
     /// To make the first of two answers likelier and the second less likely than without edits (DPO, arXiv:2305.18290).
     Preference {
@@ -52,8 +55,10 @@ impl Task {
                     return wrong(number, "has no labelled token".to_owned());
                 }
                 (Task::Classification, Target::Class(class), Some(n)) if (*class as usize) < n => {}
+                (Task::MultiLabel, Target::Classes(classes), Some(n))
+                    if classes.iter().all(|class| (*class as usize) < n) => {}
                 (Task::Regression, Target::Values(values), Some(n)) if values.len() == n => {}
-                (Task::Classification | Task::Regression, target, n) => {
+                (Task::Classification | Task::MultiLabel | Task::Regression, target, n) => {
                     return wrong(
                         number,
                         format!("target {target:?} for a head of {} outputs", n.unwrap_or(0)),
@@ -80,7 +85,7 @@ impl Task {
     pub(super) fn count(self, batch: &Batch) -> usize {
         match self {
             Task::Language => batch.labels.len(),
-            Task::Classification | Task::Regression => batch.ends.len(),
+            Task::Classification | Task::MultiLabel | Task::Regression => batch.ends.len(),
             Task::Reward | Task::Preference { .. } => batch.ends.len() / 2,
         }
     }
@@ -101,8 +106,7 @@ pub(super) struct Pairs {
 
 /// What a head reads and is to say.
 pub(super) struct Pooled {
-    rows: Buf,
-    places: Buf,
+    pool: Pool,
     targets: Buf,
     weights: Buf,
     losses: Buf,
@@ -184,14 +188,10 @@ impl Objective {
                 }
             }
             Objective::Pooled(bufs) => {
-                write(bufs.rows, &batch.ends);
-                write(bufs.places, &batch.places(&batch.ends));
+                bufs.pool.write(prepared, batch);
                 write_f32(bufs.weights, &vec![weight; batch.ends.len()]);
-                let targets = batch.targets.iter().flat_map(|target| match target {
-                    Target::None => vec![0],
-                    Target::Class(class) => vec![*class],
-                    Target::Values(values) => values.iter().map(|value| value.to_bits()).collect(),
-                });
+                let n = prepared.tensor(bufs.targets).shape().iter().product::<usize>() / batch.ends.len();
+                let targets = batch.targets.iter().flat_map(|target| target.words(n));
                 write(bufs.targets, &targets.collect::<Vec<_>>());
             }
         }
@@ -229,17 +229,17 @@ impl Pairs {
 impl Pooled {
     fn new(plan: &mut Plan, task: Task, shape: &Shape, head: &Head) -> Pooled {
         let n = shape.n_sequences;
-        let targets = if task == Task::Regression { vec![n, head.dense.n_out] } else { vec![n] };
+        let numbers = matches!(task, Task::MultiLabel | Task::Regression);
+        let targets = if numbers { vec![n, head.dense.n_out] } else { vec![n] };
         Pooled {
-            rows: plan.kept("ends", &[n]),
-            places: plan.kept("end_places", &[shape.n_tokens]),
+            pool: Pool::new(plan, shape, &head.config),
             targets: plan.kept("targets", &targets),
             weights: plan.kept("weights", &[n]),
             losses: plan.kept("losses", &[n, 2]),
         }
     }
 
-    /// Appends the losses; returns the rows that the head reads, their norms, and in place of the scores their gradient.
+    /// Appends the losses; returns the rows whose norms are read, what the head reads, and in place of the scores their gradient.
     fn losses(
         &self,
         plan: &mut Plan,
@@ -248,18 +248,20 @@ impl Pooled {
         h: Buf,
         (head, reft): (&Head, &Reft),
     ) -> [Buf; 3] {
-        plan.at("head");
+        let [h_rows, x] = self.pool.read(plan, model, h);
         let theta = plan.tensor(&reft.theta);
-        let [h_rows, xn] = model.normed_rows(plan, h, self.rows);
-        let scores = kernel::dense(plan, &head.dense, xn, theta);
+        let scores = kernel::dense(plan, &head.dense, x, theta);
         match task {
             Task::Classification => {
                 kernel::cross_entropy(plan, scores, [self.targets, self.weights, self.losses], 0);
             }
+            Task::MultiLabel => {
+                kernel::binary_cross_entropy(plan, scores, [self.targets, self.weights, self.losses]);
+            }
             Task::Reward => kernel::reward_loss(plan, share, scores, self.losses),
             _ => kernel::squared_error(plan, scores, [self.targets, self.weights, self.losses]),
         }
-        [h_rows, xn, scores]
+        [h_rows, x, scores]
     }
 
     /// Appends the losses and the way back from them; returns the gradient by `h`.
@@ -271,9 +273,9 @@ impl Pooled {
         h: Buf,
         (head, reft, gradients): (&Head, &Reft, &Gradients),
     ) -> Buf {
-        let [h_rows, xn, dscores] = self.losses(plan, model, task, h, (head, reft));
+        let [h_rows, x, dscores] = self.losses(plan, model, task, h, (head, reft));
         let [theta, grad] = [&reft.theta, &gradients.theta].map(|tensor| plan.tensor(tensor));
-        let dxn = kernel::dense_backward(plan, &head.dense, xn, dscores, [theta, grad]);
-        model.normed_rows_backward(plan, h_rows, dxn, self.places)
+        let dx = kernel::dense_backward(plan, &head.dense, x, dscores, [theta, grad]);
+        self.pool.backward(plan, model, h_rows, dx)
     }
 }

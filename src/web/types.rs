@@ -131,6 +131,8 @@ pub enum Example {
     Preference(Preference),
     /// The class of a text, by a head.
     Labelled(Labelled),
+    /// The classes of a text, none, one or several, by a head.
+    Tagged(Tagged),
     /// Numbers that belong to a text, by a head.
     Scored(Scored),
 }
@@ -175,6 +177,16 @@ pub struct Labelled {
     pub label: u32,
 }
 
+/// The classes of a text: none, one or several.
+#[derive(Deserialize, Tsify)]
+#[serde(deny_unknown_fields)]
+pub struct Tagged {
+    /// The text.
+    pub text: String,
+    /// Its classes, counted from 0.
+    pub labels: Vec<u32>,
+}
+
 /// Numbers that belong to a text.
 #[derive(Deserialize, Tsify)]
 #[serde(deny_unknown_fields)]
@@ -195,6 +207,7 @@ impl From<Example> for engine::Example {
             }
             Example::Preference(it) => engine::Example::Preference(it.into()),
             Example::Labelled(it) => engine::Example::Labelled(it.into()),
+            Example::Tagged(it) => engine::Example::Tagged(it.into()),
             Example::Scored(it) => engine::Example::Scored(it.into()),
         }
     }
@@ -203,6 +216,7 @@ impl From<Example> for engine::Example {
 same_fields!(Answer => engine::Answer { prompt, completion });
 same_fields!(Preference => engine::Preference { prompt, chosen, rejected });
 same_fields!(Labelled => engine::Labelled { text, label });
+same_fields!(Tagged => engine::Tagged { text, labels });
 same_fields!(Scored => engine::Scored { text, values });
 
 /// What another library's files do not say of the interventions in them.
@@ -222,7 +236,7 @@ pub struct Unsaved {
 
 same_fields!(Unsaved => reft::foreign::Unsaved { positions, act, kind });
 
-/// A trained head, which reads the end of a text.
+/// A trained head, which reads a text.
 #[derive(Deserialize, Tsify)]
 #[serde(deny_unknown_fields)]
 pub struct HeadConfig {
@@ -231,12 +245,16 @@ pub struct HeadConfig {
     /// Whether it has a bias; false if left out.
     #[serde(default)]
     pub bias: bool,
+    /// What it reads: the `last` token, the default, or the `mean` of all tokens.
+    #[tsify(type = "\"last\" | \"mean\"")]
+    #[serde(default)]
+    pub pooling: reft::Pooling,
     /// Where the random start comes from; 0 if left out.
     #[serde(default)]
     pub seed: u64,
 }
 
-same_fields!(HeadConfig => reft::HeadConfig { outputs, bias, seed });
+same_fields!(HeadConfig => reft::HeadConfig { outputs, bias, pooling, seed });
 
 /// One turn of a conversation.
 #[derive(Deserialize, Tsify)]
