@@ -340,6 +340,9 @@ impl Engine {
         if !sequences.is_empty() {
             task.check(reft, &sequences.iter().collect::<Vec<_>>())?;
         }
+        if options.dropout > 0.0 && !reft.interventions.iter().any(|it| it.takes_dropout()) {
+            return Err(Error::input("dropout: these interventions have no place for it"));
+        }
         Training::new(sequences, task, options)
     }
 

@@ -5,10 +5,10 @@ mod common;
 use common::{Make, Random, packed_spans, read};
 use webreft::backend::Backend;
 use webreft::kernel::{
-    Activation, Dense, Edit, EditInputs, Heads, Learned, Mix, NONE, Rope, Rotation, attention,
-    attention_backward, binary_cross_entropy, cross_entropy, dense, dense_backward, gather_rows,
-    lowrank_edit, lowrank_edit_backward, lowrank_edit_input, matmul, matmul_backward, mean_rows,
-    mean_rows_backward, mix_rows, mix_rows_backward, mul_up, preference, reward_loss, rms_norm,
+    Activation, DROPOUT_WORDS, Dense, Dropout, Drops, Edit, EditInputs, Heads, Learned, Mix, NONE, Rope,
+    Rotation, attention, attention_backward, binary_cross_entropy, cross_entropy, dense, dense_backward,
+    dropout, gather_rows, lowrank_edit, lowrank_edit_backward, lowrank_edit_input, matmul, matmul_backward,
+    mean_rows, mean_rows_backward, mix_rows, mix_rows_backward, mul_up, preference, reward_loss, rms_norm,
     rms_norm_backward, rope_qkv, rope_qkv_backward, rotation, rotation_backward, silu_gate,
     silu_gate_backward, silu_mul, silu_mul_backward, squared_error,
 };
@@ -252,7 +252,7 @@ fn check_edit(name: &str, edit: &Edit) {
             if edit.learned != Learned::Input {
                 return vec![dh[0], grad, drot]; // rows of another run get none
             }
-            lowrank_edit_input(&mut make.plan, edit, &inputs, gradient, dinput);
+            lowrank_edit_input(&mut make.plan, edit, &inputs, gradient, None, dinput);
             vec![dh[0], grad, drot, dinput]
         },
     );
@@ -285,6 +285,18 @@ fn edits() {
     check_edit("a row of another run", &Edit { learned: Learned::Source, b_at: None, ..loreft });
     let input = Edit { learned: Learned::Input, n_in: 5, b_at: Some(10), p_at: 14, subtracts: false, ..free };
     check_edit("the module's input", &Edit { act: Activation::Silu, ..input });
+}
+
+#[test]
+fn dropped_rows() {
+    let drop = |make: &mut Make<'_>, x: Buf| {
+        let words = Dropout { rate: 0.5, seed: 3 }.words(2, 7);
+        let settings = make.words("dropout", &[DROPOUT_WORDS], &words);
+        let rows = make.words("edits", &[2, 2], &[3, 1, 0, 1]);
+        dropout(&mut make.plan, Drops { settings, number: 1 }, rows, x, [2, 8]);
+        vec![x]
+    };
+    check("dropout", random(16, &[&[4, 11]]), &|make, x| drop(make, x[0]), &|make, _, dx| drop(make, dx[0]));
 }
 
 #[test]

@@ -10,13 +10,14 @@ use common::{Make, packed_spans, read};
 use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::kernel::{
-    Activation, Dense, Edit, EditInputs, HYPERS, Heads, Hyper, KERNELS, Learned, Mix, NONE, Optimizer, Rope,
-    Rotation, accumulate, add, add_rms_norm, attention, attention_backward, bench_fma, binary_cross_entropy,
-    broadcast_row, copy, cross_entropy, dense, dense_backward, embed, gather_rows, grad_norm, lowrank_edit,
-    lowrank_edit_backward, lowrank_edit_input, matmul, matmul_backward, mean_rows, mean_rows_backward,
-    mix_rows, mix_rows_backward, mul_up, optimizer, preference, put_rows, reward_loss, rms_norm,
-    rms_norm_backward, rope_qkv, rope_qkv_backward, rotation, rotation_backward, silu_gate,
-    silu_gate_backward, silu_mul, silu_mul_backward, squared_error, token_loss,
+    Activation, DROPOUT_WORDS, Dense, Dropout, Drops, Edit, EditInputs, HYPERS, Heads, Hyper, KERNELS,
+    Learned, Mix, NONE, Optimizer, Rope, Rotation, accumulate, add, add_rms_norm, attention,
+    attention_backward, bench_fma, binary_cross_entropy, broadcast_row, copy, cross_entropy, dense,
+    dense_backward, dropout, embed, gather_rows, grad_norm, lowrank_edit, lowrank_edit_backward,
+    lowrank_edit_input, matmul, matmul_backward, mean_rows, mean_rows_backward, mix_rows, mix_rows_backward,
+    mul_up, optimizer, preference, put_rows, reward_loss, rms_norm, rms_norm_backward, rope_qkv,
+    rope_qkv_backward, rotation, rotation_backward, silu_gate, silu_gate_backward, silu_mul,
+    silu_mul_backward, squared_error, token_loss,
 };
 use webreft::plan::{Buf, Buffer, Target};
 use webreft::quant::FORMATS;
@@ -80,8 +81,8 @@ const TOKENS: [usize; 7] = [1, 2, 3, 4, 5, 65, 130];
 const WIDTHS: [usize; 4] = [4, 36, 64, 1028];
 
 /// Each family of kernels with its cases.
-const FAMILIES: [fn() -> Vec<Case>; 9] =
-    [rows, norms, means, gates, weights, attentions, ropes, edits_and_rotations, losses_and_steps];
+const FAMILIES: [fn() -> Vec<Case>; 10] =
+    [rows, norms, means, drops, gates, weights, attentions, ropes, edits_and_rotations, losses_and_steps];
 
 /// Kernels that tests/sampling.rs has.
 const ELSEWHERE: [&str; 1] = ["sample"];
@@ -365,8 +366,28 @@ fn edit_case(make: &mut Make<'_>, [n_embd, rank, n_edits]: [usize; 3], form: Edi
     let gradient = lowrank_edit_backward(&mut make.plan, &edit, &inputs, &trace, dh, [grad, drot], onto);
     if learned == Learned::Input {
         let dx = make.reals("dx", &[t, n_in]);
-        lowrank_edit_input(&mut make.plan, &edit, &inputs, gradient, dx);
+        lowrank_edit_input(&mut make.plan, &edit, &inputs, gradient, None, dx);
+        let settings = dropout_settings(make);
+        let drops = Drops { settings, number: 3 };
+        lowrank_edit_input(&mut make.plan, &edit, &inputs, gradient, Some(drops), dx);
     }
+}
+
+fn dropout_settings(make: &mut Make<'_>) -> Buf {
+    let words = Dropout { rate: 0.25, seed: 0x1234_5678_9abc }.words(17, 40);
+    make.words("dropout", &[DROPOUT_WORDS], &words)
+}
+
+/// What a shader drops its twin drops, and what is left has the same bits.
+fn drops() -> Vec<Case> {
+    let case = |[t, d]: [usize; 2]| {
+        Case::new(format!("dropout of {t} rows of {d}"), 0, move |make| {
+            let (rows, _, n_rows) = edited_rows(make, t, 1);
+            let (settings, x) = (dropout_settings(make), make.reals("x", &[n_rows, d + 7]));
+            dropout(&mut make.plan, Drops { settings, number: 2 }, rows, x, [3, d]);
+        })
+    };
+    shapes().map(case).collect()
 }
 
 /// Free parameters with ±1 on the diagonal, and a base of unit vectors and signs.

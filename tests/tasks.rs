@@ -294,6 +294,67 @@ fn overdone() -> TrainOptions {
 }
 
 #[test]
+fn what_is_dropped_goes_on_from_a_checkpoint_too() {
+    on_each_backend(|engine| {
+        let options = TrainOptions { batch_size: 2, at_once: 1, dropout: 0.3, seed: 7, ..options(3) };
+        check_resume(engine, &options, &[1, 4]);
+    });
+}
+
+/// With the learning rate so small that nothing moves, a validation on what is learned says what a step without dropout says.
+#[test]
+fn only_steps_drop_anything() {
+    on_each_backend(|engine| {
+        let twice = [examples(PAIRS), examples(PAIRS)].concat();
+        for kind in ["loreft", "consreft", "lora"] {
+            let component = if kind == "lora" { "mlp_output" } else { "block_output" };
+            let config = ReftConfig { kind: kind.to_owned(), component: component.into(), ..config() };
+            let run = |dropout: f32| {
+                let reft = Reft::new(engine.model(), std::slice::from_ref(&config)).expect("a reft");
+                let mut theta = block_on(reft.theta.read().f32()).expect("parameters");
+                theta.iter_mut().filter(|p| **p == 0.0).for_each(|p| *p = 0.1); // a LoRA starts as nothing
+                if kind == "lora" {
+                    reft.theta.write_f32(&theta);
+                }
+                let options = TrainOptions { validation: 5.0, dropout, learning_rate: 1e-30, ..options(2) };
+                train(engine, &reft, &twice, &options)
+            };
+            let (plain, dropped) = (run(0.0), run(0.5));
+            for (plain, dropped) in plain.iter().zip(&dropped) {
+                assert_eq!(
+                    plain.validation_loss,
+                    dropped.validation_loss,
+                    "{kind}, {}",
+                    engine.info().device
+                );
+                assert!((plain.loss - dropped.loss).abs() > 1e-5, "{kind}: {} {}", plain.loss, dropped.loss);
+            }
+            assert_ne!(dropped[0].loss, dropped[1].loss, "each step drops others");
+        }
+    });
+}
+
+#[test]
+fn a_dropout_that_cannot_be_is_refused() {
+    let engine = engine();
+    let reft = Reft::new(engine.model(), &[config()]).expect("a reft");
+    let head = HeadConfig { outputs: 3, bias: false, pooling: Pooling::Last, seed: 1 };
+    let zero = ReftConfig { kind: "zero".to_owned(), ..config() };
+    let zero = Reft::with_head(engine.model(), &[zero], Some(head)).expect("a reft");
+    for (reft, lines, dropout, part) in [
+        (&reft, PAIRS, 1.0, "dropout 1: expected 0 or more, and below 1"),
+        (&reft, PAIRS, -0.1, "dropout -0.1: expected 0 or more, and below 1"),
+        (&reft, PAIRS, f32::NAN, "dropout NaN: expected 0 or more, and below 1"),
+        (&zero, LABELS, 0.1, "no place for it"),
+    ] {
+        let options = TrainOptions { dropout, ..options(2) };
+        let error = engine.training(reft, &examples(lines), &options).err().expect("an error");
+        assert_eq!(error.kind(), ErrorKind::Input);
+        assert!(error.to_string().contains(part), "{part:?} is not in: {error}");
+    }
+}
+
+#[test]
 fn patience_and_the_best_parameters_go_on_from_a_checkpoint_too() {
     on_each_backend(|engine| check_resume(engine, &overdone(), &[1, 3, 4, 6, 7, 9, 10]));
 }

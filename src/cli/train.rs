@@ -92,7 +92,10 @@ pub(super) struct Options {
     /// Saves what had the lowest loss in validation.
     #[arg(long)]
     keep_best: bool,
-    /// Where the random start and the order of examples come from.
+    /// The share of numbers that are dropped in training.
+    #[arg(long, default_value_t = 0.0)]
+    dropout: f32,
+    /// Where the random start, the order of examples and what is dropped come from.
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
@@ -142,6 +145,7 @@ impl Options {
             validation: self.validation,
             patience: self.patience,
             keep_best: self.keep_best,
+            dropout: self.dropout,
             seed: self.seed,
         }
     }

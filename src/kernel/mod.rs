@@ -9,6 +9,7 @@ mod broadcast_row;
 mod copy;
 mod cross_entropy;
 mod dense;
+mod dropout;
 mod embed;
 mod gather_rows;
 mod losses;
@@ -33,6 +34,7 @@ pub use broadcast_row::broadcast_row;
 pub use copy::copy;
 pub use cross_entropy::cross_entropy;
 pub use dense::{Dense, dense, dense_backward};
+pub use dropout::{DROPOUT_WORDS, Dropout, Drops, dropout};
 pub use embed::embed;
 pub use gather_rows::{NONE, gather_rows, put_rows};
 pub use losses::{binary_cross_entropy, preference, reward_loss, squared_error, token_loss};
@@ -67,6 +69,7 @@ pub static KERNELS: &[&Kernel] = &[
     &dense::DENSE,
     &dense::DENSE_BACKWARD,
     &dense::DENSE_PARAMS,
+    &dropout::DROPOUT,
     &embed::EMBED,
     &gather_rows::GATHER_ROWS,
     &gather_rows::PUT_ROWS,
@@ -112,6 +115,16 @@ const REDUCE: &str = include_str!("../../shaders/lib/reduce.wgsl");
 
 /// Softmax over a row of logits.
 const SOFTMAX: &str = include_str!("../../shaders/lib/softmax.wgsl");
+
+/// A number out of a counter.
+const PCG: &str = include_str!("../../shaders/lib/pcg.wgsl");
+
+/// PCG-RXS-M-XS (O'Neill 2014): a number in which every bit hangs on every bit of the given one.
+fn pcg(number: u32) -> u32 {
+    let state = number.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+    let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
+    (word >> 22) ^ word
+}
 
 /// The greatest of a row of logits and Σ eˡ over it, as multiples of e to the greatest.
 fn highest_and_mass(logits: &[f32]) -> [f32; 2] {

@@ -2,7 +2,7 @@
 
 use super::{Arithmetic, CountedRow, Intervention, Reft};
 use crate::backend::{Prepared, Tensor};
-use crate::kernel::{self, EditGradient, EditInputs, EditTrace};
+use crate::kernel::{self, Drops, EditGradient, EditInputs, EditTrace, Learned};
 use crate::model::{Hooks, Place};
 use crate::plan::{Buf, Plan};
 use std::ops::Range;
@@ -90,6 +90,8 @@ impl EditBufs {
 pub struct Edits<'a> {
     sites: Vec<Site<'a>>,
     gradients: Option<Gradients>,
+    /// What a step drops, in training.
+    dropout: Option<Tensor>,
     /// The interventions whose parameters have gradients in this pass already: sharers add to them.
     begun: Vec<usize>,
 }
@@ -118,13 +120,20 @@ impl<'a> Edits<'a> {
                 sites.push(Site { reft, number, bufs, input: None, trace: None, gradient: None });
             }
         }
-        Edits { sites, gradients: None, begun: Vec::new() }
+        Edits { sites, gradients: None, dropout: None, begun: Vec::new() }
     }
 
     /// Where [`Hooks::edit_backward`] leaves the gradients of the parameters.
     #[must_use]
     pub fn with_gradients(mut self, gradients: &Gradients) -> Edits<'a> {
         self.gradients = Some(gradients.clone());
+        self
+    }
+
+    /// Drops numbers as the words in this tensor say: of the edited rows (pyreft), or of the input that an edit reads (peft's LoRA).
+    #[must_use]
+    pub fn with_dropout(mut self, settings: &Tensor) -> Edits<'a> {
+        self.dropout = Some(settings.clone());
         self
     }
 
@@ -149,12 +158,36 @@ impl<'a> Site<'a> {
         EditInputs { rows, strength, theta, rot, source: source.or(self.input) }
     }
 
-    fn edit(&mut self, plan: &mut Plan, h: Buf, input: Option<Buf>) {
+    /// What it drops of the rows that it edits, if anything.
+    fn drops_row(&self, plan: &mut Plan, dropout: Option<&Tensor>) -> Option<Drops> {
+        let learned = self.intervention().edit()?.learned;
+        dropout.filter(|_| matches!(learned, Learned::Bias | Learned::State)).map(|it| self.drops(plan, it))
+    }
+
+    /// What it drops of the input that it reads, if anything.
+    fn drops_input(&self, plan: &mut Plan, dropout: Option<&Tensor>) -> Option<Drops> {
+        let learned = self.intervention().edit()?.learned;
+        dropout.filter(|_| learned == Learned::Input).map(|it| self.drops(plan, it))
+    }
+
+    fn drops(&self, plan: &mut Plan, dropout: &Tensor) -> Drops {
+        Drops { settings: plan.tensor(dropout), number: self.number }
+    }
+
+    fn edit(&mut self, plan: &mut Plan, h: Buf, input: Option<Buf>, dropout: Option<&Tensor>) {
         match &self.intervention().arithmetic {
             Arithmetic::LowRank(edit, _) => {
                 self.input = input.filter(|_| edit.reads_source());
+                if let (Some(drops), Some(input)) = (self.drops_input(plan, dropout), self.input) {
+                    let dropped = kernel::copy(plan, "dropped", input); // others read it whole
+                    kernel::dropout(plan, drops, self.bufs.rows, dropped, [0, edit.n_in]);
+                    self.input = Some(dropped);
+                }
                 let inputs = self.inputs(plan);
                 self.trace = Some(kernel::lowrank_edit(plan, edit, &inputs, h));
+                if let Some(drops) = self.drops_row(plan, dropout) {
+                    kernel::dropout(plan, drops, self.bufs.rows, h, [edit.first, edit.n_embd]);
+                }
             }
             Arithmetic::Mix(mix) => {
                 let EditBufs { rows, strength, source } = self.bufs;
@@ -163,9 +196,19 @@ impl<'a> Site<'a> {
         }
     }
 
-    fn edit_backward(&mut self, plan: &mut Plan, dh: Buf, gradients: &Gradients, onto: bool) {
+    fn edit_backward(
+        &mut self,
+        plan: &mut Plan,
+        dh: Buf,
+        gradients: &Gradients,
+        dropout: Option<&Tensor>,
+        onto: bool,
+    ) {
         match &self.intervention().arithmetic {
             Arithmetic::LowRank(edit, _) => {
+                if let Some(drops) = self.drops_row(plan, dropout) {
+                    kernel::dropout(plan, drops, self.bufs.rows, dh, [edit.first, edit.n_embd]);
+                }
                 let inputs = self.inputs(plan);
                 let to = [&gradients.theta, &gradients.rot].map(|tensor| plan.tensor(tensor));
                 let trace = self.trace.as_ref().expect("the edit stands in the forward pass");
@@ -190,7 +233,7 @@ impl Hooks for Edits<'_> {
 
     fn edit(&mut self, plan: &mut Plan, place: Place, h: Buf, input: Option<Buf>) {
         for site in self.sites.iter_mut().filter(|site| site.place() == place) {
-            site.edit(plan, h, input);
+            site.edit(plan, h, input, self.dropout.as_ref());
         }
     }
 
@@ -198,7 +241,8 @@ impl Hooks for Edits<'_> {
         let gradients = self.gradients.as_ref().expect("a place for gradients");
         for site in self.sites.iter_mut().rev().filter(|site| site.place() == place) {
             let owner = site.intervention().owner;
-            site.edit_backward(plan, dh, gradients, self.begun.contains(&owner));
+            let onto = self.begun.contains(&owner);
+            site.edit_backward(plan, dh, gradients, self.dropout.as_ref(), onto);
             self.begun.push(owner);
         }
     }
@@ -209,7 +253,8 @@ impl Hooks for Edits<'_> {
                 (site.intervention().edit(), site.gradient, site.input)
             {
                 let inputs = site.inputs(plan);
-                kernel::lowrank_edit_input(plan, edit, &inputs, gradient, dinput);
+                let drops = site.drops_input(plan, self.dropout.as_ref());
+                kernel::lowrank_edit_input(plan, edit, &inputs, gradient, drops, dinput);
             }
         }
     }

@@ -16,7 +16,7 @@ mod rotation;
 
 use crate::backend::{Backend, Tensor};
 use crate::error::{Error, Result};
-use crate::kernel::{Edit, Mix, Rotation};
+use crate::kernel::{Edit, Learned, Mix, Rotation};
 use crate::model::{Model, Place, Window};
 use crate::plan::Plan;
 use rand_chacha::ChaCha8Rng;
@@ -95,6 +95,11 @@ impl Intervention {
     /// Numbers that say how much of an edit of one row is made: one for each dimension of the subspace, or one.
     pub fn strengths(&self) -> usize {
         self.edit().map_or(1, |edit| edit.rank)
+    }
+
+    /// Whether there is anything that dropout is for: the rows of pyreft's kinds, or the input that a LoRA reads.
+    pub(crate) fn takes_dropout(&self) -> bool {
+        self.edit().is_some_and(|edit| edit.learned != Learned::Source)
     }
 
     /// Fails unless `got` numbers are the hidden states of another run that edits of so many rows read.

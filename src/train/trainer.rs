@@ -5,7 +5,7 @@ use super::states::States;
 use super::task::{Objective, Task};
 use crate::backend::{Backend, Prepared, Readback, Tensor};
 use crate::error::{Error, Result};
-use crate::kernel::{self, HYPERS, Hyper};
+use crate::kernel::{self, DROPOUT_WORDS, Dropout, HYPERS, Hyper};
 use crate::model::{self, Model, Pass};
 use crate::plan::{Buf, Plan};
 use crate::reft::{EditBufs, Edits, Gradients, Reft};
@@ -27,6 +27,9 @@ pub struct Trainer {
     pub(super) moments: [Tensor; 2],
     hyper: Tensor,
     decays: Tensor,
+    dropout: Dropout,
+    /// Its words for the step that is made.
+    dropout_words: Tensor,
     pub(super) n_steps: u32,
     states: Option<States>,
     plans: VecDeque<(PlanKey, StepPlan)>,
@@ -69,10 +72,20 @@ impl Trainer {
             moments: [like("m", &reft.theta)?, like("v", &reft.theta)?],
             hyper: backend.tensor("hyper", &[HYPERS])?,
             decays: backend.tensor_of("decays", &[decays.len()], bytemuck::cast_slice(&decays))?,
+            dropout: Dropout::default(),
+            dropout_words: backend.tensor("dropout", &[DROPOUT_WORDS])?,
             n_steps: 0,
             states: None,
             plans: VecDeque::new(),
         })
+    }
+
+    /// What steps drop from now on; an evaluation drops nothing.
+    pub fn set_dropout(&mut self, dropout: Dropout) {
+        if (dropout.rate > 0.0) != (self.dropout.rate > 0.0) {
+            self.plans.clear();
+        }
+        self.dropout = dropout;
     }
 
     /// Computes what is below the lowest edit once for all of these sequences, and leaves it out of the steps on them from now on.
@@ -102,7 +115,7 @@ impl Trainer {
         self.n_steps += 1;
         self.hyper.write_f32(&hyper.at_step(self.n_steps));
         let mut pending = PendingLoss::of(self.task);
-        let last = batches.len() - 1;
+        let (last, mut rows_before) = (batches.len() - 1, 0);
         for (number, batch) in batches.iter().enumerate() {
             let part = match (number == 0, number == last) {
                 (true, true) => Part::Whole,
@@ -110,6 +123,8 @@ impl Trainer {
                 (false, false) => Part::Middle,
                 (false, true) => Part::Last,
             };
+            self.dropout_words.write(0, &self.dropout.words(self.n_steps, rows_before));
+            rows_before += batch.tokens.len() as u32;
             let plan =
                 self.plan(model, reft, (batch.shape(), part, self.task, n_whole, batch.states.is_some()))?;
             plan.run(batch, n_whole)?;
@@ -250,6 +265,9 @@ impl StepPlan {
         let reach = (*part != Part::Evaluation).then(|| plan.kept("reach", &[shape.n_tokens, 2]));
         let mut edits =
             Edits::new(&mut plan, &[(reft, shape.n_edits.clone())]).with_gradients(&trainer.gradients);
+        if trainer.dropout.rate > 0.0 && *part != Part::Evaluation {
+            edits = edits.with_dropout(&trainer.dropout_words);
+        }
 
         let index = is_kept.then(|| plan.kept("state_rows", &[shape.n_tokens]));
         let (h, traces) = match index.zip(trainer.states.as_ref()) {

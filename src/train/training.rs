@@ -3,7 +3,7 @@
 use super::validation::{Shown, hold_back};
 use super::{Loss, PendingLoss, Schedule, Sequence, Task, Trainer, reference};
 use crate::error::{Error, Result};
-use crate::kernel::{Hyper, Optimizer};
+use crate::kernel::{Dropout, Hyper, Optimizer};
 use crate::model::Model;
 use crate::reft::Reft;
 use rand_chacha::ChaCha8Rng;
@@ -41,7 +41,9 @@ pub struct TrainOptions {
     pub patience: usize,
     /// Whether the parameters are in the end those that had the lowest loss in validation.
     pub keep_best: bool,
-    /// Where the order of the examples comes from.
+    /// The share of numbers that are dropped: of the rows that are edited, and of the input of a LoRA. Never outside of training.
+    pub dropout: f32,
+    /// Where the order of the examples comes from, and what is dropped.
     pub seed: u64,
 }
 
@@ -61,6 +63,7 @@ impl Default for TrainOptions {
             validation: 0.0,
             patience: 0,
             keep_best: false,
+            dropout: 0.0,
             seed: 0,
         }
     }
@@ -172,6 +175,12 @@ impl Training {
                 return Err(Error::input(format!("{name} {value}: expected 0 or more")));
             }
         }
+        if !(0.0..1.0).contains(&options.dropout) {
+            return Err(Error::input(format!(
+                "dropout {}: expected 0 or more, and below 1",
+                options.dropout
+            )));
+        }
         let group = if matches!(task, Task::Reward | Task::Preference { .. }) { 2 } else { 1 };
         let (sequences, n_learned) = hold_back(sequences, group, options)?;
         let mut options = options.clone();
@@ -247,6 +256,7 @@ impl Training {
     async fn prepare(&mut self, model: &Model, reft: &Reft, trainer: &mut Trainer) -> Result<()> {
         trainer.task = self.task;
         trainer.at_once = self.options.at_once * self.group;
+        trainer.set_dropout(Dropout { rate: self.options.dropout, seed: self.options.seed });
         if matches!(self.task, Task::Preference { .. }) {
             for sequence in &mut self.sequences {
                 sequence.reference = reference(model, &[sequence]).await?[0];

@@ -415,7 +415,9 @@ pub struct Training {
     pub patience: usize,
     /// Whether what is learned is in the end what had the lowest loss in validation; false if left out.
     pub keep_best: bool,
-    /// Where the order of the examples comes from; 0 if left out.
+    /// The share of numbers that are dropped in training, of the rows that are edited, and of the input of a LoRA; 0 if left out.
+    pub dropout: f32,
+    /// Where the order of the examples comes from, and what is dropped; 0 if left out.
     pub seed: u64,
 }
 
@@ -427,11 +429,11 @@ impl Default for Training {
 
 same_fields!(train::TrainOptions => Training {
     epochs, batch_size, learning_rate, optimizer, weight_decay, max_grad_norm, at_once, beta, schedule, warmup_steps,
-    validation, patience, keep_best, seed
+    validation, patience, keep_best, dropout, seed
 });
 same_fields!(Training => train::TrainOptions {
     epochs, batch_size, learning_rate, optimizer, weight_decay, max_grad_norm, at_once, beta, schedule, warmup_steps,
-    validation, patience, keep_best, seed
+    validation, patience, keep_best, dropout, seed
 });
 
 /// One step of training, after it.
