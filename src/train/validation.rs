@@ -17,41 +17,51 @@ pub(super) fn hold_back(
     group: usize,
     options: &TrainOptions,
 ) -> Result<(Vec<Sequence>, usize)> {
-    let TrainOptions { validation, patience, keep_best, seed, .. } = *options;
     let n_groups = sequences.len() / group;
-    if validation == 0.0 {
-        let unmet =
-            [("patience", patience > 0), ("keepBest", keep_best)].into_iter().find(|(_, asked)| *asked);
-        return match unmet {
-            Some((name, _)) => {
-                Err(Error::input(format!("{name} wants a validation: say which share of the examples")))
-            }
-            None => Ok((sequences, n_groups)),
-        };
-    }
-    let is_share = 0.0 < validation && validation < 1.0;
-    if !is_share && !(validation >= 1.0 && validation.fract() == 0.0) {
-        return Err(Error::input(format!(
-            "validation {validation}: expected a share below 1, or a count of examples"
-        )));
-    }
-    let n_held = if is_share { (validation * n_groups as f64).round().max(1.0) } else { validation } as usize;
-    if n_held >= n_groups {
-        return Err(Error::input(format!(
-            "validation {validation}: of {n_groups} examples none is left to learn"
-        )));
-    }
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let n_learned = n_groups - n_held(options, n_groups)?;
+    let mut random = ChaCha8Rng::seed_from_u64(options.seed);
     random.set_stream(1); // the order of what is learned does not hang on it
-    let order = if is_share { shuffled(n_groups, &mut random) } else { (0..n_groups).collect() };
-    let held = &order[n_groups - n_held..];
-    let (mut learned, mut back) = (Vec::new(), Vec::new());
+    let order = match options.validation < 1.0 {
+        true => shuffled(n_groups, &mut random),
+        false => (0..n_groups).collect(),
+    };
+    let mut is_held = vec![false; n_groups];
+    order[n_learned..].iter().for_each(|number| is_held[*number] = true);
+    let (mut learned, mut held) = (Vec::new(), Vec::new());
     for (number, sequence) in sequences.into_iter().enumerate() {
-        let to = if held.contains(&(number / group)) { &mut back } else { &mut learned };
+        let to = if is_held[number / group] { &mut held } else { &mut learned };
         to.push(sequence);
     }
-    learned.extend(back);
-    Ok((learned, n_groups - n_held))
+    learned.extend(held);
+    Ok((learned, n_learned))
+}
+
+/// How many of so many groups are held back.
+fn n_held(options: &TrainOptions, n_groups: usize) -> Result<usize> {
+    let TrainOptions { validation, patience, keep_best, .. } = *options;
+    if validation == 0.0 {
+        let asked = [("patience", patience > 0), ("keepBest", keep_best)];
+        return match asked.into_iter().find(|(_, is_asked)| *is_asked) {
+            Some((name, _)) => {
+                Err(Error::input(format!("{name} wants a validation: hold some examples back")))
+            }
+            None => Ok(0),
+        };
+    }
+    let n_held = match validation {
+        share if 0.0 < share && share < 1.0 => (share * n_groups as f64).round().max(1.0) as usize,
+        count if count >= 1.0 && count.fract() == 0.0 => count as usize,
+        _ => {
+            let text = format!("validation {validation}: expected a share below 1, or a count of examples");
+            return Err(Error::input(text));
+        }
+    };
+    match n_held < n_groups {
+        true => Ok(n_held),
+        false => Err(Error::input(format!(
+            "validation {validation}: of {n_groups} examples none is left to learn"
+        ))),
+    }
 }
 
 /// What validation has shown so far.
