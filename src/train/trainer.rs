@@ -1,14 +1,14 @@
-//! One step: a plan from tokens to moved parameters, submitted once, and one small readback that nobody has to wait for.
+//! Steps: each a plan from tokens to moved parameters, submitted once, and one small readback that nobody has to wait for.
 
-use super::batch::{Batch, Sequence, Shape};
+use super::batch::{Batch, Sequence};
 use super::states::States;
-use super::task::{Objective, Task};
+use super::step::{Part, PlanKey, StepPlan};
+use super::task::Task;
 use crate::backend::{Backend, Prepared, Readback, Tensor};
 use crate::error::{Error, Result};
-use crate::kernel::{self, DROPOUT_WORDS, Dropout, HYPERS, Hyper};
-use crate::model::{self, Model, Pass};
-use crate::plan::{Buf, Plan};
-use crate::reft::{EditBufs, Edits, Gradients, Reft};
+use crate::kernel::{DROPOUT_WORDS, Dropout, HYPERS, Hyper};
+use crate::model::Model;
+use crate::reft::{Gradients, Reft};
 use std::collections::VecDeque;
 
 /// Plans kept for the shapes that batches had last.
@@ -20,37 +20,19 @@ pub struct Trainer {
     pub task: Task,
     /// Sequences that go through the model at once; 0 for all of a step's. Gradients of the parts of a step are summed.
     pub at_once: usize,
-    gradients: Gradients,
+    pub(super) gradients: Gradients,
     /// The sum of the gradients of a step's parts.
-    sum: Tensor,
+    pub(super) sum: Tensor,
     /// The optimizer's running means.
     pub(super) moments: [Tensor; 2],
-    hyper: Tensor,
-    decays: Tensor,
-    dropout: Dropout,
+    pub(super) hyper: Tensor,
+    pub(super) decays: Tensor,
+    pub(super) dropout: Dropout,
     /// Its words for the step that is made.
-    dropout_words: Tensor,
+    pub(super) dropout_words: Tensor,
     pub(super) n_steps: u32,
-    states: Option<States>,
+    pub(super) states: Option<States>,
     plans: VecDeque<(PlanKey, StepPlan)>,
-}
-
-/// What plans differ by.
-type PlanKey = (Shape, Part, Task, usize, bool);
-
-/// The part of a step that a plan is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    /// All of it.
-    Whole,
-    /// The first, which begins the sum of gradients.
-    First,
-    /// One that adds to it.
-    Middle,
-    /// The last, which moves the parameters.
-    Last,
-    /// None: forward alone.
-    Evaluation,
 }
 
 impl Trainer {
@@ -242,94 +224,4 @@ impl PendingLoss {
     pub async fn mean(self) -> Result<f64> {
         Ok(self.report().await?.mean)
     }
-}
-
-/// A step, a part of one, or an evaluation, for batches of one shape.
-struct StepPlan {
-    prepared: Prepared,
-    pass: Pass,
-    /// Rows of the states that are kept, where they are.
-    index: Option<Buf>,
-    /// The rows that see each token, where there is a way back.
-    reach: Option<Buf>,
-    edits: Vec<EditBufs>,
-    objective: Objective,
-    norm: Option<Buf>,
-}
-
-impl StepPlan {
-    fn new(model: &Model, reft: &Reft, trainer: &Trainer, key: &PlanKey) -> Result<StepPlan> {
-        let (shape, part, task, n_whole, is_kept) = key;
-        let mut plan = Plan::new("train", model.backend.target());
-        let pass = Pass::new(&mut plan, shape.n_tokens);
-        let reach = (*part != Part::Evaluation).then(|| plan.kept("reach", &[shape.n_tokens, 2]));
-        let mut edits =
-            Edits::new(&mut plan, &[(reft, shape.n_edits.clone())]).with_gradients(&trainer.gradients);
-        if trainer.dropout.rate > 0.0 && *part != Part::Evaluation {
-            edits = edits.with_dropout(&trainer.dropout_words);
-        }
-
-        let index = is_kept.then(|| plan.kept("state_rows", &[shape.n_tokens]));
-        let (h, traces) = match index.zip(trainer.states.as_ref()) {
-            None => model::forward_kept(&mut plan, model, &pass, None, &mut edits),
-            Some((index, states)) => {
-                let start = states.begin(&mut plan, index, &mut edits);
-                model::forward_from(&mut plan, model, &pass, None, &mut edits, start)
-            }
-        };
-        let task = (*task, *n_whole);
-        let (objective, norm) = match reach {
-            None => (Objective::losses(&mut plan, model, task, (shape, h), reft), None),
-            Some(reach) => {
-                let of = (reft, &trainer.gradients);
-                let (objective, dh) = Objective::plan(&mut plan, model, task, (shape, h), of);
-                model::backward(&mut plan, model, [pass.place, pass.span, reach], &traces, dh, &mut edits);
-                plan.at("update");
-                (objective, plan_update(&mut plan, reft, trainer, *part))
-            }
-        };
-
-        let edits = edits.bufs();
-        Ok(StepPlan { prepared: model.backend.prepare(plan)?, pass, index, reach, edits, objective, norm })
-    }
-
-    fn run(&self, batch: &Batch, n_whole: usize) -> Result<()> {
-        batch.write(&self.prepared, &self.pass, &self.edits);
-        let write = |buf: Buf, words: &[u32]| self.prepared.tensor(buf).write(0, words);
-        if let (Some(index), Some(rows)) = (self.index, &batch.states) {
-            write(index, rows);
-        }
-        if let Some(reach) = self.reach {
-            write(reach, batch.reach.as_flattened());
-        }
-        self.objective.write(&self.prepared, batch, n_whole);
-        self.prepared.run()
-    }
-}
-
-/// From the rotations' gradients to those of the free parameters; and with the last part of a step the optimizer, and the rotations
-/// that follow. Returns the length of the gradient, where it is known.
-fn plan_update(plan: &mut Plan, reft: &Reft, trainer: &Trainer, part: Part) -> Option<Buf> {
-    let [theta, base] = [&reft.theta, &reft.base].map(|tensor| plan.tensor(tensor));
-    let [grad, drot] = [&trainer.gradients.theta, &trainer.gradients.rot].map(|tensor| plan.tensor(tensor));
-    for rotation in reft.rotations() {
-        kernel::rotation_backward(plan, rotation, [theta, base, drot, grad]);
-    }
-    let grad = match part {
-        Part::Whole | Part::Evaluation => grad,
-        Part::First | Part::Middle | Part::Last => {
-            let sum = plan.tensor(&trainer.sum);
-            kernel::accumulate(plan, grad, sum, part != Part::First);
-            sum
-        }
-    };
-    if matches!(part, Part::First | Part::Middle) {
-        return None;
-    }
-    let [m, v] = trainer.moments.each_ref().map(|tensor| plan.tensor(tensor));
-    let [hyper, decays] = [&trainer.hyper, &trainer.decays].map(|tensor| plan.tensor(tensor));
-    let norm = kernel::grad_norm(plan, hyper, grad);
-    kernel::optimizer(plan, [hyper, decays, norm], grad, [theta, m, v]);
-    reft.plan_rotations(plan);
-    Some(norm)
 }
