@@ -5,7 +5,7 @@
 //   logits  [m, V]  in out  becomes its own gradient
 //   labels  [M]     in      those of the logits from `first` on
 //   weight  [M]     in      likewise; what the token counts for: 1/M in a mean
-//   loss    [M]     in out  likewise; in nats, not weighted
+//   loss    [M, 2]  in out  likewise; in nats, not weighted; then whether no token is likelier, 1 or 0
 //
 // One workgroup per token.
 
@@ -15,7 +15,7 @@ struct Params { n_vocab: u32, first: u32 }
 @group(0) @binding(1) var<storage, read_write> logits: array<f32>;
 @group(0) @binding(2) var<storage, read> labels: array<u32>;
 @group(0) @binding(3) var<storage, read> weight: array<f32>;
-@group(0) @binding(4) var<storage, read_write> loss: array<f32>;
+@group(0) @binding(4) var<storage, read_write> loss: array<vec2<f32>>;
 
 const WG = 64u;
 
@@ -28,7 +28,7 @@ fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index
     let row = highest_and_mass(start, lane);
     let highest = row.x;
     let mass = row.y;
-    if lane == 0u { loss[at] = highest - label_logit + log(mass); }
+    if lane == 0u { loss[at] = vec2(highest - label_logit + log(mass), select(0.0, 1.0, label_logit >= highest)); }
     let scale = weight[at] / mass;
     for (var i = lane; i < params.n_vocab; i += WG) {
         let p = scale * exp(logits[start + i] - highest);

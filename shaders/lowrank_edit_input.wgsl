@@ -1,24 +1,27 @@
-// What an edit that reads its module's input gives to that input's gradient: dx ← dx + count · Wᵀ·dz
+// What an edit that reads its module's input gives to that input's gradient: dx ← dx + count · Wᵀ·dz, less what was dropped of the input.
 //
-//   edits   [P, 2]  in      row of dx, and how often it counts
-//   theta   [n]     in      W [R, I] from w_at on
-//   dtrace  [P, 2R] in      dz first, from lowrank_edit_backward
-//   dx      [T, I]  in out
+//   edits    [P, 2]  in      row of dx, and how often it counts
+//   theta    [n]     in      W [R, I] from w_at on
+//   dtrace   [P, 2R] in      dz first, from lowrank_edit_backward
+//   dropout  [4]     in      see lib/dropout; not read where nothing was dropped
+//   dx       [T, I]  in out
 //
 // One workgroup per edit. Lane i owns columns i, i + WG, ….
 
-struct Params { n_in: u32, rank: u32, w_at: u32 }
+struct Params { n_in: u32, rank: u32, w_at: u32, drops: u32, number: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> edits: array<vec2<u32>>;
 @group(0) @binding(2) var<storage, read> theta: array<f32>;
 @group(0) @binding(3) var<storage, read> dtrace: array<f32>;
-@group(0) @binding(4) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(4) var<storage, read> dropout: array<u32>;
+@group(0) @binding(5) var<storage, read_write> dx: array<f32>;
 
 const WG = 64u;
 
-// Held against a buffer's length, or lavapipe takes it for a constant and compiles the shader anew at every run.
+// Held against a buffer's length, or lavapipe takes them for constants and compiles the shader anew at every run.
 fn rank() -> u32 { return min(params.rank, arrayLength(&dtrace)); }
+fn drops() -> bool { return min(params.drops, arrayLength(&dtrace)) == 1u; }
 
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
@@ -29,6 +32,7 @@ fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index)
         for (var j = 0u; j < rank(); j++) {
             sum += theta[params.w_at + j * params.n_in + d] * dtrace[edit.x * 2u * params.rank + j];
         }
+        if drops() { sum *= kept(edits[edit.x].x, d); }
         dx[row + d] += count * sum;
     }
 }

@@ -6,27 +6,27 @@
 //
 // loss_c is the sum of the chosen sequence's token losses, ref_c what the same sum is without edits.
 //
-//   losses     [M]     in   of each token, in nats
+//   losses     [M, 2]  in   of each token, in nats; what follows each is not read
 //   ranges     [B, 2]  in   first and end of each sequence's tokens in it
 //   reference  [B]     in   the sum of each sequence's losses without edits
 //   weights    [M]     out  what each token's loss counts for in the gradient
-//   pairs      [B/2]   out  the loss of each pair, not divided
+//   pairs    [B/2, 2]  out  the loss of each pair, not divided; then whether its margin is above 0, 1 or 0
 //
 // One lane per pair.
 
 struct Params { n_pairs: u32, beta: f32, share: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> losses: array<f32>;
+@group(0) @binding(1) var<storage, read> losses: array<vec2<f32>>;
 @group(0) @binding(2) var<storage, read> ranges: array<vec2<u32>>;
 @group(0) @binding(3) var<storage, read> reference: array<f32>;
 @group(0) @binding(4) var<storage, read_write> weights: array<f32>;
-@group(0) @binding(5) var<storage, read_write> pairs: array<f32>;
+@group(0) @binding(5) var<storage, read_write> pairs: array<vec2<f32>>;
 
 // How much likelier a sequence has become.
 fn gain(sequence: u32) -> f32 {
     var sum = reference[sequence];
-    for (var i = ranges[sequence].x; i < ranges[sequence].y; i++) { sum -= losses[i]; }
+    for (var i = ranges[sequence].x; i < ranges[sequence].y; i++) { sum -= losses[i].x; }
     return sum;
 }
 
@@ -38,7 +38,7 @@ fn put(sequence: u32, weight: f32) {
 fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     if at.x >= params.n_pairs { return; }
     let margin = params.beta * (gain(2u * at.x) - gain(2u * at.x + 1u));
-    pairs[at.x] = max(-margin, 0.0) + log(1.0 + exp(-abs(margin)));
+    pairs[at.x] = vec2(max(-margin, 0.0) + log(1.0 + exp(-abs(margin))), select(0.0, 1.0, margin > 0.0));
     let weight = params.share * params.beta / (1.0 + exp(margin));
     put(2u * at.x, weight);
     put(2u * at.x + 1u, -weight);

@@ -31,12 +31,9 @@ fn order(logit: f32) -> u32 {
     return select(bits | 0x80000000u, ~bits, bits >> 31u == 1u);
 }
 
-// PCG-RXS-M-XS (O'Neill 2014) of the seed and the number of the draw, as a real in [0, 1).
+// The seed and the number of the draw as a real in [0, 1).
 fn draw(seed: u32, count: u32) -> f32 {
-    var state = (seed ^ (count * 0x9e3779b9u)) * 747796405u + 2891336453u;
-    state = ((state >> ((state >> 28u) + 4u)) ^ state) * 277803737u;
-    state = (state >> 22u) ^ state;
-    return f32(state >> 8u) / 16777216.0;
+    return f32(pcg(seed ^ (count * 0x9e3779b9u)) >> 8u) / 16777216.0;
 }
 
 struct Row { start: u32, highest: f32, inverse_temperature: f32 }

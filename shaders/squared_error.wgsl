@@ -3,7 +3,7 @@
 //   scores   [B, N]  in out
 //   targets  [B, N]  in
 //   weight   [B]     in      what each row counts for: 1/B in a mean
-//   loss     [B]     out     not weighted
+//   loss     [B, 2]  out     not weighted; then 0, for numbers are not right or wrong
 //
 // One lane per row.
 
@@ -13,7 +13,7 @@ struct Params { n_rows: u32, n_out: u32 }
 @group(0) @binding(1) var<storage, read_write> scores: array<f32>;
 @group(0) @binding(2) var<storage, read> targets: array<f32>;
 @group(0) @binding(3) var<storage, read> weight: array<f32>;
-@group(0) @binding(4) var<storage, read_write> loss: array<f32>;
+@group(0) @binding(4) var<storage, read_write> loss: array<vec2<f32>>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) at: vec3<u32>) {
@@ -25,5 +25,5 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
         sum += off * off;
         scores[i] = 2.0 * weight[at.x] * off / f32(params.n_out);
     }
-    loss[at.x] = sum / f32(params.n_out);
+    loss[at.x] = vec2(sum / f32(params.n_out), 0.0);
 }

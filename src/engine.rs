@@ -108,6 +108,8 @@ pub enum Example {
     Preference(Preference),
     /// The class of a text, by a head.
     Labelled(Labelled),
+    /// The classes of a text, none, one or several, by a head.
+    Tagged(Tagged),
     /// Numbers that belong to a text, by a head.
     Scored(Scored),
 }
@@ -152,6 +154,16 @@ pub struct Labelled {
     pub label: u32,
 }
 
+/// The classes of a text: none, one or several.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tagged {
+    /// The text.
+    pub text: String,
+    /// Its classes, counted from 0.
+    pub labels: Vec<u32>,
+}
+
 /// Numbers that belong to a text.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -174,6 +186,7 @@ impl Example {
             Example::Preference(_) if reft.head.is_some() => Task::Reward,
             Example::Preference(_) => Task::Preference { beta },
             Example::Labelled(_) => Task::Classification,
+            Example::Tagged(_) => Task::MultiLabel,
             Example::Scored(_) => Task::Regression,
         }
     }
@@ -285,7 +298,7 @@ impl Engine {
         Sequence::new(reft, tokens, n_prompt, self.model.n_ctx)
     }
 
-    /// A text of which nothing is foretold: a head reads its end.
+    /// A text of which nothing is foretold: a head reads it.
     fn text(&self, reft: &Reft, text: &str, target: Target) -> Result<Sequence> {
         let tokens = self.encode(&self.render(&Input::Text(text.to_owned()))?);
         Ok(Sequence { target, ..Sequence::of_text(reft, tokens, self.model.n_ctx)? })
@@ -326,6 +339,9 @@ impl Engine {
         let sequences = self.sequences(reft, examples)?;
         if !sequences.is_empty() {
             task.check(reft, &sequences.iter().collect::<Vec<_>>())?;
+        }
+        if options.dropout > 0.0 && !reft.interventions.iter().any(|it| it.drops().is_some()) {
+            return Err(Error::input("dropout: these interventions have no place for it"));
         }
         Training::new(sequences, task, options)
     }
@@ -368,6 +384,7 @@ impl Engine {
                 answers.into_iter().map(|answer| self.answer(reft, &it.prompt, answer)).collect()
             }
             Example::Labelled(it) => Ok(vec![self.text(reft, &it.text, Target::Class(it.label))?]),
+            Example::Tagged(it) => Ok(vec![self.text(reft, &it.text, Target::Classes(it.labels.clone()))?]),
             Example::Scored(it) => Ok(vec![self.text(reft, &it.text, Target::Values(it.values.clone()))?]),
         }
     }

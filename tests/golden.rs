@@ -25,8 +25,8 @@ use webreft::kernel::{Activation, Hyper, OrthogonalMap};
 use webreft::model::{Component, Model};
 use webreft::reft::kinds::KINDS;
 use webreft::reft::{
-    Base, Components, CountedRow, HeadConfig, HeadParams, Intervention, Layers, Params, Positions, Reft,
-    ReftConfig, RowEdits, collect, pyreft_slots,
+    Base, Components, CountedRow, HeadConfig, HeadParams, Intervention, Layers, Params, Pooling, Positions,
+    Reft, ReftConfig, RowEdits, collect, pyreft_slots,
 };
 use webreft::train::{Schedule, Sequence, Target, Task, Trainer, reference, scores};
 
@@ -609,7 +609,12 @@ impl Case<'_> {
         }
         let score = format!("{prefix}.score");
         let head = self.trace.has(&score).then(|| {
-            let config = HeadConfig { outputs: self.trace.shape(&score)[0], bias: false, seed: 0 };
+            let config = HeadConfig {
+                outputs: self.trace.shape(&score)[0],
+                bias: false,
+                pooling: Pooling::Last,
+                seed: 0,
+            };
             (config, HeadParams { weight: self.trace.f32(&score), bias: Vec::new() })
         });
         let reft = Reft::with_params(self.model(), &configs, &params, head);

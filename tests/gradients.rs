@@ -5,12 +5,13 @@ mod common;
 use common::{Make, Random, packed_spans, read};
 use webreft::backend::Backend;
 use webreft::kernel::{
-    Activation, Dense, Edit, EditInputs, Heads, Learned, Mix, NONE, OrthogonalMap, Rope, Rotation, Scale,
-    attention, attention_backward, cross_entropy, dense, dense_backward, gather_rows, lowrank_edit,
-    lowrank_edit_backward, lowrank_edit_input, matmul, matmul_backward, mix_rows, mix_rows_backward, mul_up,
-    preference, reward_loss, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward, rotation,
-    rotation_backward, scale_rows, scale_rows_backward, silu_gate, silu_gate_backward, silu_mul,
-    silu_mul_backward, squared_error,
+    Activation, DROPOUT_WORDS, Dense, Dropout, Drops, Edit, EditInputs, Heads, Learned, Mix, NONE,
+    OrthogonalMap, Rope, Rotation, Scale, attention, attention_backward, binary_cross_entropy, cross_entropy,
+    dense, dense_backward, dropout, gather_rows, lowrank_edit, lowrank_edit_backward, lowrank_edit_input,
+    matmul, matmul_backward, mean_rows, mean_rows_backward, mix_rows, mix_rows_backward, mul_up, preference,
+    reward_loss, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward, rotation, rotation_backward,
+    scale_rows, scale_rows_backward, silu_gate, silu_gate_backward, silu_mul, silu_mul_backward,
+    squared_error,
 };
 use webreft::plan::{Buf, Target};
 use webreft::quant::{F32, Q4_0};
@@ -178,22 +179,27 @@ fn rotary_embeddings() {
 
 #[test]
 fn losses() {
-    let loss_of = |make: &mut Make<'_>, logits: Buf, weight: Buf| {
+    let weights = [0.5, -1.25, 2.0];
+    check_loss("cross_entropy", &[3, 7], 1, &weights, &|make, logits, loss| {
         let labels = make.words("labels", &[3], &[1, 0, 6]);
-        let loss = make.plan.scratch("loss", &[3]);
+        let weight = make.values("weight", &[3], &weights);
         cross_entropy(&mut make.plan, logits, [labels, weight, loss], 0);
-        loss
-    };
+    });
+}
+
+#[test]
+fn means_of_rows() {
+    let ranges = |make: &mut Make<'_>| make.words("ranges", &[2, 2], &[0, 1, 1, 4]);
     check(
-        "cross_entropy",
-        random(6, &[&[3, 7]]),
-        &|make, logits| {
-            let weight = make.reals("weight", &[3]);
-            vec![loss_of(make, logits[0], weight)]
+        "mean_rows",
+        random(13, &[&[4, 5]]),
+        &|make, x| {
+            let ranges = ranges(make);
+            vec![mean_rows(&mut make.plan, ranges, x[0])]
         },
-        &|make, logits, weight| {
-            loss_of(make, logits[0], weight[0]);
-            vec![logits[0]]
+        &|make, _, dy| {
+            let ranges = ranges(make);
+            vec![mean_rows_backward(&mut make.plan, ranges, dy[0], 4)]
         },
     );
 }
@@ -247,7 +253,7 @@ fn check_edit(name: &str, edit: &Edit) {
             if edit.learned != Learned::Input {
                 return vec![dh[0], grad, drot]; // rows of another run get none
             }
-            lowrank_edit_input(&mut make.plan, edit, &inputs, gradient, dinput);
+            lowrank_edit_input(&mut make.plan, edit, &inputs, gradient, None, dinput);
             vec![dh[0], grad, drot, dinput]
         },
     );
@@ -283,6 +289,18 @@ fn edits() {
 }
 
 #[test]
+fn dropped_rows() {
+    let drop = |make: &mut Make<'_>, x: Buf| {
+        let words = Dropout { rate: 0.5, seed: 3 }.words(2, 7);
+        let settings = make.words("dropout", &[DROPOUT_WORDS], &words);
+        let rows = make.words("edits", &[2, 2], &[3, 1, 0, 1]);
+        dropout(&mut make.plan, Drops { settings, number: 1 }, rows, x, [2, 8]);
+        vec![x]
+    };
+    check("dropout", random(16, &[&[4, 11]]), &|make, x| drop(make, x[0]), &|make, _, dx| drop(make, dx[0]));
+}
+
+#[test]
 fn heads() {
     let it = Dense { n_in: 5, n_out: 3, w_at: 1, b_at: Some(16) };
     check(
@@ -300,13 +318,20 @@ fn heads() {
 fn loss_of(scores: &[f32], shape: &[usize], loss: &dyn Fn(&mut Make<'_>, Buf, Buf)) -> [Vec<f32>; 2] {
     let mut make = Make::new(&Backend::Cpu, Target::Software);
     let scores = make.values("scores", shape, scores);
-    let losses = make.plan.scratch("loss", &[shape[0]]);
+    let losses = make.plan.scratch("loss", &[shape[0], 2]);
     loss(&mut make, scores, losses);
     let done = make.run();
-    [read(&done, losses), read(&done, scores)]
+    [read(&done, losses).into_iter().step_by(2).collect(), read(&done, scores)]
 }
 
-fn check_loss(name: &str, shape: &[usize], counted: usize, loss: &dyn Fn(&mut Make<'_>, Buf, Buf)) {
+/// Compares the gradient with differences of the sum of the losses, of which every `counted`th counts for so much.
+fn check_loss(
+    name: &str,
+    shape: &[usize],
+    counted: usize,
+    weights: &[f32],
+    loss: &dyn Fn(&mut Make<'_>, Buf, Buf),
+) {
     let mut scores = Random::new(14).reals(shape.iter().product());
     let [_, gradient] = loss_of(&scores, shape, loss);
     for (i, got) in gradient.iter().enumerate() {
@@ -314,7 +339,8 @@ fn check_loss(name: &str, shape: &[usize], counted: usize, loss: &dyn Fn(&mut Ma
         let mut beside = |steps: f32| {
             scores[i] = at + steps * STEP;
             let [losses, _] = loss_of(&scores, shape, loss);
-            losses.iter().step_by(counted).map(|loss| f64::from(*loss)).sum::<f64>()
+            let weighted = losses.iter().step_by(counted).zip(weights);
+            weighted.map(|(loss, weight)| f64::from(*loss) * f64::from(*weight)).sum::<f64>()
         };
         let want =
             (8.0 * (beside(1.0) - beside(-1.0)) - (beside(2.0) - beside(-2.0))) / (12.0 * f64::from(STEP));
@@ -326,13 +352,19 @@ fn check_loss(name: &str, shape: &[usize], counted: usize, loss: &dyn Fn(&mut Ma
 #[test]
 fn losses_of_scores() {
     // A pair's loss stands in the place of both.
-    check_loss("reward_loss", &[4, 1], 2, &|make, scores, losses| {
-        reward_loss(&mut make.plan, 1.0, scores, losses);
+    check_loss("reward_loss", &[4, 1], 2, &[0.75; 2], &|make, scores, losses| {
+        reward_loss(&mut make.plan, 0.75, scores, losses);
     });
-    check_loss("squared_error", &[3, 2], 1, &|make, scores, losses| {
+    let weights = [0.5, -1.25, 2.0];
+    check_loss("squared_error", &[3, 2], 1, &weights, &|make, scores, losses| {
         let targets = make.reals("targets", &[3, 2]);
-        let weight = make.values("weight", &[3], &[1.0; 3]);
+        let weight = make.values("weight", &[3], &weights);
         squared_error(&mut make.plan, scores, [targets, weight, losses]);
+    });
+    check_loss("binary_cross_entropy", &[3, 2], 1, &weights, &|make, scores, losses| {
+        let targets = make.values("targets", &[3, 2], &[1.0, 0.0, 0.0, 0.0, 1.0, 1.0]);
+        let weight = make.values("weight", &[3], &weights);
+        binary_cross_entropy(&mut make.plan, scores, [targets, weight, losses]);
     });
 }
 
@@ -340,7 +372,8 @@ fn losses_of_scores() {
 fn preferences() {
     let pair_loss = |losses: &[f32]| {
         let mut make = Make::new(&Backend::Cpu, Target::Software);
-        let losses = make.values("losses", &[5], losses);
+        let losses: Vec<f32> = losses.iter().flat_map(|loss| [*loss, 0.0]).collect();
+        let losses = make.values("losses", &[5, 2], &losses);
         let reference = make.values("reference", &[2], &[3.0, 1.5]);
         let ranges = make.words("ranges", &[2, 2], &[0, 2, 2, 5]);
         let weights = make.plan.scratch("weights", &[5]);

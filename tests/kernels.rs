@@ -10,13 +10,14 @@ use common::{Make, packed_spans, read};
 use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::kernel::{
-    Activation, Dense, Edit, EditInputs, HYPERS, Heads, Hyper, KERNELS, Learned, LearnedRows, Mix, NONE,
-    Optimizer, OrthogonalMap, Rope, Rotation, Scale, accumulate, activate, activate_backward, add,
-    add_rms_norm, attention, attention_backward, bench_fma, boundary, boundary_backward, broadcast_row, copy,
-    cross_entropy, dense, dense_backward, embed, gather_rows, grad_norm, learned_rows, learned_rows_backward,
-    lowrank_edit, lowrank_edit_backward, lowrank_edit_input, matmul, matmul_backward, mix_rows,
-    mix_rows_backward, mul_up, optimizer, preference, put_rows, reward_loss, rms_norm, rms_norm_backward,
-    rope_qkv, rope_qkv_backward, rotation, rotation_backward, scale_rows, scale_rows_backward, silu_gate,
+    Activation, DROPOUT_WORDS, Dense, Dropout, Drops, Edit, EditInputs, HYPERS, Heads, Hyper, KERNELS,
+    Learned, LearnedRows, Mix, NONE, Optimizer, OrthogonalMap, Rope, Rotation, Scale, accumulate, activate,
+    activate_backward, add, add_rms_norm, attention, attention_backward, bench_fma, binary_cross_entropy,
+    boundary, boundary_backward, broadcast_row, copy, cross_entropy, dense, dense_backward, dropout, embed,
+    gather_rows, grad_norm, learned_rows, learned_rows_backward, lowrank_edit, lowrank_edit_backward,
+    lowrank_edit_input, matmul, matmul_backward, mean_rows, mean_rows_backward, mix_rows, mix_rows_backward,
+    mul_up, optimizer, preference, put_rows, reward_loss, rms_norm, rms_norm_backward, rope_qkv,
+    rope_qkv_backward, rotation, rotation_backward, scale_rows, scale_rows_backward, silu_gate,
     silu_gate_backward, silu_mul, silu_mul_backward, squared_error, token_loss,
 };
 use webreft::plan::{Buf, Buffer, Target};
@@ -81,8 +82,8 @@ const TOKENS: [usize; 7] = [1, 2, 3, 4, 5, 65, 130];
 const WIDTHS: [usize; 4] = [4, 36, 64, 1028];
 
 /// Each family of kernels with its cases.
-const FAMILIES: [fn() -> Vec<Case>; 8] =
-    [rows, norms, gates, weights, attentions, ropes, edits_and_rotations, losses_and_steps];
+const FAMILIES: [fn() -> Vec<Case>; 10] =
+    [rows, norms, means, drops, gates, weights, attentions, ropes, edits_and_rotations, losses_and_steps];
 
 /// Kernels that tests/sampling.rs has.
 const ELSEWHERE: [&str; 1] = ["sample"];
@@ -148,6 +149,22 @@ fn norms() -> Vec<Case> {
             add_rms_norm(&mut make.plan, [x, dy], w, 1e-5);
             rms_norm_backward(&mut make.plan, [x, w], 1e-5, dy, over, false);
             rms_norm_backward(&mut make.plan, [x, w], 1e-5, dy, onto, true);
+        })
+    };
+    shapes().map(case).collect()
+}
+
+fn means() -> Vec<Case> {
+    let case = |[t, d]: [usize; 2]| {
+        Case::new(format!("means [{t}, {d}]"), t + 4, move |make| {
+            let x = make.reals("x", &[t, d]);
+            let ranges: Vec<u32> =
+                (0..t as u32).step_by(3).flat_map(|first| [first, (first + 3).min(t as u32)]).collect();
+            let n_runs = ranges.len() / 2;
+            let ranges = make.words("ranges", &[n_runs, 2], &ranges);
+            let dy = make.reals("dy", &[n_runs, d]);
+            mean_rows(&mut make.plan, ranges, x);
+            mean_rows_backward(&mut make.plan, ranges, dy, t);
         })
     };
     shapes().map(case).collect()
@@ -439,8 +456,28 @@ fn edit_case(make: &mut Make<'_>, [n_embd, rank, n_edits]: [usize; 3], form: Edi
     let gradient = lowrank_edit_backward(&mut make.plan, &edit, &inputs, &trace, dh, [grad, drot], onto);
     if learned == Learned::Input {
         let dx = make.reals("dx", &[t, n_in]);
-        lowrank_edit_input(&mut make.plan, &edit, &inputs, gradient, dx);
+        lowrank_edit_input(&mut make.plan, &edit, &inputs, gradient, None, dx);
+        let settings = dropout_settings(make);
+        let drops = Drops { settings, number: 3 };
+        lowrank_edit_input(&mut make.plan, &edit, &inputs, gradient, Some(drops), dx);
     }
+}
+
+fn dropout_settings(make: &mut Make<'_>) -> Buf {
+    let words = Dropout { rate: 0.25, seed: 0x1234_5678_9abc }.words(17, 40);
+    make.words("dropout", &[DROPOUT_WORDS], &words)
+}
+
+/// What a shader drops its twin drops, and what is left has the same bits.
+fn drops() -> Vec<Case> {
+    let case = |[t, d]: [usize; 2]| {
+        Case::new(format!("dropout of {t} rows of {d}"), 0, move |make| {
+            let (rows, _, n_rows) = edited_rows(make, t, 1);
+            let (settings, x) = (dropout_settings(make), make.reals("x", &[n_rows, d + 7]));
+            dropout(&mut make.plan, Drops { settings, number: 2 }, rows, x, [3, d]);
+        })
+    };
+    shapes().map(case).collect()
 }
 
 /// Free parameters with ±1 on the diagonal, and a base of unit vectors and signs.
@@ -468,7 +505,7 @@ fn losses_and_steps() -> Vec<Case> {
             let logits = make.values("logits", &[m, n_vocab], &wide);
             let labels: Vec<u32> = (0..m).map(|_| make.random.below(n_vocab) as u32).collect();
             let labels = make.words("labels", &[m], &labels);
-            let [weight, loss] = ["weight", "loss"].map(|label| make.reals(label, &[m]));
+            let (weight, loss) = (make.reals("weight", &[m]), make.reals("loss", &[m, 2]));
             cross_entropy(&mut make.plan, logits, [labels, weight, loss], 0);
             token_loss(&mut make.plan, logits, [labels, loss], 0);
         }));
@@ -510,10 +547,15 @@ fn losses_and_steps() -> Vec<Case> {
                     ["theta", "grad"].map(|label| make.reals(label, &[(n_in + 1) * n_out + 5]));
                 let [x, targets] =
                     [("x", n_in), ("targets", n_out)].map(|(label, d)| make.reals(label, &[n_rows, d]));
-                let [weight, loss] = ["weight", "loss"].map(|label| make.reals(label, &[n_rows]));
+                let (weight, loss) = (make.reals("weight", &[n_rows]), make.reals("loss", &[n_rows, 2]));
                 let scores = dense(&mut make.plan, &it, x, theta);
                 match n_out {
                     1 => reward_loss(&mut make.plan, 0.5, scores, loss),
+                    5 => {
+                        let holds: Vec<f32> = (0..n_rows * 5).map(|i| (i % 3 / 2) as f32).collect();
+                        let targets = make.values("targets", &[n_rows, 5], &holds);
+                        binary_cross_entropy(&mut make.plan, scores, [targets, weight, loss]);
+                    }
                     _ => squared_error(&mut make.plan, scores, [targets, weight, loss]),
                 }
                 dense_backward(&mut make.plan, &it, x, scores, [theta, grad]);
@@ -521,7 +563,7 @@ fn losses_and_steps() -> Vec<Case> {
         ));
     }
     cases.push(Case::new("preferences", 64, |make| {
-        let [losses, weights] = ["losses", "weights"].map(|label| make.reals(label, &[9]));
+        let (losses, weights) = (make.reals("losses", &[9, 2]), make.reals("weights", &[9]));
         let reference = make.reals("reference", &[4]);
         let ranges = make.words("ranges", &[4, 2], &[0, 2, 2, 3, 3, 7, 7, 9]);
         preference(&mut make.plan, [0.7, 0.5], losses, [ranges, reference, weights]);

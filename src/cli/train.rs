@@ -1,18 +1,20 @@
 //! `webreft train`: interventions from examples.
 
 use super::{ModelOptions, print_line, read, read_lines, write};
-use clap::Args;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
 use std::path::PathBuf;
+use std::time::Instant;
 use webreft::Result;
 use webreft::engine::{Engine, Example};
-use webreft::reft::{Components, HeadConfig, Layers, Reft, ReftConfig};
-use webreft::train::{TrainOptions, Trainer, Training};
+use webreft::reft::{Components, HeadConfig, Layers, Pooling, Reft, ReftConfig};
+use webreft::train::{TrainOptions, TrainStep, Trainer, Training};
 
 #[derive(Args)]
 pub(super) struct Options {
     #[command(flatten)]
     model: ModelOptions,
-    /// JSON lines with "prompt" and "completion", or "messages", or "prompt", "chosen" and "rejected", or "text" and "label" or "values".
+    /// JSON lines with "prompt" and "completion", or "messages", or "prompt", "chosen" and "rejected", or "text" and "label", "labels" or "values".
     #[arg(long)]
     examples: PathBuf,
     /// Where the interventions go.
@@ -30,9 +32,12 @@ pub(super) struct Options {
     /// The function around what is learned: linear, gelu, relu, silu or tanh.
     #[arg(long, default_value = "usual")]
     act: String,
-    /// Outputs of a trained head, for examples with a label, with values, or with chosen and rejected answers.
+    /// Outputs of a trained head, for examples with a label or several, with values, or with chosen and rejected answers.
     #[arg(long)]
     head: Option<usize>,
+    /// What the head reads: the last token, or the mean of all tokens.
+    #[arg(long, value_enum, default_value_t = Pool::Last, requires = "head")]
+    pooling: Pool,
     /// A file that a training left in the middle is written to after each epoch, and from which it goes on.
     #[arg(long)]
     checkpoint: Option<PathBuf>,
@@ -78,12 +83,38 @@ pub(super) struct Options {
     /// Steps over which the rate rises from 0.
     #[arg(long, default_value_t = 0)]
     warmup_steps: usize,
-    /// Where the random start and the order of examples come from.
+    /// Examples that are not learned, but asked after each epoch how they fare: a share below 1, or so many, the last ones.
+    #[arg(long, default_value_t = 0.0)]
+    validation: f64,
+    /// Epochs in which the validation's loss does not fall, after which the training ends; 0 goes on to the end.
+    #[arg(long, default_value_t = 0)]
+    patience: usize,
+    /// Saves what had the lowest loss in validation.
+    #[arg(long)]
+    keep_best: bool,
+    /// The share of numbers that are dropped in training.
+    #[arg(long, default_value_t = 0.0)]
+    dropout: f32,
+    /// Where the random start, the order of examples and what is dropped come from.
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum Pool {
+    Last,
+    Mean,
+}
+
 impl Options {
+    fn head(&self) -> Option<HeadConfig> {
+        let pooling = match self.pooling {
+            Pool::Last => Pooling::Last,
+            Pool::Mean => Pooling::Mean,
+        };
+        self.head.map(|outputs| HeadConfig { outputs, bias: false, pooling, seed: self.seed })
+    }
+
     fn reft(&self) -> ReftConfig {
         ReftConfig {
             kind: self.kind.clone(),
@@ -111,6 +142,10 @@ impl Options {
             max_grad_norm: self.max_grad_norm,
             at_once: self.at_once,
             beta: self.beta,
+            validation: self.validation,
+            patience: self.patience,
+            keep_best: self.keep_best,
+            dropout: self.dropout,
             seed: self.seed,
         }
     }
@@ -123,10 +158,24 @@ pub(super) fn run(options: &Options) -> Result<()> {
     write(&options.save, &bytes)
 }
 
+/// What is printed of a step.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    #[serde(flatten)]
+    step: TrainStep,
+    /// From the step before; with its validation and its checkpoint, if it had them.
+    seconds: f64,
+    tokens_per_second: f64,
+}
+
 async fn train(engine: &Engine, options: &Options, examples: &[Example]) -> Result<Vec<u8>> {
     let (reft, mut trainer, mut training) = begin(engine, options, examples)?;
+    let mut start = Instant::now();
     while let Some(step) = training.next(engine.model(), &reft, &mut trainer).await? {
-        print_line(&step);
+        let seconds = start.elapsed().as_secs_f64();
+        start = Instant::now();
+        print_line(&Line { step, seconds, tokens_per_second: step.tokens as f64 / seconds });
         if let Some(path) = options.checkpoint.as_ref().filter(|_| step.epoch_ends) {
             write(path, &training.checkpoint(engine.model(), &reft, &trainer).await?)?;
         }
@@ -139,8 +188,7 @@ fn begin(engine: &Engine, options: &Options, examples: &[Example]) -> Result<(Re
     if let Some(path) = options.checkpoint.as_ref().filter(|path| path.exists()) {
         return engine.resume(&read(path)?, examples);
     }
-    let head = options.head.map(|outputs| HeadConfig { outputs, bias: false, seed: options.seed });
-    let reft = Reft::with_head(engine.model(), &[options.reft()], head)?;
+    let reft = Reft::with_head(engine.model(), &[options.reft()], options.head())?;
     let trainer = Trainer::new(&engine.model().backend, &reft)?;
     let training = engine.training(&reft, examples, &options.training())?;
     Ok((reft, trainer, training))

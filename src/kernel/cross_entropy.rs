@@ -1,6 +1,6 @@
 //! Cross-entropy at labelled tokens; logits become their own gradient, so none are kept.
 
-use super::{REDUCE, SOFTMAX, highest_and_mass};
+use super::{REDUCE, SOFTMAX, highest_and_mass, losses::token_loss_of};
 use crate::backend::Call;
 use crate::plan::Field::U32;
 use crate::plan::Role::{In, InOut};
@@ -15,14 +15,13 @@ pub(super) static CROSS_ENTROPY: Kernel = Kernel {
     twin,
 };
 
-/// The `loss [M]` of each of `labels [M]` from `first` on, whose logits [m, V] are given and become gradients of the weighted sum.
+/// The loss [M, 2] of each of `labels [M]` from `first` on, whose logits [m, V] are given and become gradients of the weighted sum.
 pub fn cross_entropy(plan: &mut Plan, logits: Buf, [labels, weight, loss]: [Buf; 3], first: usize) {
     let [n_labels, n_vocab] = plan.shape(logits);
     let [total] = plan.shape(labels);
     assert!(first + n_labels <= total, "cross_entropy: {n_labels} labels from {first} on, of {total}");
-    for (name, buf) in [("weight", weight), ("loss", loss)] {
-        plan.expect(&format!("cross_entropy: {name}"), buf, &[total]);
-    }
+    plan.expect("cross_entropy: weight", weight, &[total]);
+    plan.expect("cross_entropy: loss", loss, &[total, 2]);
     let params = [n_vocab.into(), first.into()];
     plan.dispatch(&CROSS_ENTROPY, &params, &[logits, labels, weight, loss], [n_labels, 1, 1]);
 }
@@ -31,10 +30,10 @@ fn twin(call: &Call<'_>) {
     let [n_vocab, first] = [0, 1].map(|i| call.usize(i));
     let (labels, weights) = (call.u32(1), call.f32(2));
     let (mut logits, mut losses) = (call.f32_mut(0), call.f32_mut(3));
-    let rows = logits.chunks_exact_mut(n_vocab).zip(losses[first..].iter_mut());
+    let rows = logits.chunks_exact_mut(n_vocab).zip(losses[2 * first..].chunks_exact_mut(2));
     for ((logits, loss), (&label, &weight)) in rows.zip(labels[first..].iter().zip(&weights[first..])) {
         let [highest, mass] = highest_and_mass(logits);
-        *loss = highest - logits[label as usize] + mass.ln();
+        loss.copy_from_slice(&token_loss_of(logits[label as usize], highest, mass));
         for logit in logits.iter_mut() {
             *logit = weight / mass * (*logit - highest).exp();
         }

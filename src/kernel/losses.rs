@@ -1,4 +1,4 @@
-//! Losses other than that of the next token: of preferences between answers, of rewards, of numbers.
+//! Losses other than that of the next token: of preferences between answers, of rewards, of numbers, of classes of which several hold.
 
 use super::{REDUCE, SOFTMAX, highest_and_mass};
 use crate::backend::Call;
@@ -13,6 +13,15 @@ pub(super) static TOKEN_LOSS: Kernel = Kernel {
     args: &[("logits", In), ("labels", In), ("loss", InOut)],
     weight: false,
     twin: twin_token_loss,
+};
+
+pub(super) static BINARY_CROSS_ENTROPY: Kernel = Kernel {
+    name: "binary_cross_entropy",
+    wgsl: &[include_str!("../../shaders/binary_cross_entropy.wgsl")],
+    params: &[("n_rows", U32), ("n_out", U32)],
+    args: &[("scores", InOut), ("targets", In), ("weight", In), ("loss", Out)],
+    weight: false,
+    twin: twin_binary_cross_entropy,
 };
 
 pub(super) static PREFERENCE: Kernel = Kernel {
@@ -42,15 +51,15 @@ pub(super) static SQUARED_ERROR: Kernel = Kernel {
     twin: twin_squared_error,
 };
 
-/// The `loss [M]` of each of `labels [M]` from `first` on, whose logits [m, V] are given.
+/// The loss [M, 2] of each of `labels [M]` from `first` on, whose logits [m, V] are given.
 pub fn token_loss(plan: &mut Plan, logits: Buf, [labels, loss]: [Buf; 2], first: usize) {
     let [n_labels, n_vocab] = plan.shape(logits);
     let params = [n_vocab.into(), first.into()];
     plan.dispatch(&TOKEN_LOSS, &params, &[logits, labels, loss], [n_labels, 1, 1]);
 }
 
-/// From `losses [M]` of the tokens of pairs of sequences, their `ranges` [B, 2], and `reference [B]`, what each sequence's sum is
-/// without edits: `weights [M]` for the gradient, where each pair counts for `share`; and returns the loss of each pair `[B/2]`.
+/// From losses [M, 2] of the tokens of pairs of sequences, their `ranges` [B, 2], and `reference [B]`, what each sequence's sum is
+/// without edits: `weights [M]` for the gradient, where each pair counts for `share`; and returns the loss of each pair [B/2, 2].
 pub fn preference(
     plan: &mut Plan,
     [beta, share]: [f32; 2],
@@ -59,14 +68,14 @@ pub fn preference(
 ) -> Buf {
     let [n_sequences] = plan.shape(reference);
     let n_pairs = n_sequences / 2;
-    let pairs = plan.kept("pairs", &[n_pairs]);
+    let pairs = plan.kept("pairs", &[n_pairs, 2]);
     let args = [losses, ranges, reference, weights, pairs];
     let params = [n_pairs.into(), beta.into(), share.into()];
     plan.dispatch(&PREFERENCE, &params, &args, [n_pairs.div_ceil(64), 1, 1]);
     pairs
 }
 
-/// The `loss [B]` of pairs of scores [B, 1], which become their gradients; each pair counts for `share`.
+/// The loss [B, 2] of pairs of scores [B, 1], which become their gradients; each pair counts for `share`.
 pub fn reward_loss(plan: &mut Plan, share: f32, scores: Buf, loss: Buf) {
     let [n_sequences, _] = plan.shape(scores);
     plan.expect("reward_loss: scores", scores, &[n_sequences, 1]);
@@ -79,11 +88,23 @@ pub fn reward_loss(plan: &mut Plan, share: f32, scores: Buf, loss: Buf) {
     );
 }
 
-/// The `loss [B]` of scores [B, N] against targets [B, N]; scores become their gradients.
+/// The loss [B, 2] of scores [B, N] against targets [B, N]; scores become their gradients.
 pub fn squared_error(plan: &mut Plan, scores: Buf, [targets, weight, loss]: [Buf; 3]) {
     let [n_rows, n_out] = plan.shape(scores);
     let args = [scores, targets, weight, loss];
     plan.dispatch(&SQUARED_ERROR, &[n_rows.into(), n_out.into()], &args, [n_rows.div_ceil(64), 1, 1]);
+}
+
+/// The loss [B, 2] of scores [B, N] that say which classes hold, against targets [B, N] of 1 and 0; scores become their gradients.
+pub fn binary_cross_entropy(plan: &mut Plan, scores: Buf, [targets, weight, loss]: [Buf; 3]) {
+    let [n_rows, n_out] = plan.shape(scores);
+    let (params, args) = ([n_rows.into(), n_out.into()], [scores, targets, weight, loss]);
+    plan.dispatch(&BINARY_CROSS_ENTROPY, &params, &args, [n_rows.div_ceil(64), 1, 1]);
+}
+
+/// A token's loss, and whether no other is likelier.
+pub(super) fn token_loss_of(label_logit: f32, highest: f32, mass: f32) -> [f32; 2] {
+    [highest - label_logit + mass.ln(), f32::from(label_logit >= highest)]
 }
 
 /// −log σ(x), and σ(−x)
@@ -94,10 +115,10 @@ fn log_loss(x: f32) -> [f32; 2] {
 fn twin_token_loss(call: &Call<'_>) {
     let [n_vocab, first] = [0, 1].map(|i| call.usize(i));
     let (logits, labels, mut losses) = (call.f32(0), call.u32(1), call.f32_mut(2));
-    let labels = labels[first..].iter().zip(&mut losses[first..]);
+    let labels = labels[first..].iter().zip(losses[2 * first..].chunks_exact_mut(2));
     for (logits, (label, loss)) in logits.chunks_exact(n_vocab).zip(labels) {
         let [highest, mass] = highest_and_mass(logits);
-        *loss = highest - logits[*label as usize] + mass.ln();
+        loss.copy_from_slice(&token_loss_of(logits[*label as usize], highest, mass));
     }
 }
 
@@ -108,10 +129,10 @@ fn twin_preference(call: &Call<'_>) {
     let range = |sequence: usize| ranges[2 * sequence] as usize..ranges[2 * sequence + 1] as usize;
     for pair in 0..n_pairs {
         let [chosen, rejected] = [2 * pair, 2 * pair + 1];
-        let gain =
-            |sequence: usize| losses[range(sequence)].iter().fold(reference[sequence], |sum, l| sum - l);
-        let [loss, slope] = log_loss(beta * (gain(chosen) - gain(rejected)));
-        pairs[pair] = loss;
+        let gain = |sequence: usize| range(sequence).fold(reference[sequence], |sum, i| sum - losses[2 * i]);
+        let margin = beta * (gain(chosen) - gain(rejected));
+        let [loss, slope] = log_loss(margin);
+        pairs[2 * pair..][..2].copy_from_slice(&[loss, f32::from(margin > 0.0)]);
         let weight = beta * slope * share;
         weights[range(chosen)].fill(weight);
         weights[range(rejected)].fill(-weight);
@@ -121,10 +142,11 @@ fn twin_preference(call: &Call<'_>) {
 fn twin_reward_loss(call: &Call<'_>) {
     let (n_pairs, share) = (call.usize(0), call.real(1));
     let (mut scores, mut losses) = (call.f32_mut(0), call.f32_mut(1));
-    let pairs = scores.chunks_exact_mut(2).zip(losses.chunks_exact_mut(2)).take(n_pairs);
+    let pairs = scores.chunks_exact_mut(2).zip(losses.chunks_exact_mut(4)).take(n_pairs);
     for (scores, losses) in pairs {
         let [loss, slope] = log_loss(scores[0] - scores[1]);
-        losses.fill(loss);
+        let right = f32::from(scores[0] > scores[1]);
+        losses.copy_from_slice(&[loss, right, loss, right]);
         let d = slope * share;
         scores.copy_from_slice(&[-d, d]);
     }
@@ -142,6 +164,95 @@ fn twin_squared_error(call: &Call<'_>) {
             sum += off * off;
             *score = 2.0 * weight[row] * off / n_out as f32;
         }
-        losses[row] = sum / n_out as f32;
+        losses[2 * row..][..2].copy_from_slice(&[sum / n_out as f32, 0.0]);
+    }
+}
+
+fn twin_binary_cross_entropy(call: &Call<'_>) {
+    let [n_rows, n_out] = [0, 1].map(|i| call.usize(i));
+    let (mut scores, targets, weight) = (call.f32_mut(0), call.f32(1), call.f32(2));
+    let mut losses = call.f32_mut(3);
+    for row in 0..n_rows {
+        let scores = &mut scores[row * n_out..][..n_out];
+        let (mut sum, mut right) = (0.0, true);
+        for (score, target) in scores.iter_mut().zip(&targets[row * n_out..]) {
+            sum += score.max(0.0) - *score * target + (1.0 + (-score.abs()).exp()).ln();
+            right &= (*score > 0.0) == (*target > 0.5);
+            *score = weight[row] * (1.0 / (1.0 + (-*score).exp()) - target) / n_out as f32;
+        }
+        losses[2 * row..][..2].copy_from_slice(&[sum / n_out as f32, f32::from(right)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{binary_cross_entropy, preference, reward_loss};
+    use crate::backend::{Backend, Tensor};
+    use crate::plan::{Buf, Plan, Target};
+    use pollster::block_on;
+
+    fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
+        Backend::Cpu.tensor_of("values", shape, bytemuck::cast_slice(values)).unwrap()
+    }
+
+    /// Runs what is appended to a plan over some tensors, and reads what it names.
+    fn run<const N: usize>(
+        inputs: &[Tensor],
+        append: impl Fn(&mut Plan, &[Buf]) -> [Buf; N],
+    ) -> [Vec<f32>; N] {
+        let mut plan = Plan::new("loss", Target::Software);
+        let bufs: Vec<Buf> = inputs.iter().map(|input| plan.tensor(input)).collect();
+        let results = append(&mut plan, &bufs);
+        let done = Backend::Cpu.prepare(plan).unwrap();
+        done.run().unwrap();
+        results.map(|buf| block_on(done.tensor(buf).read().f32()).unwrap())
+    }
+
+    /// torch 2.15: binary_cross_entropy_with_logits, the mean of each row, and the gradient of their weighted sum.
+    #[test]
+    fn binary_cross_entropy_is_torchs() {
+        let scores = tensor(&[3, 3], &[1.5, -0.5, 2.0, 0.25, -3.0, 0.75, 30.0, -40.0, 1.0]);
+        let targets = tensor(&[3, 3], &[1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+        let weight = tensor(&[3], &[0.5, -1.25, 2.0]);
+        let losses = tensor(&[3, 2], &[0.0; 6]);
+        let [losses, gradient] = run(&[scores, targets, weight, losses], |plan, bufs| {
+            binary_cross_entropy(plan, bufs[0], [bufs[1], bufs[2], bufs[3]]);
+            [bufs[3], bufs[0]]
+        });
+        let close = |got: &[f32], want: &[f32]| {
+            got.len() == want.len()
+                && got.iter().zip(want).all(|(g, w)| (g - w).abs() <= 1e-6 * w.abs().max(1.0))
+        };
+        assert!(close(&losses, &[0.267_472_77, 1.0, 1.670_466, 0.0, 10.104_421, 0.0]), "{losses:?}");
+        let want = [
+            -0.030_404_26,
+            0.062_923_45,
+            -0.019_867_163,
+            -0.234_240_22,
+            0.396_905_87,
+            -0.282_991_1,
+            0.666_666_7,
+            0.0,
+            -0.179_294_27,
+        ];
+        assert!(close(&gradient, &want), "{gradient:?}");
+    }
+
+    #[test]
+    fn a_pair_is_right_where_the_better_one_has_more() {
+        let scores = tensor(&[6, 1], &[1.0, 0.5, -2.0, 3.0, 0.25, 0.25]);
+        let [losses] = run(&[scores, tensor(&[6, 2], &[0.0; 12])], |plan, bufs| {
+            reward_loss(plan, 1.0, bufs[0], bufs[1]);
+            [bufs[1]]
+        });
+        let right: Vec<f32> = losses.into_iter().skip(1).step_by(2).collect();
+        assert_eq!(right, [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+
+        let losses = tensor(&[4, 2], &[1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 1.0, 0.0]);
+        let ranges = Backend::Cpu.tensor_of("ranges", &[4, 2], &[0, 1, 1, 2, 2, 3, 3, 4]).unwrap();
+        let inputs = [losses, ranges, tensor(&[4], &[1.5, 1.5, 1.5, 1.5]), tensor(&[4], &[0.0; 4])];
+        let [pairs] =
+            run(&inputs, |plan, bufs| [preference(plan, [0.5, 1.0], bufs[0], [bufs[1], bufs[2], bufs[3]])]);
+        assert_eq!([pairs[1], pairs[3]], [1.0, 0.0]);
     }
 }

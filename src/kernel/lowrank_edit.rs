@@ -2,7 +2,8 @@
 //! its gradients by the hidden states and by the parameters.
 
 use super::activate::{ACTIVATION, Activation};
-use super::{REDUCE, add_scaled, dot};
+use super::dropout::{Drops, KEPT, kept};
+use super::{PCG, REDUCE, add_scaled, dot};
 use crate::backend::Call;
 use crate::plan::Field::U32;
 use crate::plan::Role::{In, InOut, Out};
@@ -72,9 +73,9 @@ pub(super) static LOWRANK_EDIT_BACKWARD: Kernel = Kernel {
 
 pub(super) static LOWRANK_EDIT_INPUT: Kernel = Kernel {
     name: "lowrank_edit_input",
-    wgsl: &[include_str!("../../shaders/lowrank_edit_input.wgsl")],
-    params: &[("n_in", U32), ("rank", U32), ("w_at", U32)],
-    args: &[("edits", In), ("theta", In), ("dtrace", In), ("dx", InOut)],
+    wgsl: &[PCG, KEPT, include_str!("../../shaders/lowrank_edit_input.wgsl")],
+    params: &[("n_in", U32), ("rank", U32), ("w_at", U32), ("drops", U32), ("number", U32)],
+    args: &[("edits", In), ("theta", In), ("dtrace", In), ("dropout", In), ("dx", InOut)],
     weight: false,
     twin: twin_input,
 };
@@ -251,17 +252,25 @@ pub fn lowrank_edit_backward(
     EditGradient(dtrace)
 }
 
-/// Adds to dx [T, I] what comes back from an edit that reads its module's input.
+/// Adds to dx [T, I] what comes back from an edit that reads its module's input, of which `drops` were dropped.
 pub fn lowrank_edit_input(
     plan: &mut Plan,
     edit: &Edit,
     inputs: &EditInputs,
     EditGradient(dtrace): EditGradient,
+    drops: Option<Drops>,
     dx: Buf,
 ) {
     let [n_edits, _] = plan.shape(inputs.rows);
-    let params = [edit.n_in, edit.rank, edit.w_at].map(Into::into);
-    plan.dispatch(&LOWRANK_EDIT_INPUT, &params, &[inputs.rows, inputs.theta, dtrace, dx], [n_edits, 1, 1]);
+    let number = drops.map_or(0, |drops| drops.number);
+    let params = [edit.n_in, edit.rank, edit.w_at, drops.is_some().into(), number].map(Into::into);
+    let settings = drops.map_or(inputs.rows, |drops| drops.settings);
+    plan.dispatch(
+        &LOWRANK_EDIT_INPUT,
+        &params,
+        &[inputs.rows, inputs.theta, dtrace, settings, dx],
+        [n_edits, 1, 1],
+    );
 }
 
 impl Edit {
@@ -337,13 +346,19 @@ fn twin_backward(call: &Call<'_>) {
 
 fn twin_input(call: &Call<'_>) {
     let [n_in, rank, w_at] = [0, 1, 2].map(|i| call.usize(i));
-    let (edits, theta, dtrace, mut dx) = (call.u32(0), call.f32(1), call.f32(2), call.f32_mut(3));
+    let (drops, number) = (call.flag(3), call.usize(4));
+    let (edits, theta, dtrace) = (call.u32(0), call.f32(1), call.f32(2));
+    let (settings, mut dx) = (call.u32(3), call.f32_mut(4));
     for (p, edit) in edits.chunks_exact(2).enumerate() {
         let dx = &mut dx[edit[0] as usize * n_in..][..n_in];
+        let mut back = vec![0.0; n_in];
         for j in 0..rank {
-            let dz = edit[1] as f32 * dtrace[2 * p * rank + j];
-            add_scaled(dx, dz, &theta[w_at + j * n_in..][..n_in]);
+            add_scaled(&mut back, dtrace[2 * p * rank + j], &theta[w_at + j * n_in..][..n_in]);
         }
+        if drops {
+            back.iter_mut().enumerate().for_each(|(d, back)| *back *= kept(&settings, number, edit[0], d));
+        }
+        add_scaled(dx, edit[1] as f32, &back);
     }
 }
 

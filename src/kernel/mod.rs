@@ -11,6 +11,7 @@ mod broadcast_row;
 mod copy;
 mod cross_entropy;
 mod dense;
+mod dropout;
 mod embed;
 mod gather_rows;
 mod learned_rows;
@@ -18,6 +19,7 @@ mod losses;
 mod lowrank_edit;
 mod matmul;
 mod matrix_exp;
+mod mean_rows;
 mod mix_rows;
 mod optimizer;
 mod rms_norm;
@@ -39,15 +41,17 @@ pub use broadcast_row::broadcast_row;
 pub use copy::copy;
 pub use cross_entropy::cross_entropy;
 pub use dense::{Dense, Rows, dense, dense_backward, dense_backward_into, dense_into};
+pub use dropout::{DROPOUT_WORDS, Dropout, Drops, dropout};
 pub use embed::embed;
 pub use gather_rows::{NONE, gather_rows, put_rows};
 pub use learned_rows::{LearnedRows, learned_rows, learned_rows_backward};
-pub use losses::{preference, reward_loss, squared_error, token_loss};
+pub use losses::{binary_cross_entropy, preference, reward_loss, squared_error, token_loss};
 pub use lowrank_edit::{
     Edit, EditGradient, EditInputs, EditTrace, Learned, lowrank_edit, lowrank_edit_backward,
     lowrank_edit_input,
 };
 pub use matmul::{matmul, matmul_backward};
+pub use mean_rows::{mean_rows, mean_rows_backward};
 pub use mix_rows::{Mix, mix_rows, mix_rows_backward};
 pub use optimizer::{HYPERS, Hyper, Optimizer, accumulate, grad_norm, optimizer};
 pub use rms_norm::{add_rms_norm, rms_norm, rms_norm_backward};
@@ -78,11 +82,13 @@ pub static KERNELS: &[&Kernel] = &[
     &dense::DENSE,
     &dense::DENSE_BACKWARD,
     &dense::DENSE_PARAMS,
+    &dropout::DROPOUT,
     &embed::EMBED,
     &gather_rows::GATHER_ROWS,
     &gather_rows::PUT_ROWS,
     &learned_rows::LEARNED_ROWS,
     &learned_rows::LEARNED_ROWS_BACKWARD,
+    &losses::BINARY_CROSS_ENTROPY,
     &losses::PREFERENCE,
     &losses::REWARD_LOSS,
     &losses::SQUARED_ERROR,
@@ -100,6 +106,8 @@ pub static KERNELS: &[&Kernel] = &[
     &matrix_exp::PRODUCT,
     &matrix_exp::SKEW,
     &matrix_exp::SKEW_BACKWARD,
+    &mean_rows::MEAN_ROWS,
+    &mean_rows::MEAN_ROWS_BACKWARD,
     &mix_rows::MIX_ROWS,
     &mix_rows::MIX_ROWS_BACKWARD,
     &optimizer::ACCUMULATE,
@@ -127,6 +135,16 @@ const REDUCE: &str = include_str!("../../shaders/lib/reduce.wgsl");
 
 /// Softmax over a row of logits.
 const SOFTMAX: &str = include_str!("../../shaders/lib/softmax.wgsl");
+
+/// A number out of a counter.
+const PCG: &str = include_str!("../../shaders/lib/pcg.wgsl");
+
+/// PCG-RXS-M-XS (O'Neill 2014): a number in which every bit hangs on every bit of the given one.
+fn pcg(number: u32) -> u32 {
+    let state = number.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+    let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
+    (word >> 22) ^ word
+}
 
 /// The greatest of a row of logits and Σ eˡ over it, as multiples of e to the greatest.
 fn highest_and_mass(logits: &[f32]) -> [f32; 2] {

@@ -1,6 +1,6 @@
 //! The choice of the next token, on the device: the id never has to be read before the next step starts.
 
-use super::REDUCE;
+use super::{PCG, REDUCE, pcg};
 use crate::backend::Call;
 use crate::plan::Field::U32;
 use crate::plan::Role::{In, Out};
@@ -8,7 +8,7 @@ use crate::plan::{Buf, Kernel, Plan};
 
 pub(super) static SAMPLE: Kernel = Kernel {
     name: "sample",
-    wgsl: &[REDUCE, include_str!("../../shaders/sample.wgsl")],
+    wgsl: &[REDUCE, PCG, include_str!("../../shaders/sample.wgsl")],
     params: &[("n_vocab", U32)],
     args: &[("logits", In), ("settings", In), ("tokens", Out)],
     weight: false,
@@ -55,13 +55,9 @@ fn order(logit: f32) -> u32 {
     if bits >> 31 == 1 { !bits } else { bits | 0x8000_0000 }
 }
 
-/// PCG-RXS-M-XS (O'Neill 2014) of the seed and the number of the draw, as a real in [0, 1).
+/// The seed and the number of the draw as a real in [0, 1).
 fn draw(seed: u32, count: u32) -> f32 {
-    let state =
-        (seed ^ count.wrapping_mul(0x9e37_79b9)).wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
-    let state = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
-    let state = (state >> 22) ^ state;
-    (state >> 8) as f32 / 16_777_216.0
+    (pcg(seed ^ count.wrapping_mul(0x9e37_79b9)) >> 8) as f32 / 16_777_216.0
 }
 
 /// One sequence's logits, and the mass of each at the temperature.

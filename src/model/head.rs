@@ -14,7 +14,7 @@ pub struct Labels {
     pub ids: Buf,
     /// What each counts for `[M]`.
     pub weights: Buf,
-    /// The losses, in nats `[M]`; written.
+    /// The losses, in nats, each with whether no token is likelier, 1 or 0 [M, 2]; written.
     pub losses: Buf,
     /// All of them, in groups whose logits stay small.
     pub groups: Vec<LabelGroup>,
@@ -33,8 +33,8 @@ pub struct LabelGroup {
 impl Labels {
     /// Buffers for `n_labels` labels in a pass of `n_tokens`, so many of them at once.
     pub fn new(plan: &mut Plan, n_tokens: usize, n_labels: usize, at_once: usize) -> Labels {
-        let [ids, weights, losses] =
-            ["labels", "label_weights", "losses"].map(|label| plan.kept(label, &[n_labels]));
+        let [ids, weights] = ["labels", "label_weights"].map(|label| plan.kept(label, &[n_labels]));
+        let losses = plan.kept("losses", &[n_labels, 2]);
         let firsts = (0..n_labels).step_by(at_once);
         let groups = firsts.map(|first| LabelGroup {
             first,

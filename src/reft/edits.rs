@@ -1,8 +1,8 @@
 //! Interventions as hooks of a pass: the edits on the way up, and on the way down their gradients.
 
-use super::{Arithmetic, CountedRow, Intervention, Reft};
+use super::{Arithmetic, CountedRow, Dropped, Intervention, Reft};
 use crate::backend::{Prepared, Tensor};
-use crate::kernel::{self, EditGradient, EditInputs, EditTrace, Learned};
+use crate::kernel::{self, Drops, EditGradient, EditInputs, EditTrace, Learned};
 use crate::model::{Hooks, Input, Inputs, Place};
 use crate::plan::{Buf, Plan};
 use std::ops::Range;
@@ -90,6 +90,8 @@ impl EditBufs {
 pub struct Edits<'a> {
     sites: Vec<Site<'a>>,
     gradients: Option<Gradients>,
+    /// What a step drops, in training.
+    dropout: Option<Tensor>,
     /// The interventions whose parameters have gradients in this pass already: sharers add to them.
     begun: Vec<usize>,
 }
@@ -127,13 +129,20 @@ impl<'a> Edits<'a> {
                 sites.push(Site { reft, number, bufs, made: Made::Nothing });
             }
         }
-        Edits { sites, gradients: None, begun: Vec::new() }
+        Edits { sites, gradients: None, dropout: None, begun: Vec::new() }
     }
 
     /// Where [`Hooks::edit_backward`] leaves the gradients of the parameters.
     #[must_use]
     pub fn with_gradients(mut self, gradients: &Gradients) -> Edits<'a> {
         self.gradients = Some(gradients.clone());
+        self
+    }
+
+    /// Drops numbers as the words in this tensor say: of the edited rows (pyreft), or of the input that an edit reads (peft's LoRA).
+    #[must_use]
+    pub fn with_dropout(mut self, settings: &Tensor) -> Edits<'a> {
+        self.dropout = Some(settings.clone());
         self
     }
 
@@ -156,7 +165,13 @@ impl<'a> Site<'a> {
         plan.tensor(&self.reft.theta)
     }
 
-    fn edit(&mut self, plan: &mut Plan, h: Buf, inputs: Inputs) {
+    /// What it drops, if that is of this part.
+    fn drops(&self, plan: &mut Plan, part: Dropped, dropout: Option<&Tensor>) -> Option<Drops> {
+        let settings = dropout.filter(|_| self.intervention().drops() == Some(part))?;
+        Some(Drops { settings: plan.tensor(settings), number: self.number })
+    }
+
+    fn edit(&mut self, plan: &mut Plan, h: Buf, inputs: Inputs, dropout: Option<&Tensor>) {
         let EditBufs { rows, strength, source } = self.bufs;
         self.made = match &self.intervention().arithmetic {
             Arithmetic::LowRank(edit, _, boundary) => {
@@ -165,13 +180,20 @@ impl<'a> Site<'a> {
                     Some(at) => kernel::boundary(plan, *at, strength, theta),
                     None => strength,
                 };
-                let source = match edit.learned {
+                let mut source = match edit.learned {
                     Learned::Input => inputs.matrix,
                     Learned::SublayerInput => inputs.sublayer,
                     _ => source,
                 };
+                if let (Some(drops), Some(x)) = (self.drops(plan, Dropped::Input, dropout), &mut source) {
+                    *x = kernel::copy(plan, "dropped", *x); // others read it whole
+                    kernel::dropout(plan, drops, rows, *x, [0, edit.n_in]);
+                }
                 let inputs = EditInputs { rows, strength, theta, rot, source };
                 let trace = kernel::lowrank_edit(plan, edit, &inputs, h);
+                if let Some(drops) = self.drops(plan, Dropped::Row, dropout) {
+                    kernel::dropout(plan, drops, rows, h, [edit.first, edit.n_embd]);
+                }
                 Made::LowRank { inputs, trace, gradient: None }
             }
             Arithmetic::Mix(mix) => {
@@ -190,12 +212,23 @@ impl<'a> Site<'a> {
         };
     }
 
-    fn edit_backward(&mut self, plan: &mut Plan, dh: Buf, gradients: &Gradients, onto: bool) {
+    fn edit_backward(
+        &mut self,
+        plan: &mut Plan,
+        dh: Buf,
+        gradients: &Gradients,
+        dropout: Option<&Tensor>,
+        onto: bool,
+    ) {
         let EditBufs { rows, strength, .. } = self.bufs;
         let theta = self.theta(plan);
         let [grad, drot] = [&gradients.theta, &gradients.rot].map(|tensor| plan.tensor(tensor));
+        let drops = self.drops(plan, Dropped::Row, dropout);
         match (&self.intervention().arithmetic, &mut self.made) {
             (Arithmetic::LowRank(edit, _, boundary), Made::LowRank { inputs, trace, gradient }) => {
+                if let Some(drops) = drops {
+                    kernel::dropout(plan, drops, rows, dh, [edit.first, edit.n_embd]);
+                }
                 let made = kernel::lowrank_edit_backward(plan, edit, inputs, trace, dh, [grad, drot], onto);
                 if let Some(at) = boundary {
                     let bufs = [rows, inputs.strength, theta, grad];
@@ -217,7 +250,7 @@ impl<'a> Site<'a> {
     }
 
     /// Adds to the gradient of an input what comes back from the edit, if that is what it reads.
-    fn input_backward(&self, plan: &mut Plan, input: Input, dinput: Buf) {
+    fn input_backward(&self, plan: &mut Plan, input: Input, dinput: Buf, dropout: Option<&Tensor>) {
         let Made::LowRank { inputs, gradient: Some(gradient), .. } = &self.made else { return };
         let edit = self.intervention().edit().expect("a low-rank edit");
         let reads = match edit.learned {
@@ -226,7 +259,8 @@ impl<'a> Site<'a> {
             _ => None,
         };
         if reads == Some(input) {
-            kernel::lowrank_edit_input(plan, edit, inputs, *gradient, dinput);
+            let drops = self.drops(plan, Dropped::Input, dropout);
+            kernel::lowrank_edit_input(plan, edit, inputs, *gradient, drops, dinput);
         }
     }
 }
@@ -243,7 +277,7 @@ impl Hooks for Edits<'_> {
 
     fn edit(&mut self, plan: &mut Plan, place: Place, h: Buf, inputs: Inputs) {
         for site in self.sites.iter_mut().filter(|site| site.place() == place) {
-            site.edit(plan, h, inputs);
+            site.edit(plan, h, inputs, self.dropout.as_ref());
         }
     }
 
@@ -251,14 +285,15 @@ impl Hooks for Edits<'_> {
         let gradients = self.gradients.as_ref().expect("a place for gradients");
         for site in self.sites.iter_mut().rev().filter(|site| site.place() == place) {
             let owner = site.intervention().owner;
-            site.edit_backward(plan, dh, gradients, self.begun.contains(&owner));
+            let onto = self.begun.contains(&owner);
+            site.edit_backward(plan, dh, gradients, self.dropout.as_ref(), onto);
             self.begun.push(owner);
         }
     }
 
     fn input_backward(&mut self, plan: &mut Plan, place: Place, input: Input, dinput: Buf) {
         for site in self.sites.iter().filter(|site| site.place() == place) {
-            site.input_backward(plan, input, dinput);
+            site.input_backward(plan, input, dinput, self.dropout.as_ref());
         }
     }
 }

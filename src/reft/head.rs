@@ -1,7 +1,7 @@
-//! A trained head: what a classifier, a regression or a reward model reads off the last hidden state.
+//! A trained head: what a classifier, a regression or a reward model reads off the last hidden states.
 //!
 //! scores = W·norm(h) + b, h the last token's hidden state after all layers; Transformers' `score` of a
-//! `…ForSequenceClassification`, which has no b.
+//! `…ForSequenceClassification`, which has no b. Or in place of norm(h) the mean of it over all tokens.
 
 use super::rotation::normal;
 use crate::error::{Error, Result};
@@ -9,6 +9,17 @@ use crate::kernel::Dense;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use serde::{Deserialize, Serialize};
+
+/// What a head reads of a sequence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooling {
+    /// The last token.
+    #[default]
+    Last,
+    /// The mean of all tokens.
+    Mean,
+}
 
 /// A head as it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +30,9 @@ pub struct HeadConfig {
     /// Whether it has b.
     #[serde(default)]
     pub bias: bool,
+    /// What it reads of a sequence.
+    #[serde(default)]
+    pub pooling: Pooling,
     /// Where the random start comes from.
     #[serde(default)]
     pub seed: u64,

@@ -26,7 +26,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 pub use collect::collect;
 pub use config::{Components, Layers, ReftConfig};
 pub use edits::{EditBufs, Edits, Gradients, RowEdits};
-pub use head::{Head, HeadConfig, HeadParams};
+pub use head::{Head, HeadConfig, HeadParams, Pooling};
 pub use kinds::Kind;
 pub use params::{Params, Part, Sizes};
 pub use positions::{CountedRow, Positions, pyreft_slots};
@@ -36,7 +36,7 @@ pub(crate) use positions::{position, virtual_tokens};
 
 use config::Site;
 use encoder::Encoder;
-use kinds::{Encoded, Function};
+use kinds::{Encoded, Function, Learned, Projection};
 
 /// One intervention: where it stands, what it edits, and where its numbers lie.
 #[derive(Clone, Debug)]
@@ -73,6 +73,15 @@ pub enum Arithmetic {
     Scale(Scale),
     /// A virtual token's row, which is learned.
     Rows(LearnedRows),
+}
+
+/// What an intervention drops in training with dropout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dropped {
+    /// Numbers of the edited rows.
+    Row,
+    /// Numbers of the input that it reads.
+    Input,
 }
 
 impl Intervention {
@@ -124,6 +133,18 @@ impl Intervention {
     /// Whether tokens after the prompt are edited.
     pub fn beyond_prompt(&self) -> bool {
         !self.kind.is_virtual() && self.positions.beyond_prompt()
+    }
+
+    /// What dropout is for: the edited rows of pyreft's kinds, the input that a LoRA or a parallel adapter reads, nothing of the others.
+    pub(crate) fn drops(&self) -> Option<Dropped> {
+        match self.kind.function {
+            Function::LowRank { learned: Learned::Input | Learned::SublayerInput, .. } => {
+                Some(Dropped::Input)
+            }
+            Function::LowRank { projection: Projection::FromZero, .. } => None,
+            Function::LowRank { learned: Learned::Bias | Learned::State, .. } => Some(Dropped::Row),
+            _ => None,
+        }
     }
 
     /// Fails unless `got` numbers are the hidden states of another run that edits of so many rows read.

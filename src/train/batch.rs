@@ -36,6 +36,8 @@ pub enum Target {
     None,
     /// One of the head's outputs.
     Class(u32),
+    /// Any of the head's outputs, or none.
+    Classes(Vec<u32>),
     /// The head's outputs themselves.
     Values(Vec<f32>),
 }
@@ -94,6 +96,21 @@ impl Sequence {
     }
 }
 
+impl Target {
+    /// As `n` words of a task's targets.
+    pub(super) fn words(&self, n: usize) -> Vec<u32> {
+        match self {
+            Target::None => vec![0; n],
+            Target::Class(class) => vec![*class],
+            Target::Classes(classes) => {
+                let holds = |class: usize| f32::from(classes.contains(&(class as u32)));
+                (0..n).map(|class| holds(class).to_bits()).collect()
+            }
+            Target::Values(values) => values.iter().map(|value| value.to_bits()).collect(),
+        }
+    }
+}
+
 /// The sizes of a batch: batches of one shape share a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shape {
@@ -124,6 +141,8 @@ pub struct Batch {
     pub edits: Vec<RowEdits>,
     /// The last row of each sequence.
     pub ends: Vec<u32>,
+    /// The rows of each sequence that are not virtual tokens: first, end.
+    pub texts: Vec<[u32; 2]>,
     /// The labels of each sequence: first, end.
     pub ranges: Vec<[u32; 2]>,
     /// What a head is to say of each sequence.
@@ -164,6 +183,7 @@ impl Batch {
             states.extend(first as u32..(first + sequence.tokens.len()) as u32);
         }
         self.ends.push(end - 1);
+        self.texts.push([start + sequence.n_virtual as u32, end]);
         self.ranges.push([first_label, self.labels.len() as u32]);
         self.targets.push(sequence.target.clone());
         self.references.push(sequence.reference);

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! theta, m, v [n]   bases, rotations   F32   parameters, the optimizer's means, and the rotations' state
-//! metadata webreft-checkpoint          JSON  configs, head, options, steps made, order, random state, the step not yet reported
+//! best_theta, best_rotations           F32   those of the lowest loss in validation, where they are kept
+//! metadata webreft-checkpoint          JSON  configs, head, options, steps made, order, random state, the step not yet reported,
+//!                                            what validation has shown
 //! ```
 
 use super::training::Pending;
+use super::validation::Shown;
 use super::{TrainOptions, TrainStep, Trainer, Training};
 use crate::backend::Tensor;
 use crate::error::{Error, Result};
@@ -17,6 +20,7 @@ use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 
 const METADATA: &str = "webreft-checkpoint";
+const BEST: [&str; 2] = ["best_theta", "best_rotations"];
 
 #[derive(Deserialize, Serialize)]
 struct About {
@@ -32,6 +36,7 @@ struct About {
     /// Where the random numbers stand, in words of 32 bits.
     random: u128,
     pending: Option<TrainStep>,
+    shown: Shown,
 }
 
 /// The interventions a checkpoint is of, and how they were trained, without the training.
@@ -55,6 +60,7 @@ impl Training {
         for (name, tensor) in tensors(reft, trainer) {
             values.push((name, tensor.read().f32().await?));
         }
+        values.extend(BEST.into_iter().zip(self.shown.best.iter().flatten().cloned()));
         let pending = match self.pending.take() {
             Some(pending) => Some(pending.report().await?),
             None => None,
@@ -71,6 +77,7 @@ impl Training {
             order: self.order.clone(),
             random: self.random.get_word_pos(),
             pending,
+            shown: self.shown.clone(),
         };
         let about = serde_json::to_string(&about).expect("plain data");
         let views = values.iter().map(|(name, values)| {
@@ -102,12 +109,13 @@ impl Training {
             return Err(Error::input("the checkpoint is of a training on other examples"));
         }
         for (name, tensor) in tensors(reft, trainer) {
-            let values = checkpoint.tensors.iter().find(|(known, _)| known == name);
-            let values = values.map(|(_, values)| values).filter(|values| [values.len()] == tensor.shape());
-            let values = values.ok_or_else(|| {
-                Error::file(format!("checkpoint: tensor {name:?}: expected {:?} numbers", tensor.shape()))
-            })?;
-            tensor.write_f32(values);
+            tensor.write_f32(checkpoint.values(name, tensor)?);
+        }
+        self.shown = about.shown.clone();
+        if checkpoint.tensors.iter().any(|(name, _)| name == BEST[0]) {
+            let [theta, rotations] = [(BEST[0], &reft.theta), (BEST[1], &reft.rot)]
+                .map(|(name, tensor)| checkpoint.values(name, tensor).map(<[f32]>::to_vec));
+            self.shown.best = Some([theta?, rotations?]);
         }
         trainer.n_steps = about.n_steps;
         self.n_done = about.n_done;
@@ -141,6 +149,15 @@ impl Checkpoint {
             other => Err(damaged(&format!("tensor {name:?} is {other:?}"))),
         });
         Ok(Checkpoint { tensors: tensors.collect::<Result<_>>()?, about })
+    }
+
+    /// The numbers of one of its tensors, as many as `like` has.
+    fn values(&self, name: &str, like: &Tensor) -> Result<&[f32]> {
+        let values = self.tensors.iter().find(|(known, _)| known == name);
+        let values = values.map(|(_, values)| &values[..]).filter(|values| [values.len()] == like.shape());
+        values.ok_or_else(|| {
+            Error::file(format!("checkpoint: tensor {name:?}: expected {:?} numbers", like.shape()))
+        })
     }
 
     /// New interventions as those that were trained; [`Training::resume`] fills them.

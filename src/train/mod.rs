@@ -2,19 +2,24 @@
 
 mod batch;
 mod checkpoint;
+mod options;
+mod pool;
 mod reference;
 mod schedule;
 mod scores;
 mod states;
+mod step;
 mod task;
 mod trainer;
 mod training;
+mod validation;
 
 pub use batch::{Batch, Sequence, Shape, Target};
 pub use checkpoint::Checkpoint;
+pub use options::TrainOptions;
 pub use reference::reference;
 pub use schedule::Schedule;
 pub use scores::scores;
 pub use task::Task;
 pub use trainer::{Loss, PendingLoss, Trainer};
-pub use training::{TrainOptions, TrainStep, Training};
+pub use training::{TrainStep, Training};

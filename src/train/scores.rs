@@ -1,13 +1,14 @@
 //! What a trained head says.
 
 use super::batch::{Batch, Sequence};
+use super::pool::Pool;
 use crate::error::{Error, Result};
 use crate::kernel;
 use crate::model::{self, Model, Pass};
 use crate::plan::Plan;
 use crate::reft::{Edits, Reft};
 
-/// The head's scores for each sequence, read at its last token.
+/// The head's scores for each sequence.
 ///
 /// # Errors
 /// `Input` if there is no head, `Device` if the device was lost or finds no room.
@@ -19,16 +20,15 @@ pub async fn scores(model: &Model, reft: &Reft, sequences: &[&Sequence]) -> Resu
     let mut edits = Edits::new(&mut plan, &[(reft, batch.shape().n_edits)]);
     let bufs = edits.bufs();
     let h = model::forward(&mut plan, model, &pass, None, &mut edits);
-    plan.at("head");
-    let ends = plan.kept("ends", &[batch.ends.len()]);
-    let [_, xn] = model.normed_rows(&mut plan, h, ends);
+    let pool = Pool::new(&mut plan, &batch.shape(), &head.config);
+    let [_, x] = pool.read(&mut plan, model, h);
     let theta = plan.tensor(&reft.theta);
-    let scores = kernel::dense(&mut plan, &head.dense, xn, theta);
+    let scores = kernel::dense(&mut plan, &head.dense, x, theta);
     plan.keep(scores);
 
     let prepared = model.backend.prepare(plan)?;
     batch.write(&prepared, &pass, &bufs);
-    prepared.tensor(ends).write(0, &batch.ends);
+    pool.write(&prepared, &batch);
     prepared.run()?;
     let scores = prepared.tensor(scores).read().f32().await?;
     Ok(scores.chunks_exact(head.dense.n_out).map(<[f32]>::to_vec).collect())

@@ -1,6 +1,7 @@
-//! What is learned: the next tokens, a class, a number, a reward, or which of two answers is better.
+//! What is learned: the next tokens, a class, classes of which several hold, a number, a reward, or which of two answers is better.
 
 use super::batch::{Batch, Sequence, Shape, Target};
+use super::pool::Pool;
 use crate::backend::{Prepared, Readback};
 use crate::error::{Error, Result};
 use crate::kernel;
@@ -14,11 +15,13 @@ pub enum Task {
     /// The labelled tokens: cross-entropy, in nats per token.
     #[default]
     Language,
-    /// A class, by a head at the last token: cross-entropy.
+    /// A class, by a head: cross-entropy.
     Classification,
-    /// Numbers, by a head at the last token: mean squared error.
+    /// Classes of which any may hold, by a head: binary cross-entropy, the mean over the classes.
+    MultiLabel,
+    /// Numbers, by a head: mean squared error.
     Regression,
-    /// A score, by a head with one output at the last token, which is to be higher for the first of two sequences.
+    /// A score, by a head with one output, which is to be higher for the first of two sequences.
     Reward,
     /// To make the first of two answers likelier and the second less likely than without edits (DPO, arXiv:2305.18290).
     Preference {
@@ -52,8 +55,10 @@ impl Task {
                     return wrong(number, "has no labelled token".to_owned());
                 }
                 (Task::Classification, Target::Class(class), Some(n)) if (*class as usize) < n => {}
+                (Task::MultiLabel, Target::Classes(classes), Some(n))
+                    if classes.iter().all(|class| (*class as usize) < n) => {}
                 (Task::Regression, Target::Values(values), Some(n)) if values.len() == n => {}
-                (Task::Classification | Task::Regression, target, n) => {
+                (Task::Classification | Task::MultiLabel | Task::Regression, target, n) => {
                     return wrong(
                         number,
                         format!("target {target:?} for a head of {} outputs", n.unwrap_or(0)),
@@ -71,11 +76,16 @@ impl Task {
         Ok(())
     }
 
+    /// Whether what is said is right or wrong; numbers are neither.
+    pub(super) fn has_accuracy(self) -> bool {
+        self != Task::Regression
+    }
+
     /// How many labels, sequences or pairs the mean of the loss is over.
     pub(super) fn count(self, batch: &Batch) -> usize {
         match self {
             Task::Language => batch.labels.len(),
-            Task::Classification | Task::Regression => batch.ends.len(),
+            Task::Classification | Task::MultiLabel | Task::Regression => batch.ends.len(),
             Task::Reward | Task::Preference { .. } => batch.ends.len() / 2,
         }
     }
@@ -96,14 +106,42 @@ pub(super) struct Pairs {
 
 /// What a head reads and is to say.
 pub(super) struct Pooled {
-    rows: Buf,
-    places: Buf,
+    pool: Pool,
     targets: Buf,
     weights: Buf,
     losses: Buf,
 }
 
 impl Objective {
+    /// Appends the loss of `h` alone.
+    pub(super) fn losses(
+        plan: &mut Plan,
+        model: &Model,
+        (task, n_whole): (Task, usize),
+        (shape, h): (&Shape, Buf),
+        reft: &Reft,
+    ) -> Objective {
+        let share = (n_whole as f32).recip();
+        match (task, &reft.head) {
+            (Task::Language, _) => {
+                let labels = Labels::new(plan, shape.n_tokens, shape.n_labels, model.labels_at_once());
+                model.token_losses(plan, h, &labels);
+                Objective::Tokens { labels, pairs: None }
+            }
+            (Task::Preference { beta }, _) => {
+                let labels = Labels::new(plan, shape.n_tokens, shape.n_labels, model.labels_at_once());
+                let pairs = Pairs::plan(plan, model, [beta, share], (shape, h), &labels);
+                Objective::Tokens { labels, pairs: Some(pairs) }
+            }
+            (_, Some(head)) => {
+                let bufs = Pooled::new(plan, task, shape, head);
+                bufs.losses(plan, model, (task, share), h, (head, reft));
+                Objective::Pooled(bufs)
+            }
+            (_, None) => unreachable!("checked before"),
+        }
+    }
+
     /// Appends the loss of `h`; returns its gradient by `h`. A whole step is over `n_whole` labels, sequences or pairs.
     pub(super) fn plan(
         plan: &mut Plan,
@@ -121,13 +159,9 @@ impl Objective {
             }
             (Task::Preference { beta }, _) => {
                 let labels = Labels::new(plan, shape.n_tokens, shape.n_labels, model.labels_at_once());
-                let ranges = plan.kept("ranges", &[shape.n_sequences, 2]);
-                let reference = plan.kept("reference", &[shape.n_sequences]);
-                model.token_losses(plan, h, &labels);
-                let inputs = [ranges, reference, labels.weights];
-                let losses = kernel::preference(plan, [beta, share], labels.losses, inputs);
+                let pairs = Pairs::plan(plan, model, [beta, share], (shape, h), &labels);
                 let dh = model.loss(plan, h, &labels);
-                (Objective::Tokens { labels, pairs: Some(Pairs { ranges, reference, losses }) }, dh)
+                (Objective::Tokens { labels, pairs: Some(pairs) }, dh)
             }
             (_, Some(head)) => {
                 let bufs = Pooled::new(plan, task, shape, head);
@@ -154,20 +188,16 @@ impl Objective {
                 }
             }
             Objective::Pooled(bufs) => {
-                write(bufs.rows, &batch.ends);
-                write(bufs.places, &batch.places(&batch.ends));
+                bufs.pool.write(prepared, batch);
                 write_f32(bufs.weights, &vec![weight; batch.ends.len()]);
-                let targets = batch.targets.iter().flat_map(|target| match target {
-                    Target::None => vec![0],
-                    Target::Class(class) => vec![*class],
-                    Target::Values(values) => values.iter().map(|value| value.to_bits()).collect(),
-                });
+                let n = prepared.tensor(bufs.targets).shape().iter().product::<usize>() / batch.ends.len();
+                let targets = batch.targets.iter().flat_map(|target| target.words(n));
                 write(bufs.targets, &targets.collect::<Vec<_>>());
             }
         }
     }
 
-    /// The losses of the last run, on their way.
+    /// The losses of the last run, each with whether it is right, on their way.
     pub(super) fn read(&self, prepared: &Prepared) -> Readback {
         let losses = match self {
             Objective::Tokens { pairs: Some(pairs), .. } => pairs.losses,
@@ -178,39 +208,74 @@ impl Objective {
     }
 }
 
+impl Pairs {
+    /// Appends the losses of pairs, and what each of their labels counts for.
+    fn plan(
+        plan: &mut Plan,
+        model: &Model,
+        [beta, share]: [f32; 2],
+        (shape, h): (&Shape, Buf),
+        labels: &Labels,
+    ) -> Pairs {
+        let ranges = plan.kept("ranges", &[shape.n_sequences, 2]);
+        let reference = plan.kept("reference", &[shape.n_sequences]);
+        model.token_losses(plan, h, labels);
+        let inputs = [ranges, reference, labels.weights];
+        let losses = kernel::preference(plan, [beta, share], labels.losses, inputs);
+        Pairs { ranges, reference, losses }
+    }
+}
+
 impl Pooled {
     fn new(plan: &mut Plan, task: Task, shape: &Shape, head: &Head) -> Pooled {
         let n = shape.n_sequences;
-        let targets = if task == Task::Regression { vec![n, head.dense.n_out] } else { vec![n] };
+        let numbers = matches!(task, Task::MultiLabel | Task::Regression);
+        let targets = if numbers { vec![n, head.dense.n_out] } else { vec![n] };
         Pooled {
-            rows: plan.kept("ends", &[n]),
-            places: plan.kept("end_places", &[shape.n_tokens]),
+            pool: Pool::new(plan, shape, &head.config),
             targets: plan.kept("targets", &targets),
             weights: plan.kept("weights", &[n]),
-            losses: plan.kept("losses", &[n]),
+            losses: plan.kept("losses", &[n, 2]),
         }
     }
 
-    fn plan(
+    /// Appends the losses; returns the rows whose norms are read, what the head reads, and in place of the scores their gradient.
+    fn losses(
         &self,
         plan: &mut Plan,
         model: &Model,
         (task, share): (Task, f32),
         h: Buf,
-        (head, reft, gradients): (&Head, &Reft, &Gradients),
-    ) -> Buf {
-        plan.at("head");
-        let [theta, grad] = [&reft.theta, &gradients.theta].map(|tensor| plan.tensor(tensor));
-        let [h_rows, xn] = model.normed_rows(plan, h, self.rows);
-        let scores = kernel::dense(plan, &head.dense, xn, theta);
+        (head, reft): (&Head, &Reft),
+    ) -> [Buf; 3] {
+        let [h_rows, x] = self.pool.read(plan, model, h);
+        let theta = plan.tensor(&reft.theta);
+        let scores = kernel::dense(plan, &head.dense, x, theta);
         match task {
             Task::Classification => {
                 kernel::cross_entropy(plan, scores, [self.targets, self.weights, self.losses], 0);
             }
+            Task::MultiLabel => {
+                kernel::binary_cross_entropy(plan, scores, [self.targets, self.weights, self.losses]);
+            }
             Task::Reward => kernel::reward_loss(plan, share, scores, self.losses),
             _ => kernel::squared_error(plan, scores, [self.targets, self.weights, self.losses]),
         }
-        let dxn = kernel::dense_backward(plan, &head.dense, xn, scores, [theta, grad]);
-        model.normed_rows_backward(plan, h_rows, dxn, self.places)
+        [h_rows, x, scores]
+    }
+
+    /// Appends the losses and the way back from them; returns the gradient by `h`.
+    fn plan(
+        &self,
+        plan: &mut Plan,
+        model: &Model,
+        task: (Task, f32),
+        h: Buf,
+        (head, reft, gradients): (&Head, &Reft, &Gradients),
+    ) -> Buf {
+        let [h_rows, x, dscores] = self.losses(plan, model, task, h, (head, reft));
+        let [theta, grad] = [&reft.theta, &gradients.theta].map(|tensor| plan.tensor(tensor));
+        let dx = kernel::dense_backward(plan, &head.dense, x, dscores, [theta, grad]);
+        self.pool.backward(plan, model, h_rows, dx)
     }
 }

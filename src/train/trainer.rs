@@ -1,14 +1,14 @@
-//! One step: a plan from tokens to moved parameters, submitted once, and one small readback that nobody has to wait for.
+//! Steps: each a plan from tokens to moved parameters, submitted once, and one small readback that nobody has to wait for.
 
-use super::batch::{Batch, Sequence, Shape};
+use super::batch::{Batch, Sequence};
 use super::states::States;
-use super::task::{Objective, Task};
+use super::step::{Part, PlanKey, StepPlan};
+use super::task::Task;
 use crate::backend::{Backend, Prepared, Readback, Tensor};
 use crate::error::{Error, Result};
-use crate::kernel::{self, HYPERS, Hyper};
-use crate::model::{self, Model, Pass};
-use crate::plan::{Buf, Plan};
-use crate::reft::{EditBufs, Edits, Gradients, Reft};
+use crate::kernel::{DROPOUT_WORDS, Dropout, HYPERS, Hyper};
+use crate::model::Model;
+use crate::reft::{Gradients, Reft};
 use std::collections::VecDeque;
 
 /// Plans kept for the shapes that batches had last.
@@ -20,32 +20,19 @@ pub struct Trainer {
     pub task: Task,
     /// Sequences that go through the model at once; 0 for all of a step's. Gradients of the parts of a step are summed.
     pub at_once: usize,
-    gradients: Gradients,
+    pub(super) gradients: Gradients,
     /// The sum of the gradients of a step's parts.
-    sum: Tensor,
+    pub(super) sum: Tensor,
     /// The optimizer's running means.
     pub(super) moments: [Tensor; 2],
-    hyper: Tensor,
-    decays: Tensor,
+    pub(super) hyper: Tensor,
+    pub(super) decays: Tensor,
+    pub(super) dropout: Dropout,
+    /// Its words for the step that is made.
+    pub(super) dropout_words: Tensor,
     pub(super) n_steps: u32,
-    states: Option<States>,
+    pub(super) states: Option<States>,
     plans: VecDeque<(PlanKey, StepPlan)>,
-}
-
-/// What plans differ by.
-type PlanKey = (Shape, Part, Task, usize, bool);
-
-/// The part of a step that a plan is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    /// All of it.
-    Whole,
-    /// The first, which begins the sum of gradients.
-    First,
-    /// One that adds to it.
-    Middle,
-    /// The last, which moves the parameters.
-    Last,
 }
 
 impl Trainer {
@@ -67,10 +54,20 @@ impl Trainer {
             moments: [like("m", &reft.theta)?, like("v", &reft.theta)?],
             hyper: backend.tensor("hyper", &[HYPERS])?,
             decays: backend.tensor_of("decays", &[decays.len()], bytemuck::cast_slice(&decays))?,
+            dropout: Dropout::default(),
+            dropout_words: backend.tensor("dropout", &[DROPOUT_WORDS])?,
             n_steps: 0,
             states: None,
             plans: VecDeque::new(),
         })
+    }
+
+    /// What steps drop from now on; an evaluation drops nothing.
+    pub fn set_dropout(&mut self, dropout: Dropout) {
+        if (dropout.rate > 0.0) != (self.dropout.rate > 0.0) {
+            self.plans.clear();
+        }
+        self.dropout = dropout;
     }
 
     /// Computes what is below the lowest edit once for all of these sequences, and leaves it out of the steps on them from now on.
@@ -95,14 +92,12 @@ impl Trainer {
         sequences: &[&Sequence],
         hyper: &Hyper,
     ) -> Result<PendingLoss> {
-        self.task.check(reft, sequences)?;
-        let at_once = if self.at_once == 0 { sequences.len() } else { self.at_once };
-        let batches: Vec<Batch> = sequences.chunks(at_once).map(Batch::pack).collect();
+        let batches = self.batches(reft, sequences)?;
         let n_whole = batches.iter().map(|batch| self.task.count(batch)).sum();
         self.n_steps += 1;
         self.hyper.write_f32(&hyper.at_step(self.n_steps));
-        let mut pending = PendingLoss { losses: Vec::new(), norm: None };
-        let last = batches.len() - 1;
+        let mut pending = PendingLoss::of(self.task);
+        let (last, mut rows_before) = (batches.len() - 1, 0);
         for (number, batch) in batches.iter().enumerate() {
             let part = match (number == 0, number == last) {
                 (true, true) => Part::Whole,
@@ -110,6 +105,8 @@ impl Trainer {
                 (false, false) => Part::Middle,
                 (false, true) => Part::Last,
             };
+            self.dropout_words.write(0, &self.dropout.words(self.n_steps, rows_before));
+            rows_before += batch.tokens.len() as u32;
             let plan =
                 self.plan(model, reft, (batch.shape(), part, self.task, n_whole, batch.states.is_some()))?;
             plan.run(batch, n_whole)?;
@@ -117,6 +114,29 @@ impl Trainer {
             pending.norm = plan.norm.map(|norm| plan.prepared.tensor(norm).read());
         }
         Ok(pending)
+    }
+
+    /// Asks for the loss of some sequences, and moves nothing.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub fn evaluate(&mut self, model: &Model, reft: &Reft, sequences: &[&Sequence]) -> Result<PendingLoss> {
+        let mut pending = PendingLoss::of(self.task);
+        for batch in self.batches(reft, sequences)? {
+            let (task, count) = (self.task, self.task.count(&batch));
+            let key = (batch.shape(), Part::Evaluation, task, count, batch.states.is_some());
+            let plan = self.plan(model, reft, key)?;
+            plan.run(&batch, count)?;
+            pending.losses.push(plan.objective.read(&plan.prepared));
+        }
+        Ok(pending)
+    }
+
+    /// What goes through the model at once, if it has what the task wants.
+    fn batches(&self, reft: &Reft, sequences: &[&Sequence]) -> Result<Vec<Batch>> {
+        self.task.check(reft, sequences)?;
+        let at_once = if self.at_once == 0 { sequences.len() } else { self.at_once };
+        Ok(sequences.chunks(at_once).map(Batch::pack).collect())
     }
 
     /// The plan for batches of this shape, made anew if it is not at hand.
@@ -146,8 +166,9 @@ impl Trainer {
     }
 }
 
-/// A step's report on its way from the device.
+/// A step's report on its way from the device, or an evaluation's, which has no gradient.
 pub struct PendingLoss {
+    has_accuracy: bool,
     losses: Vec<Readback>,
     norm: Option<Readback>,
 }
@@ -157,27 +178,43 @@ pub struct PendingLoss {
 pub struct Loss {
     /// The mean over the step's labels, sequences or pairs.
     pub mean: f64,
+    /// The share of labels whose token is the likeliest, of sequences whose class is right, or of pairs whose better one is found; none
+    /// for numbers.
+    pub accuracy: Option<f64>,
     /// The length of the gradient before it was clipped.
     pub grad_norm: f64,
 }
 
 impl PendingLoss {
+    fn of(task: Task) -> PendingLoss {
+        PendingLoss { has_accuracy: task.has_accuracy(), losses: Vec::new(), norm: None }
+    }
+
+    /// With the losses of other sequences.
+    pub(super) fn join(mut self, other: PendingLoss) -> PendingLoss {
+        self.losses.extend(other.losses);
+        self
+    }
+
     /// The loss, and the length of the gradient.
     ///
     /// # Errors
     /// `Device` if the device was lost.
     pub async fn report(self) -> Result<Loss> {
-        let (mut sum, mut n) = (0.0, 0);
+        let (mut sums, mut n) = ([0.0; 2], 0.0);
         for losses in self.losses {
-            let losses = losses.f32().await?;
-            sum += losses.iter().map(|loss| f64::from(*loss)).sum::<f64>();
-            n += losses.len();
+            for of_one in losses.f32().await?.chunks_exact(2) {
+                sums[0] += f64::from(of_one[0]);
+                sums[1] += f64::from(of_one[1]);
+                n += 1.0;
+            }
         }
         let norm = match self.norm {
             Some(norm) => f64::from(norm.f32().await?[0]),
             None => f64::NAN,
         };
-        Ok(Loss { mean: sum / n as f64, grad_norm: norm })
+        let accuracy = self.has_accuracy.then_some(sums[1] / n);
+        Ok(Loss { mean: sums[0] / n, accuracy, grad_norm: norm })
     }
 
     /// The mean over the step's labels, sequences or pairs: in nats, or what the task's loss is in.
@@ -187,79 +224,4 @@ impl PendingLoss {
     pub async fn mean(self) -> Result<f64> {
         Ok(self.report().await?.mean)
     }
-}
-
-/// A step, or a part of one, for batches of one shape.
-struct StepPlan {
-    prepared: Prepared,
-    pass: Pass,
-    /// Rows of the states that are kept, where they are.
-    index: Option<Buf>,
-    reach: Buf,
-    edits: Vec<EditBufs>,
-    objective: Objective,
-    norm: Option<Buf>,
-}
-
-impl StepPlan {
-    fn new(model: &Model, reft: &Reft, trainer: &Trainer, key: &PlanKey) -> Result<StepPlan> {
-        let (shape, part, task, n_whole, is_kept) = key;
-        let mut plan = Plan::new("train", model.backend.target());
-        let pass = Pass::new(&mut plan, shape.n_tokens);
-        let reach = plan.kept("reach", &[shape.n_tokens, 2]);
-        let mut edits =
-            Edits::new(&mut plan, &[(reft, shape.n_edits.clone())]).with_gradients(&trainer.gradients);
-
-        let index = is_kept.then(|| plan.kept("state_rows", &[shape.n_tokens]));
-        let (h, traces) = match index.zip(trainer.states.as_ref()) {
-            None => model::forward_kept(&mut plan, model, &pass, None, &mut edits),
-            Some((index, states)) => {
-                let start = states.begin(&mut plan, index, &mut edits);
-                model::forward_from(&mut plan, model, &pass, None, &mut edits, start)
-            }
-        };
-        let of = (reft, &trainer.gradients);
-        let (objective, dh) = Objective::plan(&mut plan, model, (*task, *n_whole), (shape, h), of);
-        model::backward(&mut plan, model, [pass.place, pass.span, reach], &traces, dh, &mut edits);
-        plan.at("update");
-        let norm = plan_update(&mut plan, reft, trainer, *part);
-
-        let edits = edits.bufs();
-        Ok(StepPlan { prepared: model.backend.prepare(plan)?, pass, index, reach, edits, objective, norm })
-    }
-
-    fn run(&self, batch: &Batch, n_whole: usize) -> Result<()> {
-        batch.write(&self.prepared, &self.pass, &self.edits);
-        let write = |buf: Buf, words: &[u32]| self.prepared.tensor(buf).write(0, words);
-        if let (Some(index), Some(rows)) = (self.index, &batch.states) {
-            write(index, rows);
-        }
-        write(self.reach, batch.reach.as_flattened());
-        self.objective.write(&self.prepared, batch, n_whole);
-        self.prepared.run()
-    }
-}
-
-/// From the gradients of what follows from parameters to those of the parameters; and with the last part of a step the optimizer, and what
-/// follows. Returns the length of the gradient, where it is known.
-fn plan_update(plan: &mut Plan, reft: &Reft, trainer: &Trainer, part: Part) -> Option<Buf> {
-    reft.plan_followers_backward(plan, &trainer.gradients);
-    let [theta, grad] = [&reft.theta, &trainer.gradients.theta].map(|tensor| plan.tensor(tensor));
-    let grad = match part {
-        Part::Whole => grad,
-        Part::First | Part::Middle | Part::Last => {
-            let sum = plan.tensor(&trainer.sum);
-            kernel::accumulate(plan, grad, sum, part != Part::First);
-            sum
-        }
-    };
-    if matches!(part, Part::First | Part::Middle) {
-        return None;
-    }
-    let [m, v] = trainer.moments.each_ref().map(|tensor| plan.tensor(tensor));
-    let [hyper, decays] = [&trainer.hyper, &trainer.decays].map(|tensor| plan.tensor(tensor));
-    let norm = kernel::grad_norm(plan, hyper, grad);
-    kernel::optimizer(plan, [hyper, decays, norm], grad, [theta, m, v]);
-    reft.plan_followers(plan);
-    Some(norm)
 }

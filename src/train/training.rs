@@ -1,59 +1,14 @@
 //! The loop over epochs and batches, one call a step.
 
-use super::{PendingLoss, Schedule, Sequence, Task, Trainer, reference};
+use super::validation::{Shown, hold_back};
+use super::{Loss, PendingLoss, Schedule, Sequence, Task, TrainOptions, Trainer, reference};
 use crate::error::{Error, Result};
-use crate::kernel::{Hyper, Optimizer};
+use crate::kernel::{Dropout, Hyper, Optimizer};
 use crate::model::Model;
 use crate::reft::Reft;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde::{Deserialize, Serialize};
-
-/// How to train.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct TrainOptions {
-    /// Times that every example is seen.
-    pub epochs: usize,
-    /// Examples in a step; 0 takes all of them.
-    pub batch_size: usize,
-    /// The learning rate at its highest.
-    pub learning_rate: f64,
-    /// `adamw`, `adam` or `sgd`.
-    pub optimizer: String,
-    /// Weight decay; a rotation's fixed parts never decay.
-    pub weight_decay: f64,
-    /// The gradient is made no longer than this; 0 leaves it as it is.
-    pub max_grad_norm: f64,
-    /// Examples that go through the model at once, where a whole step's find no room; 0 takes all of them. Gradients are summed.
-    pub at_once: usize,
-    /// How fast a difference counts in learning from preferences (DPO's beta).
-    pub beta: f32,
-    /// `constant`, `linear` or `cosine`.
-    pub schedule: String,
-    /// Steps over which the rate rises from 0.
-    pub warmup_steps: usize,
-    /// Where the order of the examples comes from.
-    pub seed: u64,
-}
-
-impl Default for TrainOptions {
-    fn default() -> TrainOptions {
-        TrainOptions {
-            epochs: 20,
-            batch_size: 0,
-            learning_rate: 4e-3,
-            optimizer: Optimizer::default().name().to_owned(),
-            weight_decay: 0.0,
-            max_grad_norm: 0.0,
-            at_once: 0,
-            beta: 0.1,
-            schedule: "constant".to_owned(),
-            warmup_steps: 0,
-            seed: 0,
-        }
-    }
-}
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,18 +24,27 @@ pub struct TrainStep {
     pub epoch_ends: bool,
     /// Mean over the batch's labels, sequences or pairs before the step; in nats for tokens.
     pub loss: f64,
+    /// Of these the share that was right: tokens that were the likeliest, classes, pairs; none for numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
     /// The length of the gradient before it was clipped.
     pub grad_norm: f64,
     /// The learning rate of the step.
     pub learning_rate: f64,
     /// Tokens of the batch.
     pub tokens: usize,
+    /// The loss of what is held back, after the step; where the step ends an epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_loss: Option<f64>,
+    /// The share of it that is right, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_accuracy: Option<f64>,
 }
 
 /// A step that is submitted and not reported.
 pub(super) enum Pending {
-    /// Its loss is on its way.
-    OnItsWay(TrainStep, PendingLoss),
+    /// Its loss is on its way, and that of the validation after it, if there is one.
+    OnItsWay(TrainStep, PendingLoss, Option<PendingLoss>),
     /// Its loss is known.
     Known(TrainStep),
 }
@@ -90,17 +54,32 @@ impl Pending {
     pub(super) async fn report(self) -> Result<TrainStep> {
         match self {
             Pending::Known(step) => Ok(step),
-            Pending::OnItsWay(step, loss) => {
-                let loss = loss.report().await?;
-                Ok(TrainStep { loss: loss.mean, grad_norm: loss.grad_norm, ..step })
+            Pending::OnItsWay(step, loss, validation) => {
+                let Loss { mean: loss, accuracy, grad_norm } = loss.report().await?;
+                let step = TrainStep { loss, accuracy, grad_norm, ..step };
+                let Some(validation) = validation else { return Ok(step) };
+                let shown = validation.report().await?;
+                let (validation_loss, validation_accuracy) = (Some(shown.mean), shown.accuracy);
+                Ok(TrainStep { validation_loss, validation_accuracy, ..step })
             }
+        }
+    }
+
+    /// Whether a validation comes after it, on which it hangs what comes next.
+    fn is_validated(&self) -> bool {
+        match self {
+            Pending::Known(step) => step.validation_loss.is_some(),
+            Pending::OnItsWay(_, _, validation) => validation.is_some(),
         }
     }
 }
 
 /// A training under way.
 pub struct Training {
+    /// Those that are learned, then those that are held back.
     pub(super) sequences: Vec<Sequence>,
+    /// Groups that are learned.
+    n_learned: usize,
     task: Task,
     /// Sequences that stay together: the two of a pair, or one.
     group: usize,
@@ -112,6 +91,7 @@ pub struct Training {
     pub(super) order: Vec<usize>,
     pub(super) n_done: usize,
     pub(super) pending: Option<Pending>,
+    pub(super) shown: Shown,
 }
 
 impl Training {
@@ -123,30 +103,19 @@ impl Training {
         if sequences.is_empty() {
             return Err(Error::input("examples: expected at least one"));
         }
-        if options.epochs == 0 {
-            return Err(Error::input("epochs: expected at least 1"));
-        }
-        check_rate(options.learning_rate)?;
-        let optimizer =
-            Optimizer::ALL.into_iter().find(|it| it.name() == options.optimizer).ok_or_else(|| {
-                Error::not_known("optimizer", &options.optimizer, Optimizer::ALL.map(Optimizer::name))
-            })?;
-        for (name, value) in [("weightDecay", options.weight_decay), ("maxGradNorm", options.max_grad_norm)] {
-            if !(value.is_finite() && value >= 0.0) {
-                return Err(Error::input(format!("{name} {value}: expected 0 or more")));
-            }
-        }
+        let optimizer = options.check()?;
         let group = if matches!(task, Task::Reward | Task::Preference { .. }) { 2 } else { 1 };
-        let n_groups = sequences.len() / group;
+        let (sequences, n_learned) = hold_back(sequences, group, options)?;
         let mut options = options.clone();
-        if options.batch_size == 0 || options.batch_size > n_groups {
-            options.batch_size = n_groups;
+        if options.batch_size == 0 || options.batch_size > n_learned {
+            options.batch_size = n_learned;
         }
-        let steps = options.epochs * n_groups.div_ceil(options.batch_size);
+        let steps = options.epochs * n_learned.div_ceil(options.batch_size);
         let schedule = Schedule::named(&options.schedule, options.warmup_steps, steps)?;
         let random = ChaCha8Rng::seed_from_u64(options.seed);
         Ok(Training {
             sequences,
+            n_learned,
             task,
             group,
             optimizer,
@@ -157,24 +126,26 @@ impl Training {
             order: Vec::new(),
             n_done: 0,
             pending: None,
+            shown: Shown::default(),
         })
     }
 
-    /// Steps in all.
+    /// Steps in all, if validation does not end the training before.
     pub fn n_steps(&self) -> usize {
         self.options.epochs * self.steps_an_epoch()
     }
 
     fn steps_an_epoch(&self) -> usize {
-        self.n_groups().div_ceil(self.options.batch_size)
+        self.n_learned.div_ceil(self.options.batch_size)
     }
 
-    fn n_groups(&self) -> usize {
-        self.sequences.len() / self.group
+    /// Whether no step is left, or validation has ended the training.
+    fn is_over(&self) -> bool {
+        self.n_done == self.n_steps() || self.shown.is_out_of(self.options.patience)
     }
 
     /// Submits the next step and reports the one before it, so that the device never waits for a report; none at the end. Whoever
-    /// stops asking leaves one more step made than was reported.
+    /// stops asking leaves one more step made than was reported, but after a validation, which says whether there is a next step.
     ///
     /// # Errors
     /// `Device` if the device was lost.
@@ -191,14 +162,24 @@ impl Training {
             self.pending = self.submit(model, reft, trainer)?;
         }
         let Some(pending) = self.pending.take() else { return Ok(None) };
-        self.pending = self.submit(model, reft, trainer)?;
-        pending.report().await.map(Some)
+        if !pending.is_validated() {
+            self.pending = self.submit(model, reft, trainer)?;
+        }
+        let step = pending.report().await?;
+        if let Some(loss) = step.validation_loss {
+            self.shown.take_in(loss, self.options.keep_best, reft).await?;
+            if self.is_over() {
+                self.shown.restore(reft);
+            }
+        }
+        Ok(Some(step))
     }
 
     /// Tells the trainer what is learned, and asks the bare model what it says where that is the measure.
     async fn prepare(&mut self, model: &Model, reft: &Reft, trainer: &mut Trainer) -> Result<()> {
         trainer.task = self.task;
         trainer.at_once = self.options.at_once * self.group;
+        trainer.set_dropout(Dropout { rate: self.options.dropout, seed: self.options.seed });
         if matches!(self.task, Task::Preference { .. }) {
             for sequence in &mut self.sequences {
                 sequence.reference = reference(model, &[sequence]).await?[0];
@@ -212,14 +193,14 @@ impl Training {
     }
 
     fn submit(&mut self, model: &Model, reft: &Reft, trainer: &mut Trainer) -> Result<Option<Pending>> {
-        if self.n_done == self.n_steps() {
+        if self.is_over() {
             return Ok(None);
         }
         let at = self.n_done % self.steps_an_epoch() * self.options.batch_size;
         if at == 0 {
-            self.shuffle();
+            self.order = shuffled(self.n_learned, &mut self.random);
         }
-        let end = (at + self.options.batch_size).min(self.n_groups());
+        let end = (at + self.options.batch_size).min(self.n_learned);
         let groups = self.order[at..end].iter().map(|i| &self.sequences[i * self.group..][..self.group]);
         let batch: Vec<&Sequence> = groups.flatten().collect();
         let rate = self.options.learning_rate * self.schedule.factor(self.n_done);
@@ -233,28 +214,36 @@ impl Training {
             steps: self.n_steps(),
             epoch: (self.n_done - 1) / self.steps_an_epoch() + 1,
             epoch_ends: self.n_done.is_multiple_of(self.steps_an_epoch()),
-            loss: f64::NAN, // known when it is read, as is the next
+            loss: f64::NAN, // known when it is read, as are the next
+            accuracy: None,
             grad_norm: f64::NAN,
             learning_rate: rate,
             tokens: batch.iter().map(|sequence| sequence.tokens.len()).sum(),
+            validation_loss: None,
+            validation_accuracy: None,
         };
-        Ok(Some(Pending::OnItsWay(report, loss)))
+        let validation = match report.epoch_ends {
+            true => self.validate(model, reft, trainer)?,
+            false => None,
+        };
+        Ok(Some(Pending::OnItsWay(report, loss, validation)))
     }
 
-    /// A new order of the examples (Fisher and Yates).
-    fn shuffle(&mut self) {
-        self.order = (0..self.n_groups()).collect();
-        for i in (1..self.order.len()).rev() {
-            let j = (self.random.next_u64() % (i as u64 + 1)) as usize;
-            self.order.swap(i, j);
-        }
+    /// Asks how what is held back fares, if anything is; as many at once as in a step.
+    fn validate(&self, model: &Model, reft: &Reft, trainer: &mut Trainer) -> Result<Option<PendingLoss>> {
+        let held: Vec<&Sequence> = self.sequences[self.n_learned * self.group..].iter().collect();
+        let batches = held.chunks(self.options.batch_size * self.group);
+        let losses = batches.map(|batch| trainer.evaluate(model, reft, batch));
+        losses.reduce(|all, more| Ok(all?.join(more?))).transpose()
     }
 }
 
-/// Fails unless a learning rate is a number above 0.
-pub(crate) fn check_rate(rate: f64) -> Result<()> {
-    match rate.is_finite() && rate > 0.0 {
-        true => Ok(()),
-        false => Err(Error::input(format!("learning rate {rate}: expected a number above 0"))),
+/// The numbers below `n` in a new order (Fisher and Yates).
+pub(super) fn shuffled(n: usize, random: &mut ChaCha8Rng) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..n).collect();
+    for i in (1..n).rev() {
+        let j = (random.next_u64() % (i as u64 + 1)) as usize;
+        order.swap(i, j);
     }
+    order
 }

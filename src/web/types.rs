@@ -131,6 +131,8 @@ pub enum Example {
     Preference(Preference),
     /// The class of a text, by a head.
     Labelled(Labelled),
+    /// The classes of a text, none, one or several, by a head.
+    Tagged(Tagged),
     /// Numbers that belong to a text, by a head.
     Scored(Scored),
 }
@@ -175,6 +177,16 @@ pub struct Labelled {
     pub label: u32,
 }
 
+/// The classes of a text: none, one or several.
+#[derive(Deserialize, Tsify)]
+#[serde(deny_unknown_fields)]
+pub struct Tagged {
+    /// The text.
+    pub text: String,
+    /// Its classes, counted from 0.
+    pub labels: Vec<u32>,
+}
+
 /// Numbers that belong to a text.
 #[derive(Deserialize, Tsify)]
 #[serde(deny_unknown_fields)]
@@ -195,6 +207,7 @@ impl From<Example> for engine::Example {
             }
             Example::Preference(it) => engine::Example::Preference(it.into()),
             Example::Labelled(it) => engine::Example::Labelled(it.into()),
+            Example::Tagged(it) => engine::Example::Tagged(it.into()),
             Example::Scored(it) => engine::Example::Scored(it.into()),
         }
     }
@@ -203,6 +216,7 @@ impl From<Example> for engine::Example {
 same_fields!(Answer => engine::Answer { prompt, completion });
 same_fields!(Preference => engine::Preference { prompt, chosen, rejected });
 same_fields!(Labelled => engine::Labelled { text, label });
+same_fields!(Tagged => engine::Tagged { text, labels });
 same_fields!(Scored => engine::Scored { text, values });
 
 /// What another library's files do not say of the interventions in them.
@@ -222,7 +236,7 @@ pub struct Unsaved {
 
 same_fields!(Unsaved => reft::foreign::Unsaved { positions, act, kind });
 
-/// A trained head, which reads the end of a text.
+/// A trained head, which reads a text.
 #[derive(Deserialize, Tsify)]
 #[serde(deny_unknown_fields)]
 pub struct HeadConfig {
@@ -231,12 +245,16 @@ pub struct HeadConfig {
     /// Whether it has a bias; false if left out.
     #[serde(default)]
     pub bias: bool,
+    /// What it reads: the `last` token, the default, or the `mean` of all tokens.
+    #[tsify(type = "\"last\" | \"mean\"")]
+    #[serde(default)]
+    pub pooling: reft::Pooling,
     /// Where the random start comes from; 0 if left out.
     #[serde(default)]
     pub seed: u64,
 }
 
-same_fields!(HeadConfig => reft::HeadConfig { outputs, bias, seed });
+same_fields!(HeadConfig => reft::HeadConfig { outputs, bias, pooling, seed });
 
 /// One turn of a conversation.
 #[derive(Deserialize, Tsify)]
@@ -390,7 +408,16 @@ pub struct Training {
     pub schedule: String,
     /// Steps in which it first rises from 0; none if left out.
     pub warmup_steps: usize,
-    /// Where the order of the examples comes from; 0 if left out.
+    /// Examples that are not learned, but asked after each epoch how they fare: below 1 a share of all, drawn by the seed; from 1 on a
+    /// count, the last ones given; none if left out.
+    pub validation: f64,
+    /// Epochs in which the validation's loss does not fall, after which the training ends; 0, the default, goes on to the end.
+    pub patience: usize,
+    /// Whether what is learned is in the end what had the lowest loss in validation; false if left out.
+    pub keep_best: bool,
+    /// The share of numbers that are dropped in training, of the rows that are edited, and of the input of a LoRA; 0 if left out.
+    pub dropout: f32,
+    /// Where the order of the examples comes from, and what is dropped; 0 if left out.
     pub seed: u64,
 }
 
@@ -401,10 +428,12 @@ impl Default for Training {
 }
 
 same_fields!(train::TrainOptions => Training {
-    epochs, batch_size, learning_rate, optimizer, weight_decay, max_grad_norm, at_once, beta, schedule, warmup_steps, seed
+    epochs, batch_size, learning_rate, optimizer, weight_decay, max_grad_norm, at_once, beta, schedule, warmup_steps,
+    validation, patience, keep_best, dropout, seed
 });
 same_fields!(Training => train::TrainOptions {
-    epochs, batch_size, learning_rate, optimizer, weight_decay, max_grad_norm, at_once, beta, schedule, warmup_steps, seed
+    epochs, batch_size, learning_rate, optimizer, weight_decay, max_grad_norm, at_once, beta, schedule, warmup_steps,
+    validation, patience, keep_best, dropout, seed
 });
 
 /// One step of training, after it.
@@ -421,12 +450,23 @@ pub struct EngineStep {
     pub epoch_ends: bool,
     /// Nats per token of the completions, or the task's own loss, before the step.
     pub loss: f64,
+    /// Of these the share that was right, before the step: tokens that were the likeliest, classes, pairs; none for numbers.
+    #[tsify(optional)]
+    pub accuracy: Option<f64>,
     /// The length of the gradient before it was clipped.
     pub grad_norm: f64,
     /// The learning rate it was made with.
     pub learning_rate: f64,
     /// Tokens that went through the model.
     pub tokens: usize,
+    /// The loss of the examples that are held back, after the step; where the step ends an epoch.
+    #[tsify(optional)]
+    pub validation_loss: Option<f64>,
+    /// The share of them that is right, likewise.
+    #[tsify(optional)]
+    pub validation_accuracy: Option<f64>,
 }
 
-same_fields!(train::TrainStep => EngineStep { step, steps, epoch, epoch_ends, loss, grad_norm, learning_rate, tokens });
+same_fields!(train::TrainStep => EngineStep {
+    step, steps, epoch, epoch_ends, loss, accuracy, grad_norm, learning_rate, tokens, validation_loss, validation_accuracy
+});

@@ -23,7 +23,7 @@ use crate::reft::file::check_orthonormal;
 use crate::reft::kinds::{Function, KINDS, Kind, Learned};
 use crate::reft::rotation::Base;
 use crate::reft::{
-    Components, HeadConfig, HeadParams, Intervention, Layers, Params, Positions, Reft, ReftConfig,
+    Components, HeadConfig, HeadParams, Intervention, Layers, Params, Pooling, Positions, Reft, ReftConfig,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -317,7 +317,7 @@ impl Tensors {
         }
         let (outputs, n_embd) = self.shape(SCORE)?;
         let weight = self.take(SCORE, &[outputs, n_embd])?;
-        let config = HeadConfig { outputs, bias: false, seed: 0 };
+        let config = HeadConfig { outputs, bias: false, pooling: Pooling::Last, seed: 0 };
         Ok(Some((config, HeadParams { weight, bias: Vec::new() })))
     }
 
@@ -469,6 +469,9 @@ pub async fn write(reft: &Reft) -> Result<Vec<File>> {
     if let Some(head) = &reft.head {
         if head.config.bias {
             return Err(Error::unsupported("a head with b: Transformers' score has none"));
+        }
+        if head.config.pooling != Pooling::Last {
+            return Err(Error::unsupported("a head of all tokens: Transformers' score reads the last one"));
         }
         let weight = head.numbers(&reft.theta.read().f32().await?).weight;
         let score = Tensor::real(&[head.config.outputs, head.dense.n_in], weight);

@@ -12,6 +12,7 @@ export type {
   ReftConfig,
   Sampling,
   Scored,
+  Tagged,
   Training,
   Unsaved,
 } from "../wasm/webreft.js";

@@ -95,8 +95,10 @@ export interface TrainableParameters {
 
 /** One step of training, after it. */
 export interface TrainStep extends EngineStep {
-  /** How long it took. */
+  /** How long it took; with the validation after it, if there is one. */
   seconds: number;
+  /** Tokens of the batch in each of them. */
+  tokensPerSecond: number;
 }
 
 /** A step on its way to the page, with the checkpoint after an epoch where checkpoints are wanted. */

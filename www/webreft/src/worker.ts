@@ -114,7 +114,8 @@ async function toTheEnd(run: WebTraining, checkpoints: boolean, emit: (step: Tra
 async function timed<Step extends EngineStep | undefined>(work: () => Promise<Step>) {
   const start = performance.now();
   const step = await work();
-  return step && { ...step, seconds: (performance.now() - start) / 1000 };
+  const seconds = (performance.now() - start) / 1000;
+  return step && { ...step, seconds, tokensPerSecond: step.tokens / seconds };
 }
 
 /** Calls that are loops: they hold the engine until they end. All others take their turn. */

@@ -170,6 +170,47 @@ test("a head learns classes", async () => {
   expect((dog[1] ?? 0) - (dog[0] ?? 0)).toBeGreaterThan(0);
 });
 
+test("a head that reads all tokens learns classes that hold together", async () => {
+  const model = await shared();
+  const reft = model.reft(LOREFT, { outputs: 3, bias: true, pooling: "mean" });
+  const examples = [
+    { text: "the cat", labels: [0, 2] },
+    { text: "a dog ran", labels: [] },
+  ];
+  const steps = await all(reft.train(examples, { epochs: 40, learningRate: 1e-2 }));
+  expect(steps.at(-1)?.accuracy).toBe(1);
+  const scores = await reft.scores(examples.map(({ text }) => text));
+  expect(scores.map((of) => of.map((score) => score > 0))).toEqual([
+    [true, false, true],
+    [false, false, false],
+  ]);
+});
+
+test("examples are held back, patience ends the training, and the best parameters stay", async () => {
+  const model = await shared();
+  const options = { epochs: 60, batchSize: 2, learningRate: 4e-2, validation: 1, patience: 3, dropout: 0.1 };
+  const reft = model.reft(LOREFT);
+  const checkpoints: Uint8Array<ArrayBuffer>[] = [];
+  const onCheckpoint = (bytes: Uint8Array<ArrayBuffer>) => checkpoints.push(bytes);
+  const steps = await all(reft.train(EXAMPLES, { ...options, keepBest: true, onCheckpoint }));
+  for (const { epochEnds, validationLoss, tokens, seconds, tokensPerSecond } of steps) {
+    expect(validationLoss !== undefined).toBe(epochEnds);
+    expect(tokensPerSecond).toBeCloseTo(tokens / seconds);
+  }
+  const losses = steps.flatMap(({ validationLoss }) => validationLoss ?? []);
+  const best = losses.indexOf(Math.min(...losses)) + 1;
+  expect(losses.length).toBe(best + options.patience);
+  const [first] = checkpoints;
+  if (!first) throw new Error("an epoch leaves a checkpoint");
+  const resumed = await model.resume(first, EXAMPLES);
+  const rest = (await all(resumed.steps)).flatMap(({ validationLoss }) => validationLoss ?? []);
+  expect(rest).toEqual(losses.slice(1));
+  expect(await resumed.reft.save()).toEqual(await reft.save());
+  const till = model.reft(LOREFT);
+  for await (const _ of till.train(EXAMPLES, { ...options, epochs: best }));
+  expect(await till.save()).toEqual(await reft.save());
+});
+
 test("a training goes on from its checkpoint as if it had not been left", async () => {
   const model = await shared();
   const options = { epochs: 6, batchSize: 2, learningRate: 1e-2 };

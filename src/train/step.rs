@@ -1,0 +1,116 @@
+//! A step, a part of one or an evaluation as a plan, for batches of one shape.
+
+use super::Trainer;
+use super::batch::{Batch, Shape};
+use super::task::{Objective, Task};
+use crate::backend::Prepared;
+use crate::error::Result;
+use crate::kernel;
+use crate::model::{self, Model, Pass};
+use crate::plan::{Buf, Plan};
+use crate::reft::{EditBufs, Edits, Reft};
+
+/// What plans differ by.
+pub(super) type PlanKey = (Shape, Part, Task, usize, bool);
+
+/// The part of a step that a plan is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All of it.
+    Whole,
+    /// The first, which begins the sum of gradients.
+    First,
+    /// One that adds to it.
+    Middle,
+    /// The last, which moves the parameters.
+    Last,
+    /// None: forward alone.
+    Evaluation,
+}
+
+/// A step, a part of one, or an evaluation, for batches of one shape.
+pub(super) struct StepPlan {
+    pub(super) prepared: Prepared,
+    pass: Pass,
+    /// Rows of the states that are kept, where they are.
+    index: Option<Buf>,
+    /// The rows that see each token, where there is a way back.
+    reach: Option<Buf>,
+    edits: Vec<EditBufs>,
+    pub(super) objective: Objective,
+    pub(super) norm: Option<Buf>,
+}
+
+impl StepPlan {
+    pub(super) fn new(model: &Model, reft: &Reft, trainer: &Trainer, key: &PlanKey) -> Result<StepPlan> {
+        let (shape, part, task, n_whole, is_kept) = key;
+        let mut plan = Plan::new("train", model.backend.target());
+        let pass = Pass::new(&mut plan, shape.n_tokens);
+        let reach = (*part != Part::Evaluation).then(|| plan.kept("reach", &[shape.n_tokens, 2]));
+        let mut edits =
+            Edits::new(&mut plan, &[(reft, shape.n_edits.clone())]).with_gradients(&trainer.gradients);
+        if trainer.dropout.rate > 0.0 && *part != Part::Evaluation {
+            edits = edits.with_dropout(&trainer.dropout_words);
+        }
+
+        let index = is_kept.then(|| plan.kept("state_rows", &[shape.n_tokens]));
+        let (h, traces) = match index.zip(trainer.states.as_ref()) {
+            None => model::forward_kept(&mut plan, model, &pass, None, &mut edits),
+            Some((index, states)) => {
+                let start = states.begin(&mut plan, index, &mut edits);
+                model::forward_from(&mut plan, model, &pass, None, &mut edits, start)
+            }
+        };
+        let task = (*task, *n_whole);
+        let (objective, norm) = match reach {
+            None => (Objective::losses(&mut plan, model, task, (shape, h), reft), None),
+            Some(reach) => {
+                let of = (reft, &trainer.gradients);
+                let (objective, dh) = Objective::plan(&mut plan, model, task, (shape, h), of);
+                model::backward(&mut plan, model, [pass.place, pass.span, reach], &traces, dh, &mut edits);
+                plan.at("update");
+                (objective, plan_update(&mut plan, reft, trainer, *part))
+            }
+        };
+
+        let edits = edits.bufs();
+        Ok(StepPlan { prepared: model.backend.prepare(plan)?, pass, index, reach, edits, objective, norm })
+    }
+
+    pub(super) fn run(&self, batch: &Batch, n_whole: usize) -> Result<()> {
+        batch.write(&self.prepared, &self.pass, &self.edits);
+        let write = |buf: Buf, words: &[u32]| self.prepared.tensor(buf).write(0, words);
+        if let (Some(index), Some(rows)) = (self.index, &batch.states) {
+            write(index, rows);
+        }
+        if let Some(reach) = self.reach {
+            write(reach, batch.reach.as_flattened());
+        }
+        self.objective.write(&self.prepared, batch, n_whole);
+        self.prepared.run()
+    }
+}
+
+/// From the gradients of what follows from parameters to those of the parameters; and with the last part of a step the optimizer, and what
+/// follows. Returns the length of the gradient, where it is known.
+fn plan_update(plan: &mut Plan, reft: &Reft, trainer: &Trainer, part: Part) -> Option<Buf> {
+    reft.plan_followers_backward(plan, &trainer.gradients);
+    let [theta, grad] = [&reft.theta, &trainer.gradients.theta].map(|tensor| plan.tensor(tensor));
+    let grad = match part == Part::Whole {
+        true => grad,
+        false => {
+            let sum = plan.tensor(&trainer.sum);
+            kernel::accumulate(plan, grad, sum, part != Part::First);
+            sum
+        }
+    };
+    if matches!(part, Part::First | Part::Middle) {
+        return None;
+    }
+    let [m, v] = trainer.moments.each_ref().map(|tensor| plan.tensor(tensor));
+    let [hyper, decays] = [&trainer.hyper, &trainer.decays].map(|tensor| plan.tensor(tensor));
+    let norm = kernel::grad_norm(plan, hyper, grad);
+    kernel::optimizer(plan, [hyper, decays, norm], grad, [theta, m, v]);
+    reft.plan_followers(plan);
+    Some(norm)
+}
