@@ -1,6 +1,6 @@
 //! `webreft import` and `webreft export`: interventions out of a Python library's files, and into them.
 
-use super::{ModelOptions, print_line, read, write};
+use super::{ModelOptions, load_reft, print_line, read, write};
 use clap::Args;
 use serde_json::json;
 use std::fs;
@@ -55,9 +55,8 @@ pub(super) fn import(options: &ImportOptions) -> Result<()> {
 }
 
 pub(super) fn export(options: &ExportOptions) -> Result<()> {
-    let bytes = read(&options.reft)?;
     let engine = options.model.load()?;
-    let reft = engine.load_reft(&bytes)?;
+    let reft = load_reft(&engine, &options.reft)?;
     let files = pollster::block_on(engine.export_reft(&reft, &options.to))?;
     if is_zip(&options.save) {
         return write(&options.save, &pack_directory(&files));

@@ -4,7 +4,7 @@ use super::{PendingLoss, Schedule, Sequence, Task, Trainer, reference};
 use crate::error::{Error, Result};
 use crate::kernel::{Hyper, Optimizer};
 use crate::model::Model;
-use crate::reft::Reft;
+use crate::reft::{Reft, Trained};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde::{Deserialize, Serialize};
@@ -192,7 +192,19 @@ impl Training {
         }
         let Some(pending) = self.pending.take() else { return Ok(None) };
         self.pending = self.submit(model, reft, trainer)?;
-        pending.report().await.map(Some)
+        let step = pending.report().await?;
+        self.note(reft, trainer, step.loss);
+        Ok(Some(step))
+    }
+
+    /// Tells the interventions how they were trained so far.
+    fn note(&self, reft: &Reft, trainer: &Trainer, loss: f64) {
+        reft.note(Trained {
+            options: serde_json::to_value(&self.options).expect("plain data"),
+            examples: self.n_groups(),
+            steps: trainer.n_steps,
+            loss: Some(loss).filter(|loss| loss.is_finite()),
+        });
     }
 
     /// Tells the trainer what is learned, and asks the bare model what it says where that is the measure.

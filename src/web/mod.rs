@@ -169,6 +169,15 @@ impl WebEngine {
         self.reft(reft)?.configs.iter().map(|config| to_js(ReftConfig::from(config.clone()))).collect()
     }
 
+    /// What is other with the model than it was when interventions were saved.
+    ///
+    /// # Errors
+    /// `Input` if there are none of this number.
+    #[wasm_bindgen(js_name = reftWarnings)]
+    pub fn reft_warnings(&self, reft: usize) -> Result<Vec<String>> {
+        Ok(self.reft(reft)?.warnings.clone())
+    }
+
     /// Interventions as a file's bytes.
     ///
     /// # Errors

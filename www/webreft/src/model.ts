@@ -132,13 +132,13 @@ export class WebReft {
   }
 
   /**
-   * Loads interventions that were saved.
+   * Loads interventions that were saved. If the model's tokenizer or chat template is another than it was then, their `warnings` say so.
    *
    * @throws {WebReftError} `file` for bytes that are not such a file, `input` for interventions on another model.
    */
   async loadReft(bytes: ArrayBuffer | Uint8Array<ArrayBuffer>): Promise<Reft> {
-    const { reft, configs } = await this.#client.call("loadReft", new Uint8Array(bytes));
-    return new Reft(this.#client, configs, Promise.resolve(reft));
+    const { reft, configs, warnings } = await this.#client.call("loadReft", new Uint8Array(bytes));
+    return new Reft(this.#client, configs, Promise.resolve(reft), warnings);
   }
 
   /**
@@ -234,13 +234,16 @@ export class WebReft {
 export class Reft {
   /** What was asked for. */
   readonly configs: ReftConfig[];
+  /** What is other with the model than it was when they were saved: its tokenizer, its chat template. */
+  readonly warnings: readonly string[];
   readonly #client: Client;
   readonly #number: Promise<number>;
 
   /** @internal Made by {@link WebReft.reft} and {@link WebReft.loadReft}. */
-  constructor(client: Client, configs: ReftConfig[], number: Promise<number>) {
+  constructor(client: Client, configs: ReftConfig[], number: Promise<number>, warnings: string[] = []) {
     this.#client = client;
     this.configs = configs;
+    this.warnings = warnings;
     this.#number = number;
     // Told by the call that uses it; until then it is not an unhandled rejection.
     number.catch(() => {});

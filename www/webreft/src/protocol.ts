@@ -33,7 +33,11 @@ export interface Calls {
   newReft: { takes: { configs: ReftConfig[]; head: HeadConfig | undefined }; streams: never; returns: number };
   scores: { takes: { reft: number; texts: string[] }; streams: never; returns: number[][] };
   trainableParameters: { takes: number; streams: never; returns: TrainableParameters };
-  loadReft: { takes: Uint8Array<ArrayBuffer>; streams: never; returns: { reft: number; configs: ReftConfig[] } };
+  loadReft: {
+    takes: Uint8Array<ArrayBuffer>;
+    streams: never;
+    returns: { reft: number; configs: ReftConfig[]; warnings: string[] };
+  };
   importReft: {
     takes: { archive: Uint8Array<ArrayBuffer>; unsaved: Unsaved };
     streams: never;

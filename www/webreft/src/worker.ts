@@ -48,7 +48,7 @@ const handlers: Handlers = {
 
   async loadReft(bytes) {
     const reft = engine().loadReft(bytes);
-    return { reft, configs: engine().reftConfigs(reft) };
+    return { reft, configs: engine().reftConfigs(reft), warnings: engine().reftWarnings(reft) };
   },
 
   async importReft({ archive, unsaved }) {
