@@ -34,6 +34,7 @@ use crate::error::{Error, Result};
 use crate::generate::{GenerateOptions, Generation, Persona, Prompt};
 use crate::gguf::{self, Header};
 use crate::model::{LoadProgress, Model};
+use crate::reft::foreign::pyreft_script::{self, ScriptExample};
 use crate::reft::foreign::{self, File, Unsaved};
 use crate::reft::{Reft, ReftConfig};
 use crate::token::{ChatTemplate, Message, Tokenizer};
@@ -255,6 +256,32 @@ impl Engine {
     /// `Input` for another library, `Unsupported` for what its files cannot say, `Device` if the parameters cannot be read.
     pub async fn export_reft(&self, reft: &Reft, library: &str) -> Result<Vec<File>> {
         foreign::write(&self.model, reft, library).await
+    }
+
+    /// The training of interventions like these on examples as the files of a script for pyreft; what it trains comes back by
+    /// [`Engine::import_reft`].
+    ///
+    /// # Errors
+    /// As [`Engine::training`]; `Unsupported` for tasks other than answers and conversations, and as [`pyreft_script::write`].
+    pub async fn export_script(
+        &self,
+        reft: &Reft,
+        examples: &[Example],
+        options: &TrainOptions,
+    ) -> Result<Vec<File>> {
+        let training = self.training(reft, examples, options)?;
+        let settings = training.script_settings()?;
+        let lines = self.sequences(reft, examples)?.into_iter().map(|sequence| {
+            let mut labels = vec![pyreft_script::IGNORED; sequence.tokens.len()];
+            sequence.labels.iter().for_each(|(row, id)| labels[row + 1] = i64::from(*id));
+            let positions = sequence.edits.iter().map(|edits| {
+                let rows = edits.rows.iter().map(|[row, count]| vec![*row; *count as usize]);
+                rows.flatten().collect()
+            });
+            let (positions, text) = (positions.collect(), self.tokenizer.decode(&sequence.tokens, true));
+            ScriptExample { input_ids: sequence.tokens, labels, positions, text }
+        });
+        pyreft_script::write(&self.model, reft, &lines.collect::<Vec<_>>(), &settings).await
     }
 
     /// An input as tokens, and who edits it.

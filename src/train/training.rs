@@ -160,6 +160,17 @@ impl Training {
         })
     }
 
+    /// The options as a script for another library reads them.
+    ///
+    /// # Errors
+    /// `Unsupported` for a task other than next tokens.
+    pub(crate) fn script_settings(&self) -> Result<serde_json::Value> {
+        match self.task {
+            Task::Language => Ok(serde_json::to_value(&self.options).expect("plain data")),
+            task => Err(Error::unsupported(format!("{task:?}: a script for pyreft learns next tokens only"))),
+        }
+    }
+
     /// Steps in all.
     pub fn n_steps(&self) -> usize {
         self.options.epochs * self.steps_an_epoch()

@@ -160,6 +160,22 @@ impl WebEngine {
         Ok(pack_directory(&self.engine.export_reft(&reft, &library).await?))
     }
 
+    /// The training of interventions like these on examples, as a `.zip` of a script for pyreft.
+    ///
+    /// # Errors
+    /// As [`Engine::export_script`], and `Input` if there are none of this number.
+    #[wasm_bindgen(js_name = exportScript)]
+    pub async fn export_script(
+        &self,
+        reft: usize,
+        examples: Vec<Ts<Example>>,
+        training: Ts<types::Training>,
+    ) -> Result<Vec<u8>> {
+        let options = from_js("options", &training)?.into();
+        let (reft, examples) = (self.reft(reft)?, read_examples(&examples)?);
+        Ok(pack_directory(&self.engine.export_script(&reft, &examples, &options).await?))
+    }
+
     /// How interventions were asked for.
     ///
     /// # Errors

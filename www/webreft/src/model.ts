@@ -281,6 +281,16 @@ export class Reft {
     return this.#client.call("exportReft", { reft: await this.#number, library });
   }
 
+  /**
+   * The training of interventions like these on examples, as a `.zip` of a Python script for pyreft with the data, the settings and the
+   * random start; what it trains comes back by {@link WebReft.importReft}.
+   *
+   * @throws {WebReftError} `unsupported` for what pyreft does not have.
+   */
+  async exportScript(examples: Example[], training: Training = {}): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#client.call("exportScript", { reft: await this.#number, examples, training });
+  }
+
   /** Gives their memory back. */
   async dispose(): Promise<void> {
     await this.#client.call("removeReft", await this.#number);

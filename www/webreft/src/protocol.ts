@@ -44,6 +44,11 @@ export interface Calls {
     returns: { reft: number; configs: ReftConfig[] };
   };
   exportReft: { takes: { reft: number; library: string }; streams: never; returns: Uint8Array<ArrayBuffer> };
+  exportScript: {
+    takes: { reft: number; examples: Example[]; training: Training };
+    streams: never;
+    returns: Uint8Array<ArrayBuffer>;
+  };
   saveReft: { takes: number; streams: never; returns: Uint8Array<ArrayBuffer> };
   removeReft: { takes: number; streams: never; returns: null };
   generate: { takes: { sequences: Sequence[]; sampling: Sampling }; streams: SequencePiece; returns: null };

@@ -60,6 +60,10 @@ const handlers: Handlers = {
     return new Uint8Array(await engine().exportReft(reft, library));
   },
 
+  async exportScript({ reft, examples, training }) {
+    return new Uint8Array(await engine().exportScript(reft, examples, training));
+  },
+
   async saveReft(reft) {
     return new Uint8Array(await engine().saveReft(reft));
   },
