@@ -111,6 +111,8 @@ pub enum Example {
     Labelled(Labelled),
     /// Numbers that belong to a text, by a head.
     Scored(Scored),
+    /// What is answered with hidden states of another text.
+    Counterfactual(Counterfactual),
 }
 
 /// An answer to a prompt.
@@ -163,6 +165,18 @@ pub struct Scored {
     pub values: Vec<f32>,
 }
 
+/// What is answered to a text where the interventions put hidden states of another one: distributed alignment search.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counterfactual {
+    /// What the user says.
+    pub base: String,
+    /// What the user says in the other run, which is not edited.
+    pub source: String,
+    /// What the model is to answer to the base then, as far as it is learned: no end is put after it.
+    pub expected: String,
+}
+
 impl Example {
     /// An answer to a prompt.
     pub fn answer(prompt: impl Into<String>, completion: impl Into<String>) -> Example {
@@ -171,7 +185,7 @@ impl Example {
 
     fn task(&self, reft: &Reft, beta: f32) -> Task {
         match self {
-            Example::Answer(_) | Example::Conversation(_) => Task::Language,
+            Example::Answer(_) | Example::Conversation(_) | Example::Counterfactual(_) => Task::Language,
             Example::Preference(_) if reft.head.is_some() => Task::Reward,
             Example::Preference(_) => Task::Preference { beta },
             Example::Labelled(_) => Task::Classification,
@@ -300,15 +314,15 @@ impl Engine {
         Generation::start(&self.model, &self.tokenizer, prompts, options)
     }
 
-    /// An answer as the model sees it: the prompt as [`Engine::prompt`] makes it, the answer, and the token that ends it.
-    fn answer(&self, reft: &Reft, prompt: &str, completion: &str) -> Result<Sequence> {
+    /// An answer as the model sees it: the prompt as [`Engine::prompt`] makes it, the answer, and the token that ends it, if it is to.
+    fn answer(&self, reft: &Reft, prompt: &str, completion: &str, ends: bool) -> Result<Sequence> {
         if completion.is_empty() {
             return Err(Error::input("the completion is empty"));
         }
         let prompt = self.render(&Input::Text(prompt.to_owned()))?;
         let mut tokens = self.encode(&format!("{prompt}{completion}"));
         let n_prompt = common(&tokens, &self.encode(&prompt));
-        tokens.extend(self.tokenizer.eos());
+        tokens.extend(self.tokenizer.eos().filter(|_| ends));
         Sequence::new(reft, tokens, n_prompt, self.model.n_ctx)
     }
 
@@ -388,14 +402,19 @@ impl Engine {
 
     fn sequences_of(&self, reft: &Reft, example: &Example) -> Result<Vec<Sequence>> {
         match example {
-            Example::Answer(it) => Ok(vec![self.answer(reft, &it.prompt, &it.completion)?]),
+            Example::Answer(it) => Ok(vec![self.answer(reft, &it.prompt, &it.completion, true)?]),
             Example::Conversation(it) => Ok(vec![self.conversation(reft, &it.messages)?]),
             Example::Preference(it) => {
                 let answers = [&it.chosen, &it.rejected];
-                answers.into_iter().map(|answer| self.answer(reft, &it.prompt, answer)).collect()
+                answers.into_iter().map(|answer| self.answer(reft, &it.prompt, answer, true)).collect()
             }
             Example::Labelled(it) => Ok(vec![self.text(reft, &it.text, Target::Class(it.label))?]),
             Example::Scored(it) => Ok(vec![self.text(reft, &it.text, Target::Values(it.values.clone()))?]),
+            Example::Counterfactual(it) => {
+                let sequence = self.answer(reft, &it.base, &it.expected, false)?;
+                let source = self.encode(&self.render(&Input::Text(it.source.clone()))?);
+                Ok(vec![sequence.with_source(reft, source, self.model.n_ctx)?])
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Sequences of different lengths packed into one row of tokens, without padding.
 
+use super::source::Source;
 use crate::backend::Prepared;
 use crate::error::{Error, Result};
 use crate::kernel::NONE;
@@ -20,6 +21,8 @@ pub struct Sequence {
     pub labels: Vec<(usize, u32)>,
     /// What each intervention edits.
     pub edits: Vec<RowEdits>,
+    /// The text whose hidden states it is edited with, where there is one.
+    pub source: Option<Source>,
     /// What the head is to say of it, where it is learned by a head.
     pub target: Target,
     /// The sum of its labels' losses without edits, in nats, where it is one of a pair of answers.

@@ -96,6 +96,11 @@ impl Trainer {
         hyper: &Hyper,
     ) -> Result<PendingLoss> {
         self.task.check(reft, sequences)?;
+        if let Some(number) = sequences.iter().position(|sequence| sequence.awaits_source()) {
+            return Err(Error::input(format!(
+                "sequence {number}: its source was not run: collect_source does it"
+            )));
+        }
         let at_once = if self.at_once == 0 { sequences.len() } else { self.at_once };
         let batches: Vec<Batch> = sequences.chunks(at_once).map(Batch::pack).collect();
         let n_whole = batches.iter().map(|batch| self.task.count(batch)).sum();

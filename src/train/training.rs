@@ -227,6 +227,9 @@ impl Training {
                 sequence.reference = reference(model, &[sequence]).await?[0];
             }
         }
+        for sequence in &mut self.sequences {
+            sequence.collect_source(model, reft).await?;
+        }
         if self.options.epochs > 1 {
             trainer.keep_states(model, reft, &mut self.sequences)?;
         }

@@ -202,6 +202,14 @@ test("interventions go to pyreft and peft and come back", async () => {
   await expect(model.importReft(new Uint8Array(100))).rejects.toMatchObject({ kind: "file" });
 });
 
+test("counterfactual pairs are learned with hidden states of their sources", async () => {
+  const model = await shared();
+  const das = model.reft({ kind: "dii_lowrank", layers: [2], rank: 4, positions: "l1" });
+  const pairs = [{ base: "the cat", source: "a dog", expected: "ran" }];
+  const steps = await all(das.train(pairs, { epochs: 10, learningRate: 2e-2 }));
+  expect(steps.at(-1)?.loss).toBeLessThan(steps[0]?.loss ?? 0);
+});
+
 test("a training is written as a script for pyreft, and what pyreft cannot train is refused", async () => {
   const model = await shared();
   const archive = await model.reft(LOREFT).exportScript(EXAMPLES, { epochs: 5, schedule: "linear" });
