@@ -1,7 +1,7 @@
 //! `webreft import` and `webreft export`: interventions out of a Python library's files, and into them or into its script.
 
 use super::{ModelOptions, load_reft, print_line, read, read_lines, write};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,15 +39,25 @@ pub(super) struct ExportOptions {
     /// Interventions: a file that `train` saved.
     #[arg(long)]
     reft: PathBuf,
-    /// The library, pyreft or peft; or pyreft-script, a training for pyreft with the settings that the interventions were trained with.
-    #[arg(long)]
-    to: String,
+    /// What the files are for.
+    #[arg(long, value_enum)]
+    to: Target,
     /// JSON lines as `train` takes them, for pyreft-script.
     #[arg(long)]
     examples: Option<PathBuf>,
     /// The directory to make, or a .zip of it.
     #[arg(long)]
     save: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Target {
+    /// pyreft: what its `save` writes.
+    Pyreft,
+    /// peft: what its `save_pretrained` writes.
+    Peft,
+    /// pyreft: a script that trains on --examples as the interventions were trained, from the same start.
+    PyreftScript,
 }
 
 pub(super) fn import(options: &ImportOptions) -> Result<()> {
@@ -63,11 +73,12 @@ pub(super) fn import(options: &ImportOptions) -> Result<()> {
 pub(super) fn export(options: &ExportOptions) -> Result<()> {
     let engine = options.model.load()?;
     let reft = load_reft(&engine, &options.reft)?;
-    let files = match (options.to.as_str(), &options.examples) {
-        ("pyreft-script", Some(path)) => script(&engine, &reft, &read_lines(path)?)?,
-        ("pyreft-script", None) => return Err(Error::input("give --examples for pyreft-script")),
+    let files = match (options.to, &options.examples) {
+        (Target::Pyreft, None) => pollster::block_on(engine.export_reft(&reft, "pyreft"))?,
+        (Target::Peft, None) => pollster::block_on(engine.export_reft(&reft, "peft"))?,
+        (Target::PyreftScript, Some(path)) => script(&engine, &reft, &read_lines(path)?)?,
+        (Target::PyreftScript, None) => return Err(Error::input("give --examples for pyreft-script")),
         (_, Some(_)) => return Err(Error::input("--examples: for pyreft-script only")),
-        (library, None) => pollster::block_on(engine.export_reft(&reft, library))?,
     };
     if is_zip(&options.save) {
         return write(&options.save, &pack_directory(&files));

@@ -8,6 +8,7 @@ use crate::reft::{Reft, Trained};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// How to train.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +53,14 @@ impl Default for TrainOptions {
             warmup_steps: 0,
             seed: 0,
         }
+    }
+}
+
+impl TrainOptions {
+    /// As JSON, in the fewest digits that read back as the same numbers.
+    fn json(&self) -> Value {
+        let text = serde_json::to_string(self).expect("plain data");
+        serde_json::from_str(&text).expect("just written")
     }
 }
 
@@ -164,11 +173,36 @@ impl Training {
     ///
     /// # Errors
     /// `Unsupported` for a task other than next tokens.
-    pub(crate) fn script_settings(&self) -> Result<serde_json::Value> {
-        match self.task {
-            Task::Language => Ok(serde_json::to_value(&self.options).expect("plain data")),
-            task => Err(Error::unsupported(format!("{task:?}: a script for pyreft learns next tokens only"))),
+    pub(crate) fn script_settings(&self) -> Result<Value> {
+        if self.task != Task::Language {
+            let task = self.task;
+            return Err(Error::unsupported(format!("{task:?}: a script for pyreft learns next tokens only")));
         }
+        // All of them are named: a new option does not compile until the script does what it says, or refuses it.
+        let TrainOptions {
+            epochs,
+            batch_size,
+            learning_rate,
+            optimizer,
+            weight_decay,
+            max_grad_norm,
+            at_once: _, // memory, and not what is learned
+            beta: _,    // of another task
+            schedule,
+            warmup_steps,
+            seed,
+        } = &self.options;
+        Ok(json!({
+            "epochs": epochs,
+            "batchSize": batch_size,
+            "learningRate": learning_rate,
+            "optimizer": optimizer,
+            "weightDecay": weight_decay,
+            "maxGradNorm": max_grad_norm,
+            "schedule": schedule,
+            "warmupSteps": warmup_steps,
+            "seed": seed,
+        }))
     }
 
     /// Steps in all.
@@ -211,7 +245,7 @@ impl Training {
     /// Tells the interventions how they were trained so far.
     fn note(&self, reft: &Reft, trainer: &Trainer, loss: f64) {
         reft.note(Trained {
-            options: serde_json::to_value(&self.options).expect("plain data"),
+            options: self.options.json(),
             examples: self.n_groups(),
             steps: trainer.n_steps,
             loss: Some(loss).filter(|loss| loss.is_finite()),

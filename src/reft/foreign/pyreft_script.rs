@@ -37,7 +37,8 @@ pub struct ScriptExample {
     pub text: String,
 }
 
-/// Writes the training of interventions like these, from their own random start. `training` is as `train::TrainOptions` prints.
+/// Writes the training of interventions like these, from their own random start. `training` has options of
+/// `train::TrainOptions` by their names in files.
 ///
 /// # Errors
 /// `Unsupported` for what pyreft does not have or would train as something else; `Device` if the start finds no room.
