@@ -34,7 +34,7 @@ use crate::error::{Error, Result};
 use crate::generate::{GenerateOptions, Generation, Persona, Prompt};
 use crate::gguf::{self, Header};
 use crate::model::{LoadProgress, Model};
-use crate::reft::foreign::pyreft_script::{self, ScriptExample};
+use crate::reft::foreign::pyreft_script::{IGNORED, Script, ScriptExample};
 use crate::reft::foreign::{self, File, Unsaved};
 use crate::reft::{Reft, ReftConfig};
 use crate::token::{ChatTemplate, Message, Tokenizer};
@@ -276,7 +276,7 @@ impl Engine {
     /// [`Engine::import_reft`].
     ///
     /// # Errors
-    /// As [`Engine::training`]; `Unsupported` for tasks other than answers and conversations, and as [`pyreft_script::write`].
+    /// As [`Engine::training`]; `Unsupported` for tasks other than answers and conversations, and as [`Script::write`].
     pub async fn export_script(
         &self,
         reft: &Reft,
@@ -285,8 +285,8 @@ impl Engine {
     ) -> Result<Vec<File>> {
         let training = self.training(reft, examples, options)?;
         let settings = training.script_settings()?;
-        let lines = self.sequences(reft, examples)?.into_iter().map(|sequence| {
-            let mut labels = vec![pyreft_script::IGNORED; sequence.tokens.len()];
+        let examples = self.sequences(reft, examples)?.into_iter().map(|sequence| {
+            let mut labels = vec![IGNORED; sequence.tokens.len()];
             sequence.labels.iter().for_each(|(row, id)| labels[row + 1] = i64::from(*id));
             let positions = sequence.edits.iter().map(|edits| {
                 let rows = edits.rows.iter().map(|[row, count]| vec![*row; *count as usize]);
@@ -295,7 +295,8 @@ impl Engine {
             let (positions, text) = (positions.collect(), self.tokenizer.decode(&sequence.tokens, true));
             ScriptExample { input_ids: sequence.tokens, labels, positions, text }
         });
-        pyreft_script::write(&self.model, reft, &lines.collect::<Vec<_>>(), &settings).await
+        let script = Script { examples: examples.collect(), settings, orders: training.orders() };
+        script.write(&self.model, reft).await
     }
 
     /// An input as tokens, and who edits it.

@@ -374,10 +374,15 @@ fn a_script_for_pyreft_has_the_examples_the_settings_and_the_start() {
         assert_eq!(line["positions"][1].as_array().map(Vec::len), Some(slots as usize));
         assert_eq!(slots, 6, "pyreft leaves no slot unused");
     }
+    let orders = String::from_utf8(file("order.jsonl").to_vec()).expect("text");
+    let orders: Vec<Vec<usize>> =
+        orders.lines().map(|line| serde_json::from_str(line).expect("numbers")).collect();
+    assert_eq!(orders.len(), 3);
+    assert!(orders.iter().all(|order| order.len() == 2 && order.contains(&0) && order.contains(&1)));
     let start = engine.load_reft(file("start.safetensors")).expect("a file of ours");
     assert_eq!(bits(&values(&start)), bits(&values(&reft)));
     let readme = String::from_utf8(file("README.md").to_vec()).expect("text");
-    assert!(readme.contains("--positions \"pyreft:f3+l3\" --act gelu --save"), "{readme}");
+    assert!(readme.contains("--positions=pyreft:f3+l3 --act gelu --save"), "{readme}");
     assert!(!readme.contains('{'), "{readme}");
 }
 

@@ -205,6 +205,16 @@ impl Training {
         }))
     }
 
+    /// The order of the examples in each epoch, of a training that has not begun.
+    pub(crate) fn orders(mut self) -> Vec<Vec<usize>> {
+        let n_epochs = self.options.epochs;
+        let epoch = |_| {
+            self.shuffle();
+            self.order.clone()
+        };
+        (0..n_epochs).map(epoch).collect()
+    }
+
     /// Steps in all.
     pub fn n_steps(&self) -> usize {
         self.options.epochs * self.steps_an_epoch()

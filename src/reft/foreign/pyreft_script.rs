@@ -4,6 +4,7 @@
 //! train.py, requirements.txt, README.md    the same for every training, but for how the README names model and import
 //! settings.json                            interventions; how they are trained
 //! examples.jsonl                           tokens, labels, edited positions
+//! order.jsonl                              for each epoch the order of the examples
 //! start.safetensors                        the parameters before the first step, as [`Reft::save`] writes them
 //! ```
 //!
@@ -37,45 +38,55 @@ pub struct ScriptExample {
     pub text: String,
 }
 
-/// Writes the training of interventions like these, from their own random start. `training` has options of
-/// `train::TrainOptions` by their names in files.
-///
-/// # Errors
-/// `Unsupported` for what pyreft does not have or would train as something else; `Device` if the start finds no room.
-pub async fn write(
-    model: &Model,
-    reft: &Reft,
-    examples: &[ScriptExample],
-    training: &Value,
-) -> Result<Vec<File>> {
-    let (positions, act) = check(reft, training)?;
-    let start = Reft::new(model, &reft.configs)?.save(model).await?;
-    let interventions = reft.interventions.iter().map(|it| {
-        json!({
-            "class": it.kind.class.rsplit('.').next(),
-            "layer": it.place.layer,
-            "component": it.place.component.name(),
-            "width": it.sizes.n_embd,
-            "rank": it.sizes.rank,
-            "act": it.edit().map(|edit| edit.act.name()),
-        })
-    });
-    let settings = json!({ "interventions": interventions.collect::<Vec<_>>(), "training": training });
-    let settings = serde_json::to_string_pretty(&settings).expect("plain data");
-    let line = |example| serde_json::to_string(example).expect("plain data") + "\n";
-    let examples: String = examples.iter().map(line).collect();
-    let act = if act == "linear" { String::new() } else { format!(" --act {act}") };
-    let import = format!("--positions \"{positions}\"{act}");
-    let readme = README.replace("{model}", &model.name).replace("{import}", &import);
-    let texts = [
-        ("README.md", readme),
-        ("train.py", TRAIN.to_owned()),
-        ("requirements.txt", REQUIREMENTS.to_owned()),
-        ("settings.json", settings),
-        ("examples.jsonl", examples),
-    ];
-    let texts = texts.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes()));
-    Ok(texts.chain([("start.safetensors".to_owned(), start)]).collect())
+/// A training.
+pub struct Script {
+    /// What is learned.
+    pub examples: Vec<ScriptExample>,
+    /// How: options of `train::TrainOptions` by their names in files.
+    pub settings: Value,
+    /// The order of the examples in each epoch.
+    pub orders: Vec<Vec<usize>>,
+}
+
+impl Script {
+    /// Writes the training of interventions like these, from their own random start.
+    ///
+    /// # Errors
+    /// `Unsupported` for what pyreft does not have or would train as something else; `Device` if the start finds no room.
+    pub async fn write(&self, model: &Model, reft: &Reft) -> Result<Vec<File>> {
+        let training = &self.settings;
+        let (positions, act) = check(reft, training)?;
+        let start = Reft::new(model, &reft.configs)?.save(model).await?;
+        let interventions = reft.interventions.iter().map(|it| {
+            json!({
+                "class": it.kind.class.rsplit('.').next(),
+                "layer": it.place.layer,
+                "component": it.place.component.name(),
+                "width": it.sizes.n_embd,
+                "rank": it.sizes.rank,
+                "act": it.edit().map(|edit| edit.act.name()),
+            })
+        });
+        let settings = json!({ "interventions": interventions.collect::<Vec<_>>(), "training": training });
+        let settings = serde_json::to_string_pretty(&settings).expect("plain data");
+        let act = if act == "linear" { String::new() } else { format!(" --act {act}") };
+        let import = format!("--positions={positions}{act}");
+        let readme = README.replace("{model}", &model.name).replace("{import}", &import);
+        let texts = [
+            ("README.md", readme),
+            ("train.py", TRAIN.to_owned()),
+            ("requirements.txt", REQUIREMENTS.to_owned()),
+            ("settings.json", settings),
+            ("examples.jsonl", lines(&self.examples)),
+            ("order.jsonl", lines(&self.orders)),
+        ];
+        let texts = texts.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes()));
+        Ok(texts.chain([("start.safetensors".to_owned(), start)]).collect())
+    }
+}
+
+fn lines(values: &[impl Serialize]) -> String {
+    values.iter().map(|value| serde_json::to_string(value).expect("plain data") + "\n").collect()
 }
 
 /// The positions and the function around what is learned, which all interventions must have in common to come back; fails for what

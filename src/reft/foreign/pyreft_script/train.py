@@ -1,15 +1,17 @@
-"""Trains with pyreft what webreft trains: the same examples, the same settings, the same start.
+"""Trains with pyreft what webreft trains: the same examples in the same order, the same settings, the same start.
 
 `python train.py --model MODEL [--save trained]`, where MODEL is the name or the directory of the Transformers model.
 """
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyreft
 import torch
 import transformers
+from pyreft.reft_trainer import make_dataloader
 from safetensors.torch import load_file
 
 HERE = Path(__file__).parent
@@ -89,6 +91,33 @@ def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
     }
 
 
+class Order(torch.utils.data.Sampler):
+    """The examples in webreft's order, another one in each epoch."""
+
+    def __init__(self, epochs: list[list[int]]) -> None:
+        self.n_examples = len(epochs[0])
+        self.epochs = iter(epochs)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(next(self.epochs))
+
+    def __len__(self) -> int:
+        return self.n_examples
+
+
+class Trainer(pyreft.ReftTrainerForCausalLM):
+    """pyreft's trainer, but for the order of the examples."""
+
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
+        order = Order(lines("order.jsonl"))
+        size = self.args.per_device_train_batch_size
+        return make_dataloader(self.train_dataset, size, self.data_collator, shuffle=False, sampler=order)
+
+
+def lines(name: str) -> list:
+    return [json.loads(line) for line in (HERE / name).read_text().splitlines()]
+
+
 def optimizer(settings: dict, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
     common = {"lr": settings["learningRate"], "weight_decay": settings["weightDecay"]}
     match settings["optimizer"]:
@@ -110,7 +139,6 @@ def main() -> None:
 
     settings = json.loads((HERE / "settings.json").read_text())
     training = settings["training"]
-    examples = [json.loads(line) for line in (HERE / "examples.jsonl").read_text().splitlines()]
     seed = training["seed"] % 2**32  # NumPy takes no more
     transformers.set_seed(seed)
 
@@ -133,10 +161,10 @@ def main() -> None:
         remove_unused_columns=False,
         report_to="none",
     )
-    trainer = pyreft.ReftTrainerForCausalLM(
+    trainer = Trainer(
         model=reft,
         args=arguments,
-        train_dataset=examples,
+        train_dataset=lines("examples.jsonl"),
         data_collator=collate,
         optimizers=(optimizer(training, reft.get_trainable_parameters()), None),
     )
