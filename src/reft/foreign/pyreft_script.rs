@@ -14,7 +14,7 @@ use super::{File, pyreft};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::reft::kinds::{Function, Learned};
-use crate::reft::{Positions, Reft, ReftConfig};
+use crate::reft::{Intervention, Reft};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -114,14 +114,11 @@ fn check<'a>(reft: &'a Reft, training: &Value) -> Result<(String, &'a str)> {
     if reft.head.is_some() {
         return refuse("a head");
     }
-    let unsaved = |config: &'a ReftConfig| -> Result<_> {
-        Ok((Positions::parse(config.positions())?.to_string(), config.act.as_str()))
-    };
-    let first = unsaved(&reft.configs[0])?;
-    for config in &reft.configs[1..] {
-        if unsaved(config)? != first {
-            return refuse("configurations with different positions or acts, which the files do not keep");
-        }
+    let unsaved =
+        |it: &'a Intervention| (it.positions.to_string(), it.edit().map_or("linear", |edit| edit.act.name()));
+    let first = unsaved(&reft.interventions[0]);
+    if reft.interventions.iter().any(|it| unsaved(it) != first) {
+        return refuse("configurations with different positions or acts, which the files do not keep");
     }
     Ok(first)
 }
