@@ -98,7 +98,7 @@ fn gradients_of_counterfactual_pairs_equal_central_differences() {
     let loss_at = |theta: &[f32]| {
         reft.theta.write_f32(theta);
         let mut plan = Plan::new("rotations", model.backend.target());
-        reft.plan_rotations(&mut plan);
+        reft.plan_followers(&mut plan);
         model.backend.prepare(plan).expect("a small plan").run().expect("it runs");
         let mut trainer = Trainer::new(&model.backend, &reft).expect("the state fits");
         let loss = trainer.step(model, &reft, &sequences, &Hyper::with_rate(0.0)).expect("a step runs");
