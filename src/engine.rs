@@ -34,6 +34,7 @@ use crate::error::{Error, Result};
 use crate::generate::{GenerateOptions, Generation, Persona, Prompt};
 use crate::gguf::{self, Header};
 use crate::model::{LoadProgress, Model};
+use crate::reft::foreign::pyreft_script::{IGNORED, Script, ScriptExample};
 use crate::reft::foreign::{self, File, Unsaved};
 use crate::reft::{Reft, ReftConfig};
 use crate::token::{ChatTemplate, Message, Tokenizer};
@@ -112,6 +113,8 @@ pub enum Example {
     Tagged(Tagged),
     /// Numbers that belong to a text, by a head.
     Scored(Scored),
+    /// What is answered with hidden states of another text.
+    Counterfactual(Counterfactual),
 }
 
 /// An answer to a prompt.
@@ -174,6 +177,18 @@ pub struct Scored {
     pub values: Vec<f32>,
 }
 
+/// What is answered to a text where the interventions put hidden states of another one: distributed alignment search.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counterfactual {
+    /// What the user says.
+    pub base: String,
+    /// What the user says in the other run, which is not edited.
+    pub source: String,
+    /// What the model is to answer to the base then, as far as it is learned: no end is put after it.
+    pub expected: String,
+}
+
 impl Example {
     /// An answer to a prompt.
     pub fn answer(prompt: impl Into<String>, completion: impl Into<String>) -> Example {
@@ -182,7 +197,7 @@ impl Example {
 
     fn task(&self, reft: &Reft, beta: f32) -> Task {
         match self {
-            Example::Answer(_) | Example::Conversation(_) => Task::Language,
+            Example::Answer(_) | Example::Conversation(_) | Example::Counterfactual(_) => Task::Language,
             Example::Preference(_) if reft.head.is_some() => Task::Reward,
             Example::Preference(_) => Task::Preference { beta },
             Example::Labelled(_) => Task::Classification,
@@ -270,6 +285,33 @@ impl Engine {
         foreign::write(&self.model, reft, library).await
     }
 
+    /// The training of interventions like these on examples as the files of a script for pyreft; what it trains comes back by
+    /// [`Engine::import_reft`].
+    ///
+    /// # Errors
+    /// As [`Engine::training`]; `Unsupported` for tasks other than answers and conversations, and as [`Script::write`].
+    pub async fn export_script(
+        &self,
+        reft: &Reft,
+        examples: &[Example],
+        options: &TrainOptions,
+    ) -> Result<Vec<File>> {
+        let training = self.training(reft, examples, options)?;
+        let settings = training.script_settings()?;
+        let examples = self.sequences(reft, examples)?.into_iter().map(|sequence| {
+            let mut labels = vec![IGNORED; sequence.tokens.len()];
+            sequence.labels.iter().for_each(|(row, id)| labels[row + 1] = i64::from(*id));
+            let positions = sequence.edits.iter().map(|edits| {
+                let rows = edits.rows.iter().map(|[row, count]| vec![*row; *count as usize]);
+                rows.flatten().collect()
+            });
+            let (positions, text) = (positions.collect(), self.tokenizer.decode(&sequence.tokens, true));
+            ScriptExample { input_ids: sequence.tokens, labels, positions, text }
+        });
+        let script = Script { examples: examples.collect(), settings, orders: training.orders() };
+        script.write(&self.model, reft).await
+    }
+
     /// An input as tokens, and who edits it.
     ///
     /// # Errors
@@ -286,15 +328,15 @@ impl Engine {
         Generation::start(&self.model, &self.tokenizer, prompts, options)
     }
 
-    /// An answer as the model sees it: the prompt as [`Engine::prompt`] makes it, the answer, and the token that ends it.
-    fn answer(&self, reft: &Reft, prompt: &str, completion: &str) -> Result<Sequence> {
+    /// An answer as the model sees it: the prompt as [`Engine::prompt`] makes it, the answer, and the token that ends it, if it is to.
+    fn answer(&self, reft: &Reft, prompt: &str, completion: &str, ends: bool) -> Result<Sequence> {
         if completion.is_empty() {
             return Err(Error::input("the completion is empty"));
         }
         let prompt = self.render(&Input::Text(prompt.to_owned()))?;
         let mut tokens = self.encode(&format!("{prompt}{completion}"));
         let n_prompt = common(&tokens, &self.encode(&prompt));
-        tokens.extend(self.tokenizer.eos());
+        tokens.extend(self.tokenizer.eos().filter(|_| ends));
         Sequence::new(reft, tokens, n_prompt, self.model.n_ctx)
     }
 
@@ -377,15 +419,20 @@ impl Engine {
 
     fn sequences_of(&self, reft: &Reft, example: &Example) -> Result<Vec<Sequence>> {
         match example {
-            Example::Answer(it) => Ok(vec![self.answer(reft, &it.prompt, &it.completion)?]),
+            Example::Answer(it) => Ok(vec![self.answer(reft, &it.prompt, &it.completion, true)?]),
             Example::Conversation(it) => Ok(vec![self.conversation(reft, &it.messages)?]),
             Example::Preference(it) => {
                 let answers = [&it.chosen, &it.rejected];
-                answers.into_iter().map(|answer| self.answer(reft, &it.prompt, answer)).collect()
+                answers.into_iter().map(|answer| self.answer(reft, &it.prompt, answer, true)).collect()
             }
             Example::Labelled(it) => Ok(vec![self.text(reft, &it.text, Target::Class(it.label))?]),
             Example::Tagged(it) => Ok(vec![self.text(reft, &it.text, Target::Classes(it.labels.clone()))?]),
             Example::Scored(it) => Ok(vec![self.text(reft, &it.text, Target::Values(it.values.clone()))?]),
+            Example::Counterfactual(it) => {
+                let sequence = self.answer(reft, &it.base, &it.expected, false)?;
+                let source = self.encode(&self.render(&Input::Text(it.source.clone()))?);
+                Ok(vec![sequence.with_source(reft, source, self.model.n_ctx)?])
+            }
         }
     }
 

@@ -8,14 +8,15 @@
 mod support;
 
 use pollster::block_on;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use support::Tensors;
 use webreft::backend::Backend;
-use webreft::engine::Engine;
+use webreft::engine::{Engine, Example};
 use webreft::reft::foreign::{File, Unsaved, pack_directory, peft, unpack_directory};
 use webreft::reft::{Layers, Params, Reft, ReftConfig};
+use webreft::train::TrainOptions;
 use webreft::{Error, ErrorKind, Result};
 
 /// A directory of the traces and what it is compared with.
@@ -333,6 +334,76 @@ fn directories_that_are_not_whole_are_refused() {
         ErrorKind::Unsupported,
         &["block_middle", "known: block_input"],
     );
+}
+
+fn script(config: ReftConfig, lines: &[Example], options: &TrainOptions) -> Result<Vec<File>> {
+    let engine = engine();
+    block_on(engine.export_script(&engine.reft(&[config])?, lines, options))
+}
+
+#[test]
+fn a_script_for_pyreft_has_the_examples_the_settings_and_the_start() {
+    let engine = engine();
+    let config =
+        ReftConfig { act: "gelu".into(), positions: "pyreft:f3+l3".into(), tied: true, ..config("loreft") };
+    let examples = [Example::answer("the cat", "ran"), Example::answer("a dog", "sat down")];
+    let options = TrainOptions { epochs: 3, learning_rate: 1e-2, seed: 5, ..TrainOptions::default() };
+    let files = script(config.clone(), &examples, &options).expect("a script");
+    let file = |name: &str| &files.iter().find(|(other, _)| other == name).expect(name).1[..];
+    let settings: Value = serde_json::from_slice(file("settings.json")).expect("JSON");
+    let read: TrainOptions = serde_json::from_value(settings["training"].clone()).expect("options");
+    assert_eq!(read, TrainOptions { batch_size: 2, ..options });
+    let interventions = settings["interventions"].as_array().expect("a list");
+    assert_eq!(interventions.len(), 2);
+    assert_eq!(
+        interventions[1],
+        json!({ "class": "LoreftIntervention", "layer": 2, "component": "block_output", "width": 64, "rank": 3, "act": "gelu" })
+    );
+    let lines = String::from_utf8(file("examples.jsonl").to_vec()).expect("text");
+    let reft = engine.reft(&[config]).expect("interventions");
+    let sequences = engine.sequences(&reft, &examples).expect("sequences");
+    assert_eq!(lines.lines().count(), sequences.len());
+    for (line, sequence) in lines.lines().zip(&sequences) {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(line["input_ids"], json!(sequence.tokens));
+        let labels = line["labels"].as_array().expect("a list").iter().enumerate();
+        let labels = labels.filter(|(_, label)| **label != json!(-100));
+        let labels: Vec<_> = labels.map(|(at, id)| (at - 1, id.as_u64().expect("an id") as u32)).collect();
+        assert_eq!(labels, sequence.labels);
+        let slots: u32 = sequence.edits[1].rows.iter().map(|[_, count]| count).sum();
+        assert_eq!(line["positions"][1].as_array().map(Vec::len), Some(slots as usize));
+        assert_eq!(slots, 6, "pyreft leaves no slot unused");
+    }
+    let orders = String::from_utf8(file("order.jsonl").to_vec()).expect("text");
+    let orders: Vec<Vec<usize>> =
+        orders.lines().map(|line| serde_json::from_str(line).expect("numbers")).collect();
+    assert_eq!(orders.len(), 3);
+    assert!(orders.iter().all(|order| order.len() == 2 && order.contains(&0) && order.contains(&1)));
+    let start = engine.load_reft(file("start.safetensors")).expect("a file of ours");
+    assert_eq!(bits(&values(&start)), bits(&values(&reft)));
+    let readme = String::from_utf8(file("README.md").to_vec()).expect("text");
+    assert!(readme.contains("--positions=pyreft:f3+l3 --act gelu --save"), "{readme}");
+    assert!(!readme.contains('{'), "{readme}");
+}
+
+#[test]
+fn what_pyreft_cannot_train_is_no_script() {
+    let answers = [Example::answer("the cat", "ran")];
+    let refused = |config: ReftConfig, options: &TrainOptions, part: &str| {
+        check(script(config, &answers, options), ErrorKind::Unsupported, &[part]);
+    };
+    let plain = TrainOptions::default();
+    let decay = TrainOptions { weight_decay: 0.1, ..TrainOptions::default() };
+    refused(ReftConfig { component: "value_output".into(), ..config("lora") }, &plain, "kind lora");
+    refused(ReftConfig { shared: true, ..config("loreft") }, &plain, "shared");
+    refused(ReftConfig { rank: 64, ..config("loreft") }, &plain, "full rank");
+    refused(ReftConfig { act: "gelu".into(), ..config("consreft") }, &plain, "gelu");
+    refused(ReftConfig { alpha: 6.0, ..config("loreft") }, &plain, "scale 2");
+    refused(config("loreft"), &decay, "weight decay");
+    script(config("noreft"), &answers, &decay).expect("a free projection decays there, too");
+    let pair = serde_json::from_str(r#"{"prompt": "the cat", "chosen": "ran", "rejected": "sat"}"#);
+    let pair: Example = pair.expect("an example");
+    check(script(config("loreft"), &[pair], &plain), ErrorKind::Unsupported, &["Preference", "next tokens"]);
 }
 
 /// Checks an error's kind, and that its text holds all of `parts`.

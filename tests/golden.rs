@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use pollster::block_on;
-use serde_json::Value;
+use serde_json::{Value, json};
 use support::{Tensors, plain_sequence};
 use webreft::backend::Backend;
 use webreft::engine::Engine;
@@ -62,6 +62,7 @@ fn check(backend: Backend, tolerances: Tolerances) {
     golden.check_continuations();
     golden.check_tokens();
     golden.check_positions();
+    golden.check_batches();
     let table = golden.table();
     // Past the test's capture of `print!`: the table is seen when the test passes, too.
     std::io::stdout().write_all(table.as_bytes()).expect("standard output takes the table");
@@ -1061,11 +1062,118 @@ impl Golden {
         });
     }
 
+    /// Every batch of pyreft's data helpers, from our own sequences of the same prompts and answers.
+    fn check_batches(&mut self) {
+        for [folder, _, path] in self.files(|name| name == "batches.json") {
+            for (number, it) in list(&self.json(&path)).iter().enumerate() {
+                let place = format!("{path} {number}: {} {}", text(&it["helper"]), text(&it["positions"]));
+                self.count(&place, |golden| {
+                    let engine = golden.engine(&folder, "f32");
+                    let helper = Helper::of(it);
+                    let (sequences, n_slots) = helper.sequences(engine.model(), it);
+                    let padded = helper.padded(&sequences, n_slots);
+                    for name in ["input_ids", "attention_mask", "labels", "intervention_locations"] {
+                        if padded[name] != it[name] {
+                            let (expected, got) = (&it[name], &padded[name]);
+                            golden.failures.push(format!("{place} {name}: expected {expected}, got {got}"));
+                        }
+                    }
+                });
+            }
+        }
+    }
+
     fn json(&mut self, path: &str) -> Value {
         self.read.insert(path.to_owned());
         let text = std::fs::read_to_string(self.dir.join(path));
         let text = text.unwrap_or_else(|error| panic!("{path}: {error}"));
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+}
+
+/// How one of pyreft's data helpers makes a batch of examples.
+struct Helper {
+    /// Whether each row opens with a padding token, which unused slots edit, and the last token of a prompt is not one of it to edit
+    /// (`ReftGenerationDataset`). The others fill up with the token after the prompt.
+    has_sink: bool,
+    pads_left: bool,
+}
+
+impl Helper {
+    fn of(it: &Value) -> Helper {
+        let has_sink = match text(&it["helper"]) {
+            "ReftGenerationDataset" => true,
+            "make_last_position_supervised_data_module" | "make_multiple_position_supervised_data_module" => {
+                false
+            }
+            other => panic!("helper {other} is not known"),
+        };
+        let pads_left = match text(&it["padding_side"]) {
+            "left" => true,
+            "right" => false,
+            other => panic!("padding side {other} is not known"),
+        };
+        Helper { has_sink, pads_left }
+    }
+
+    /// The examples as our own sequences, and how many tokens each intervention edits at most.
+    fn sequences(&self, model: &Model, it: &Value) -> (Vec<Sequence>, usize) {
+        let place = match text(&it["positions"]) {
+            "last" => "l1",
+            place => place.trim_start_matches("sink:"),
+        };
+        let positions = if self.has_sink { place.to_owned() } else { format!("pyreft:{place}") };
+        let tied = it["share_weights"] == true;
+        let layers = Layers::List((0..count(&it["layers"])).collect());
+        let config = ReftConfig { layers, positions, tied, ..ReftConfig::default() };
+        let reft = Reft::new(model, &[config]).expect("interventions");
+        let ids = |value: &Value| list(value).iter().map(|id| count(id) as u32).collect::<Vec<_>>();
+        let examples = list(&it["prompt_ids"]).iter().map(ids).zip(list(&it["output_ids"]).iter().map(ids));
+        let sequence = |(prompt, output): (Vec<u32>, Vec<u32>)| {
+            let tokens = [prompt.as_slice(), &output].concat();
+            let (n_prompt, n_tokens) = (prompt.len(), tokens.len());
+            let mut sequence = Sequence::new(&reft, tokens, n_prompt, model.n_ctx).expect("an example");
+            if self.has_sink {
+                let edit = |it: &Intervention| {
+                    RowEdits::new(it, it.positions.rows(n_prompt - 1, n_tokens), 1.0, None)
+                };
+                sequence.edits = reft.interventions.iter().map(edit).collect();
+            }
+            sequence
+        };
+        let [first, last] = ends_of(place);
+        let n_slots = if tied { first + last } else { first.max(last) };
+        (examples.map(sequence).collect(), n_slots)
+    }
+
+    /// Our own sequences as pyreft's padded batch. Its helpers do not move positions when they pad on the left.
+    fn padded(&self, sequences: &[Sequence], n_slots: usize) -> Value {
+        const IGNORED: i64 = -100;
+        let n_sink = usize::from(self.has_sink);
+        let n_tokens = sequences.iter().map(|it| n_sink + it.tokens.len()).max().expect("examples");
+        let row = |values: Vec<i64>, padding: i64| {
+            let padding = vec![padding; n_tokens - values.len()];
+            if self.pads_left { [padding, values].concat() } else { [values, padding].concat() }
+        };
+        let (mut ids, mut masks, mut labels, mut locations) = (vec![], vec![], vec![], vec![]);
+        for sequence in sequences {
+            let sink = vec![0; n_sink];
+            let tokens = sequence.tokens.iter().map(|id| i64::from(*id)).collect();
+            let mut labelled = vec![IGNORED; n_sink + sequence.tokens.len()];
+            sequence.labels.iter().for_each(|(row, id)| labelled[n_sink + row + 1] = i64::from(*id));
+            ids.push(row([sink.clone(), tokens].concat(), 0));
+            masks.push(row([sink, vec![1; sequence.tokens.len()]].concat(), 0));
+            labels.push(row(labelled, IGNORED));
+            let slots = sequence.edits.iter().map(|edits| {
+                let rows = edits.rows.iter().flat_map(|[row, n]| vec![*row as usize + n_sink; *n as usize]);
+                let mut slots: Vec<usize> = rows.collect();
+                assert!(self.has_sink || slots.len() == n_slots, "pyreft leaves no slot unused");
+                slots.resize(n_slots, 0);
+                slots
+            });
+            locations.push(slots.collect::<Vec<_>>());
+        }
+        json!({ "input_ids": ids, "attention_mask": masks, "labels": labels, "intervention_locations": locations })
     }
 }
 

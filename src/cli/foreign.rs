@@ -1,11 +1,14 @@
-//! `webreft import` and `webreft export`: interventions out of a Python library's files, and into them.
+//! `webreft import` and `webreft export`: interventions out of a Python library's files, and into them or into its script.
 
-use super::{ModelOptions, print_line, read, write};
-use clap::Args;
+use super::{ModelOptions, load_reft, print_line, read, read_lines, write};
+use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
+use webreft::engine::{Engine, Example};
+use webreft::reft::Reft;
 use webreft::reft::foreign::{File, Unsaved, pack_directory, unpack_directory};
+use webreft::train::TrainOptions;
 use webreft::{Error, Result};
 
 #[derive(Args)]
@@ -36,12 +39,25 @@ pub(super) struct ExportOptions {
     /// Interventions: a file that `train` saved.
     #[arg(long)]
     reft: PathBuf,
-    /// The library: pyreft or peft.
+    /// What the files are for.
+    #[arg(long, value_enum)]
+    to: Target,
+    /// JSON lines as `train` takes them, for pyreft-script.
     #[arg(long)]
-    to: String,
+    examples: Option<PathBuf>,
     /// The directory to make, or a .zip of it.
     #[arg(long)]
     save: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Target {
+    /// pyreft: what its `save` writes.
+    Pyreft,
+    /// peft: what its `save_pretrained` writes.
+    Peft,
+    /// pyreft: a script that trains on --examples as the interventions were trained, from the same start.
+    PyreftScript,
 }
 
 pub(super) fn import(options: &ImportOptions) -> Result<()> {
@@ -55,15 +71,32 @@ pub(super) fn import(options: &ImportOptions) -> Result<()> {
 }
 
 pub(super) fn export(options: &ExportOptions) -> Result<()> {
-    let bytes = read(&options.reft)?;
     let engine = options.model.load()?;
-    let reft = engine.load_reft(&bytes)?;
-    let files = pollster::block_on(engine.export_reft(&reft, &options.to))?;
+    let reft = load_reft(&engine, &options.reft)?;
+    let files = match (options.to, &options.examples) {
+        (Target::Pyreft, None) => pollster::block_on(engine.export_reft(&reft, "pyreft"))?,
+        (Target::Peft, None) => pollster::block_on(engine.export_reft(&reft, "peft"))?,
+        (Target::PyreftScript, Some(path)) => script(&engine, &reft, &read_lines(path)?)?,
+        (Target::PyreftScript, None) => return Err(Error::input("give --examples for pyreft-script")),
+        (_, Some(_)) => return Err(Error::input("--examples: for pyreft-script only")),
+    };
     if is_zip(&options.save) {
         return write(&options.save, &pack_directory(&files));
     }
     fs::create_dir_all(&options.save).map_err(|error| at(&options.save, &error))?;
     files.iter().try_for_each(|(name, bytes)| write(&options.save.join(name), bytes))
+}
+
+/// The training that the interventions had, as a script.
+fn script(engine: &Engine, reft: &Reft, examples: &[Example]) -> Result<Vec<File>> {
+    let Some(trained) = reft.trained() else {
+        return Err(Error::input(
+            "the interventions do not tell how they were trained: train and save them first",
+        ));
+    };
+    let options: TrainOptions = serde_json::from_value(trained.options)
+        .map_err(|error| Error::file(format!("the interventions' training options: {error}")))?;
+    pollster::block_on(engine.export_script(reft, examples, &options))
 }
 
 fn is_zip(path: &Path) -> bool {

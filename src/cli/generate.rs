@@ -1,6 +1,6 @@
 //! `webreft generate`: answers to prompts.
 
-use super::{ModelOptions, print_line, read, read_lines};
+use super::{ModelOptions, load_reft, print_line, read_lines};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -86,7 +86,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let prompts = options.prompts()?;
     let engine = options.model.load()?;
     let reft = match &options.reft {
-        Some(path) => Some(Rc::new(engine.load_reft(&read(path)?)?)),
+        Some(path) => Some(Rc::new(load_reft(&engine, path)?)),
         None => None,
     };
     for prompts in prompts.chunks(options.batch.max(1)) {

@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use webreft::backend::Backend;
 use webreft::bytes::FileSource;
 use webreft::engine::Engine;
+use webreft::reft::Reft;
 use webreft::{Error, Result};
 
 /// Trains and runs ReFT interventions on GGUF models.
@@ -35,7 +36,7 @@ enum Command {
     Import(foreign::ImportOptions),
     /// Writes interventions as a directory that pyreft or peft loads.
     Export(foreign::ExportOptions),
-    /// Tells what a file holds, from its header alone.
+    /// Tells what a model's file or an intervention file holds, from its header alone.
     Inspect(inspect::Options),
     /// Measures decoding, reading a prompt, and a training step, as one line of JSON.
     Bench(bench::Options),
@@ -92,6 +93,13 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Interventions from a file that `train` saved; what is other with the model than it was then is told.
+fn load_reft(engine: &Engine, path: &Path) -> Result<Reft> {
+    let reft = engine.load_reft(&read(path)?).map_err(|error| error.at(path.display()))?;
+    reft.warnings.iter().for_each(|warning| eprintln!("webreft: {}: {warning}", path.display()));
+    Ok(reft)
 }
 
 /// Prints a value as one line of JSON.

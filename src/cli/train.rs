@@ -14,13 +14,14 @@ use webreft::train::{TrainOptions, TrainStep, Trainer, Training};
 pub(super) struct Options {
     #[command(flatten)]
     model: ModelOptions,
-    /// JSON lines with "prompt" and "completion", or "messages", or "prompt", "chosen" and "rejected", or "text" and "label", "labels" or "values".
+    /// JSON lines with "prompt" and "completion", or "messages", or "prompt", "chosen" and "rejected", or "text" and "label", "labels" or
+    /// "values", or "base", "source" and "expected".
     #[arg(long)]
     examples: PathBuf,
     /// Where the interventions go.
     #[arg(long)]
     save: PathBuf,
-    /// What is done to a hidden state: loreft, direft, noreft, nodireft, consreft, lobireft or lora.
+    /// What is done to a hidden state: loreft, direft, noreft, nodireft, consreft, lobireft, dii_lowrank or lora.
     #[arg(long, default_value = "loreft")]
     kind: String,
     /// Parts of a layer, separated by commas: block_output, mlp_output, query_output, …; usual is what the kind stands at.

@@ -16,6 +16,7 @@ use crate::bytes::ByteSource;
 use crate::dims::Dims;
 use crate::error::Result;
 use crate::gguf::Header;
+use crate::token::TextHashes;
 
 pub use arch::{ARCHITECTURES, Architecture};
 pub use cache::Cache;
@@ -35,6 +36,8 @@ pub struct Model {
     pub name: String,
     /// What tells this model from others, whatever its quantization: a hash of its dims and of its norms.
     pub fingerprint: String,
+    /// What tells its tokenizer and its chat template from others.
+    pub text: TextHashes,
     /// What the architecture does its own way.
     pub arch: &'static Architecture,
     /// Its shape.
@@ -66,7 +69,18 @@ impl Model {
         let rope_table = rope::table(backend, &dims, n_ctx)?;
         let name = header.metadata.get("general.name")?.unwrap_or("unnamed").to_owned();
         let fingerprint = weights.fingerprint.clone();
-        Ok(Model { backend: backend.clone(), name, fingerprint, arch, dims, n_ctx, weights, rope_table })
+        let text = TextHashes::from_gguf(&header.metadata)?;
+        Ok(Model {
+            backend: backend.clone(),
+            name,
+            fingerprint,
+            text,
+            arch,
+            dims,
+            n_ctx,
+            weights,
+            rope_table,
+        })
     }
 
     /// Every weight there is, for measuring: embedding, layers' matrices in order, and the output matrix.

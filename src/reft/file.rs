@@ -8,7 +8,8 @@
 //! interventions.<i>.projection_bias  [R]     F32   c
 //! interventions.<i>.<part>                   F32   what only some kinds have, by its name and in its shape
 //! head.weight, head.bias             [N, D], [N]   where there is a head
-//! metadata webreft                           JSON  format, configs, base_model (name), fingerprint
+//! metadata webreft                           JSON  format, configs, base_model (name), fingerprint; hashes of tokenizer and chat
+//!                                                  template; how they were trained, if they were
 //! ```
 //!
 //! Interventions that share parameters with an earlier one have no tensors. All metadata is one text, so that the same
@@ -20,6 +21,7 @@ use crate::kernel::{OrthogonalMap, Rotation};
 use crate::model::Model;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 const FORMAT: &str = "webreft/1";
@@ -27,14 +29,93 @@ const METADATA: &str = "webreft";
 const HEAD: [&str; 2] = ["head.weight", "head.bias"];
 
 /// What the file says of itself.
-#[derive(Deserialize, Serialize)]
-struct About {
-    format: String,
-    configs: Vec<ReftConfig>,
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct About {
+    /// The file's format and its version.
+    pub format: String,
+    /// What the interventions are.
+    pub configs: Vec<ReftConfig>,
+    /// The head's configuration, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    head: Option<HeadConfig>,
-    base_model: String,
-    fingerprint: String,
+    pub head: Option<HeadConfig>,
+    /// The model's name.
+    pub base_model: String,
+    /// What tells the model from others, whatever its quantization.
+    pub fingerprint: String,
+    /// Hash of the model's tokenizer; older files do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
+    /// Hash of the model's chat template, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// How they were trained, if they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training: Option<Trained>,
+}
+
+/// How interventions were trained.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+pub struct Trained {
+    /// The options, as `train::TrainOptions` reads them.
+    pub options: serde_json::Value,
+    /// How many examples they have learned from.
+    pub examples: usize,
+    /// Steps that the optimizer has made.
+    pub steps: u32,
+    /// The last loss that was reported, before its step; none if it was no number.
+    pub loss: Option<f64>,
+}
+
+impl About {
+    /// Reads what a file says of itself; no model is wanted for it.
+    ///
+    /// # Errors
+    /// `File` if it is damaged or not such a file.
+    pub fn read(bytes: &[u8]) -> Result<About> {
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(not_ours)?;
+        let about = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA));
+        let about = about.ok_or_else(|| {
+            Error::file(format!("not an intervention file: expected metadata {METADATA:?}"))
+        })?;
+        let damaged = |error| Error::file(format!("intervention file: metadata: {error}"));
+        let about: serde_json::Value = serde_json::from_str(about).map_err(damaged)?;
+        if about["format"] != FORMAT {
+            let other = &about["format"];
+            return Err(Error::file(format!("intervention file of format {other}: expected {FORMAT:?}")));
+        }
+        serde_json::from_value(about).map_err(damaged)
+    }
+
+    /// Fails unless the interventions were trained on this model.
+    fn check(&self, model: &Model) -> Result<()> {
+        match self.fingerprint == model.fingerprint {
+            true => Ok(()),
+            false => Err(Error::input(format!(
+                "intervention file was trained on another model: {:?} ({}), loaded is {:?} ({})",
+                self.base_model, self.fingerprint, model.name, model.fingerprint
+            ))),
+        }
+    }
+
+    /// What is other with the model than it was in training, though its weights are the same.
+    fn warnings(&self, model: &Model) -> Vec<String> {
+        let Some(tokenizer) = &self.tokenizer else { return Vec::new() };
+        let mut warnings = Vec::new();
+        if *tokenizer != model.text.tokenizer {
+            warnings.push(format!(
+                "the interventions were trained with another tokenizer ({tokenizer}) than the model's ({}): their texts were other tokens",
+                model.text.tokenizer
+            ));
+        }
+        if self.template != model.text.template {
+            let [theirs, own] =
+                [&self.template, &model.text.template].map(|hash| hash.as_deref().unwrap_or("none"));
+            warnings.push(format!(
+                "the interventions were trained with another chat template ({theirs}) than the model's ({own}): their prompts looked other"
+            ));
+        }
+        warnings
+    }
 }
 
 impl Reft {
@@ -68,20 +149,26 @@ impl Reft {
             head: self.head.map(|head| head.config),
             base_model: model.name.clone(),
             fingerprint: model.fingerprint.clone(),
+            tokenizer: Some(model.text.tokenizer.clone()),
+            template: model.text.template.clone(),
+            training: self.trained(),
         };
         let about = serde_json::to_string(&about).expect("plain data");
         let metadata = HashMap::from([(METADATA.to_owned(), about)]);
         Ok(safetensors::serialize(tensors, Some(metadata)).expect("every tensor is whole"))
     }
 
-    /// Interventions from a file that [`Reft::save`] wrote for this model.
+    /// Interventions from a file that [`Reft::save`] wrote for this model. If its tokenizer or chat template is another now,
+    /// [`Reft::warnings`] says so.
     ///
     /// # Errors
     /// `File` if it is damaged or not such a file, `Input` if it was trained on another model.
     pub fn load(model: &Model, bytes: &[u8]) -> Result<Reft> {
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(not_ours)?;
+        let about = About::read(bytes)?;
+        about.check(model)?;
+        let warnings = about.warnings(model);
+        let About { configs, head, training, .. } = about;
         let file = SafeTensors::deserialize(bytes).map_err(not_ours)?;
-        let About { configs, head, .. } = about(model, header.metadata().as_ref())?;
         // New ones tell which tensors there must be, of which shapes.
         let like = Reft::with_head(model, &configs, head);
         let like = like.map_err(|error| Error::file(format!("intervention file: {error}")))?;
@@ -109,7 +196,9 @@ impl Reft {
             }
             None => None,
         };
-        let reft = Reft::with_params(model, &configs, &params, head)?;
+        let mut reft = Reft::with_params(model, &configs, &params, head)?;
+        reft.warnings = warnings;
+        reft.trained = RefCell::new(training);
         // The rotations that follow from new parameters equal the file's up to rounding only.
         reft.rot.write_f32(&rotations.concat());
         Ok(reft)
@@ -127,28 +216,6 @@ fn name(number: usize, it: &Intervention, part: &Part) -> String {
 
 fn not_ours(error: safetensors::SafeTensorError) -> Error {
     Error::file(format!("not a safetensors file: {error}"))
-}
-
-/// What the file says of itself, if it is ours and was trained on this model.
-fn about(model: &Model, metadata: Option<&HashMap<String, String>>) -> Result<About> {
-    let about = metadata
-        .and_then(|metadata| metadata.get(METADATA))
-        .ok_or_else(|| Error::file(format!("not an intervention file: expected metadata {METADATA:?}")))?;
-    let about: serde_json::Value = serde_json::from_str(about)
-        .map_err(|error| Error::file(format!("intervention file: metadata: {error}")))?;
-    if about["format"] != FORMAT {
-        let other = &about["format"];
-        return Err(Error::file(format!("intervention file of format {other}: expected {FORMAT:?}")));
-    }
-    let about: About = serde_json::from_value(about)
-        .map_err(|error| Error::file(format!("intervention file: metadata: {error}")))?;
-    if about.fingerprint != model.fingerprint {
-        return Err(Error::input(format!(
-            "intervention file was trained on another model: {:?} ({}), loaded is {:?} ({})",
-            about.base_model, about.fingerprint, model.name, model.fingerprint
-        )));
-    }
-    Ok(about)
 }
 
 fn values(file: &SafeTensors<'_>, name: &str, shape: &[usize]) -> Result<Vec<f32>> {

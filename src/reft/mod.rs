@@ -22,10 +22,12 @@ use crate::model::{self, Component, Model, Place, Window};
 use crate::plan::Plan;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
+use std::cell::RefCell;
 
 pub use collect::collect;
 pub use config::{Components, Layers, ReftConfig};
 pub use edits::{EditBufs, Edits, Gradients, RowEdits};
+pub use file::{About, Trained};
 pub use head::{Head, HeadConfig, HeadParams, Pooling};
 pub use kinds::Kind;
 pub use params::{Params, Part, Sizes};
@@ -178,6 +180,10 @@ pub struct Reft {
     pub theta: Tensor,
     /// The networks that learned rows follow from.
     encoders: Vec<Encoder>,
+    /// What is other with the model than it was when these were saved; nothing where they are new.
+    pub warnings: Vec<String>,
+    /// How they were trained last.
+    trained: RefCell<Option<Trained>>,
     /// The rotations' fixed bases.
     pub(crate) base: Tensor,
     /// What follows from `theta`: R [R, D] of each rotation, and E of each encoder.
@@ -308,7 +314,9 @@ impl Reft {
         let theta = backend.tensor_of("theta", &[layout.theta.len()], bytemuck::cast_slice(&layout.theta))?;
         let base = backend.tensor_of("bases", &[layout.base.len()], bytemuck::cast_slice(&layout.base))?;
         let encoders = layout.encoders;
-        let reft = Reft { configs: configs.to_vec(), interventions, head, theta, encoders, base, rot };
+        let (warnings, trained) = (Vec::new(), RefCell::default());
+        let configs = configs.to_vec();
+        let reft = Reft { configs, interventions, head, theta, encoders, warnings, trained, base, rot };
         reft.follow(backend)?;
         Ok(reft)
     }
@@ -348,6 +356,16 @@ impl Reft {
     pub fn n_unplaced(&self) -> usize {
         let placed = |it: &Intervention| matches!(it.kind.function, Function::Rows { placed: true, .. });
         if self.interventions.iter().any(placed) { 0 } else { self.n_virtual() }
+    }
+
+    /// How they were trained last, if they were; their file says it, too.
+    pub fn trained(&self) -> Option<Trained> {
+        self.trained.borrow().clone()
+    }
+
+    /// Notes how they are trained.
+    pub(crate) fn note(&self, trained: Trained) {
+        self.trained.replace(Some(trained));
     }
 
     /// The rotations, each once.

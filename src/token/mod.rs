@@ -7,6 +7,7 @@ mod bpe;
 mod chat;
 mod date;
 mod ends;
+mod hashes;
 mod pre;
 mod python;
 mod special;
@@ -17,6 +18,7 @@ mod vocab;
 use std::collections::BTreeSet;
 
 pub use self::chat::{ChatTemplate, Message};
+pub use self::hashes::TextHashes;
 pub use self::stream::TextStream;
 
 use self::bpe::Bpe;

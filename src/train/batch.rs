@@ -1,5 +1,6 @@
 //! Sequences of different lengths packed into one row of tokens, without padding.
 
+use super::source::Source;
 use crate::backend::Prepared;
 use crate::error::{Error, Result};
 use crate::kernel::NONE;
@@ -20,6 +21,8 @@ pub struct Sequence {
     pub labels: Vec<(usize, u32)>,
     /// What each intervention edits.
     pub edits: Vec<RowEdits>,
+    /// The text whose hidden states it is edited with, where there is one.
+    pub source: Option<Source>,
     /// What the head is to say of it, where it is learned by a head.
     pub target: Target,
     /// The sum of its labels' losses without edits, in nats, where it is one of a pair of answers.
@@ -118,6 +121,8 @@ pub struct Shape {
     pub n_tokens: usize,
     /// Labels in all.
     pub n_labels: usize,
+    /// How many of them are virtual.
+    pub n_virtual: usize,
     /// Edited rows of each intervention.
     pub n_edits: Vec<usize>,
     /// Sequences.
@@ -193,6 +198,8 @@ impl Batch {
     pub fn shape(&self) -> Shape {
         Shape {
             n_tokens: self.tokens.len(),
+            n_virtual: self.tokens.len()
+                - self.texts.iter().map(|[start, end]| (end - start) as usize).sum::<usize>(),
             n_labels: self.labels.len(),
             n_edits: self.edits.iter().map(|edits| edits.rows.len()).collect(),
             n_sequences: self.ends.len(),

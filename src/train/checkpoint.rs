@@ -92,8 +92,11 @@ impl Training {
     fn examples(&self) -> String {
         let mut digest = Sha256::new();
         for sequence in &self.sequences {
-            digest.update((sequence.tokens.len() as u64).to_le_bytes());
-            digest.update(bytemuck::cast_slice::<u32, u8>(&sequence.tokens));
+            let source = sequence.source.iter().map(|source| &source.tokens);
+            for tokens in std::iter::once(&sequence.tokens).chain(source) {
+                digest.update((tokens.len() as u64).to_le_bytes());
+                digest.update(bytemuck::cast_slice::<u32, u8>(tokens));
+            }
         }
         digest.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
     }

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::kernel::Optimizer;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// How to train.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +65,12 @@ impl Default for TrainOptions {
 }
 
 impl TrainOptions {
+    /// As JSON, in the fewest digits that read back as the same numbers.
+    pub(super) fn json(&self) -> Value {
+        let text = serde_json::to_string(self).expect("plain data");
+        serde_json::from_str(&text).expect("just written")
+    }
+
     /// Fails unless they make sense; returns the optimizer.
     pub(super) fn check(&self) -> Result<Optimizer> {
         if self.epochs == 0 {

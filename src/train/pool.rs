@@ -21,7 +21,9 @@ impl Pool {
     pub(super) fn new(plan: &mut Plan, shape: &Shape, config: &HeadConfig) -> Pool {
         let (n_rows, ranges) = match config.pooling {
             Pooling::Last => (shape.n_sequences, None),
-            Pooling::Mean => (shape.n_tokens, Some(plan.kept("token_ranges", &[shape.n_sequences, 2]))),
+            Pooling::Mean => {
+                (shape.n_tokens - shape.n_virtual, Some(plan.kept("token_ranges", &[shape.n_sequences, 2])))
+            }
         };
         Pool {
             rows: plan.kept("read", &[n_rows]),
@@ -52,12 +54,17 @@ impl Pool {
         let write = |buf: Buf, words: &[u32]| prepared.tensor(buf).write(0, words);
         let rows = match self.ranges {
             None => batch.ends.clone(),
-            Some(_) => (0..batch.tokens.len() as u32).collect(),
+            Some(_) => batch.texts.iter().flat_map(|[start, end]| *start..*end).collect(),
         };
         write(self.rows, &rows);
         write(self.places, &batch.places(&rows));
         if let Some(ranges) = self.ranges {
-            write(ranges, batch.texts.as_flattened());
+            let lengths = batch.texts.iter().map(|[start, end]| end - start);
+            let of_length = |at: &mut u32, length: u32| {
+                *at += length;
+                Some([*at - length, *at])
+            };
+            write(ranges, lengths.scan(0, of_length).collect::<Vec<_>>().as_flattened());
         }
     }
 }

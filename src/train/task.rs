@@ -31,7 +31,7 @@ pub enum Task {
 }
 
 impl Task {
-    /// Fails unless the sequences have what the task wants.
+    /// Fails unless the sequences have what the task wants; sources may still be awaited.
     ///
     /// # Errors
     /// `Input` that names the first that has not.
@@ -46,7 +46,8 @@ impl Task {
             return Err(Error::input(format!("{} sequences: expected pairs", sequences.len())));
         }
         for (number, sequence) in sequences.iter().enumerate() {
-            for (it, edits) in reft.interventions.iter().zip(&sequence.edits) {
+            let edits = sequence.edits.iter().filter(|_| !sequence.awaits_source());
+            for (it, edits) in reft.interventions.iter().zip(edits) {
                 let checked = it.check_source(edits.rows.len(), edits.source.len());
                 checked.map_err(|error| error.at(format!("sequence {number}")))?;
             }

@@ -92,6 +92,11 @@ impl Trainer {
         sequences: &[&Sequence],
         hyper: &Hyper,
     ) -> Result<PendingLoss> {
+        if let Some(number) = sequences.iter().position(|sequence| sequence.awaits_source()) {
+            return Err(Error::input(format!(
+                "sequence {number}: its source was not run: collect_source does it"
+            )));
+        }
         let batches = self.batches(reft, sequences)?;
         let n_whole = batches.iter().map(|batch| self.task.count(batch)).sum();
         self.n_steps += 1;

@@ -5,10 +5,11 @@ use super::{Loss, PendingLoss, Schedule, Sequence, Task, TrainOptions, Trainer, 
 use crate::error::{Error, Result};
 use crate::kernel::{Dropout, Hyper, Optimizer};
 use crate::model::Model;
-use crate::reft::Reft;
+use crate::reft::{Reft, Trained};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// What one step did.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -130,6 +131,57 @@ impl Training {
         })
     }
 
+    /// The options as a script for another library reads them.
+    ///
+    /// # Errors
+    /// `Unsupported` for a task other than next tokens.
+    pub(crate) fn script_settings(&self) -> Result<Value> {
+        if self.task != Task::Language {
+            let task = self.task;
+            return Err(Error::unsupported(format!("{task:?}: a script for pyreft learns next tokens only")));
+        }
+        // All of them are named: a new option does not compile until the script does what it says, or refuses it.
+        let TrainOptions {
+            epochs,
+            batch_size,
+            learning_rate,
+            optimizer,
+            weight_decay,
+            max_grad_norm,
+            at_once: _, // memory, and not what is learned
+            beta: _,    // of another task
+            schedule,
+            warmup_steps,
+            validation,
+            patience: _,  // nothing without a validation
+            keep_best: _, // nor this
+            dropout,
+            seed,
+        } = &self.options;
+        if *validation > 0.0 || *dropout > 0.0 {
+            return Err(Error::unsupported(
+                "validation and dropout: a script for pyreft learns from all examples, and all of their numbers",
+            ));
+        }
+        Ok(json!({
+            "epochs": epochs,
+            "batchSize": batch_size,
+            "learningRate": learning_rate,
+            "optimizer": optimizer,
+            "weightDecay": weight_decay,
+            "maxGradNorm": max_grad_norm,
+            "schedule": schedule,
+            "warmupSteps": warmup_steps,
+            "seed": seed,
+        }))
+    }
+
+    /// The order of the examples in each epoch, of a training that has not begun.
+    pub(crate) fn orders(mut self) -> Vec<Vec<usize>> {
+        let n_epochs = self.options.epochs;
+        (0..n_epochs).map(|_| shuffled(self.n_learned, &mut self.random)).collect()
+    }
+
     /// Steps in all, if validation does not end the training before.
     pub fn n_steps(&self) -> usize {
         self.options.epochs * self.steps_an_epoch()
@@ -166,6 +218,7 @@ impl Training {
             self.pending = self.submit(model, reft, trainer)?;
         }
         let step = pending.report().await?;
+        self.note(reft, trainer, step.loss);
         if let Some(loss) = step.validation_loss {
             self.shown.take_in(loss, self.options.keep_best, reft).await?;
             if self.is_over() {
@@ -173,6 +226,16 @@ impl Training {
             }
         }
         Ok(Some(step))
+    }
+
+    /// Tells the interventions how they were trained so far.
+    fn note(&self, reft: &Reft, trainer: &Trainer, loss: f64) {
+        reft.note(Trained {
+            options: self.options.json(),
+            examples: self.n_learned,
+            steps: trainer.n_steps,
+            loss: Some(loss).filter(|loss| loss.is_finite()),
+        });
     }
 
     /// Tells the trainer what is learned, and asks the bare model what it says where that is the measure.
@@ -184,6 +247,9 @@ impl Training {
             for sequence in &mut self.sequences {
                 sequence.reference = reference(model, &[sequence]).await?[0];
             }
+        }
+        for sequence in &mut self.sequences {
+            sequence.collect_source(model, reft).await?;
         }
         if self.options.epochs > 1 {
             trainer.keep_states(model, reft, &mut self.sequences)?;

@@ -160,6 +160,22 @@ impl WebEngine {
         Ok(pack_directory(&self.engine.export_reft(&reft, &library).await?))
     }
 
+    /// The training of interventions like these on examples, as a `.zip` of a script for pyreft.
+    ///
+    /// # Errors
+    /// As [`Engine::export_script`], and `Input` if there are none of this number.
+    #[wasm_bindgen(js_name = exportScript)]
+    pub async fn export_script(
+        &self,
+        reft: usize,
+        examples: Vec<Ts<Example>>,
+        training: Ts<types::Training>,
+    ) -> Result<Vec<u8>> {
+        let options = from_js("options", &training)?.into();
+        let (reft, examples) = (self.reft(reft)?, read_examples(&examples)?);
+        Ok(pack_directory(&self.engine.export_script(&reft, &examples, &options).await?))
+    }
+
     /// How interventions were asked for.
     ///
     /// # Errors
@@ -167,6 +183,15 @@ impl WebEngine {
     #[wasm_bindgen(js_name = reftConfigs)]
     pub fn reft_configs(&self, reft: usize) -> Result<Vec<Ts<ReftConfig>>> {
         self.reft(reft)?.configs.iter().map(|config| to_js(ReftConfig::from(config.clone()))).collect()
+    }
+
+    /// What is other with the model than it was when interventions were saved.
+    ///
+    /// # Errors
+    /// `Input` if there are none of this number.
+    #[wasm_bindgen(js_name = reftWarnings)]
+    pub fn reft_warnings(&self, reft: usize) -> Result<Vec<String>> {
+        Ok(self.reft(reft)?.warnings.clone())
     }
 
     /// Interventions as a file's bytes.

@@ -135,6 +135,8 @@ pub enum Example {
     Tagged(Tagged),
     /// Numbers that belong to a text, by a head.
     Scored(Scored),
+    /// What is answered with hidden states of another text.
+    Counterfactual(Counterfactual),
 }
 
 /// An answer to a prompt.
@@ -197,6 +199,18 @@ pub struct Scored {
     pub values: Vec<f32>,
 }
 
+/// What is answered to a text where the interventions put hidden states of another one; for kinds that read one, like `dii_lowrank`.
+#[derive(Deserialize, Tsify)]
+#[serde(deny_unknown_fields)]
+pub struct Counterfactual {
+    /// What is asked.
+    pub base: String,
+    /// What is asked in the other run, which is not edited.
+    pub source: String,
+    /// What should be answered to the base then.
+    pub expected: String,
+}
+
 impl From<Example> for engine::Example {
     fn from(example: Example) -> engine::Example {
         match example {
@@ -209,6 +223,7 @@ impl From<Example> for engine::Example {
             Example::Labelled(it) => engine::Example::Labelled(it.into()),
             Example::Tagged(it) => engine::Example::Tagged(it.into()),
             Example::Scored(it) => engine::Example::Scored(it.into()),
+            Example::Counterfactual(it) => engine::Example::Counterfactual(it.into()),
         }
     }
 }
@@ -218,6 +233,7 @@ same_fields!(Preference => engine::Preference { prompt, chosen, rejected });
 same_fields!(Labelled => engine::Labelled { text, label });
 same_fields!(Tagged => engine::Tagged { text, labels });
 same_fields!(Scored => engine::Scored { text, values });
+same_fields!(Counterfactual => engine::Counterfactual { base, source, expected });
 
 /// What another library's files do not say of the interventions in them.
 #[derive(Default, Deserialize, Tsify)]

@@ -1,11 +1,12 @@
 //! Files of the Python libraries, both ways: pyreft's directories ([`pyreft`]) and peft's ([`peft`]).
 //!
 //! A directory is a list of files, each with its name; folders in front of a name do not count. As one file it is a `.zip`
-//! ([`unpack_directory`], [`pack_directory`]).
+//! ([`unpack_directory`], [`pack_directory`]). A training goes to pyreft as a script ([`pyreft_script`]).
 
 pub mod peft;
 mod pickle;
 pub mod pyreft;
+pub mod pyreft_script;
 mod torch;
 mod zip;
 

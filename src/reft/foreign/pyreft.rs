@@ -443,7 +443,7 @@ pub async fn write(reft: &Reft) -> Result<Vec<File>> {
     let mut files: Vec<File> = Vec::new();
     let (mut keys, mut places, mut classes, mut widths) = (vec![], vec![], vec![], vec![]);
     for (number, it) in reft.interventions.iter().enumerate() {
-        check(it).map_err(|error| error.at(format!("intervention {number}")))?;
+        check(it).and_then(|()| check_act(it)).map_err(|error| error.at(format!("intervention {number}")))?;
         let (layer, name) = (it.place.layer, it.place.component.name());
         let stem = format!("layer_{layer}_comp_{name}_unit_pos_nunit_1#");
         let before = keys.iter().filter(|key: &&String| key.starts_with(&stem)).count();
@@ -480,11 +480,16 @@ pub async fn write(reft: &Reft) -> Result<Vec<File>> {
     Ok(files)
 }
 
-/// Fails for what pyreft does not have, and for what its files do not keep.
-fn check(it: &Intervention) -> Result<()> {
-    let refuse =
-        |what: String| Err(Error::unsupported(format!("{what}: pyreft's files have no word for it")));
-    let act = it.edit().map_or("linear", |edit| edit.act.name());
+/// Fails for a function around what is learned, which pyreft's files do not keep.
+fn check_act(it: &Intervention) -> Result<()> {
+    match it.edit().map_or("linear", |edit| edit.act.name()) {
+        "linear" => Ok(()),
+        act => refuse(format!("act {act}")),
+    }
+}
+
+/// Fails for what pyreft does not have.
+pub(super) fn check(it: &Intervention) -> Result<()> {
     let component = it.place.component;
     match () {
         () if kinds().all(|kind| kind.name != it.kind.name) => refuse(format!("kind {}", it.kind.name)),
@@ -492,10 +497,13 @@ fn check(it: &Intervention) -> Result<()> {
         () if matches!(component, Component::GateOutput | Component::UpOutput) => {
             refuse(component.name().to_owned())
         }
-        () if act != "linear" => refuse(format!("act {act}")),
         () if it.scale != 1.0 => refuse(format!("scale {}", it.scale)),
         () => Ok(()),
     }
+}
+
+fn refuse(what: String) -> Result<()> {
+    Err(Error::unsupported(format!("{what}: pyreft's files have no word for it")))
 }
 
 /// The tensors of an intervention, with R [R, D] in place of X, in the order in which pyreft writes them.

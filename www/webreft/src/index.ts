@@ -2,6 +2,7 @@
 export type {
   Answer,
   Conversation,
+  Counterfactual,
   Example,
   Finish,
   HeadConfig,

@@ -132,13 +132,13 @@ export class WebReft {
   }
 
   /**
-   * Loads interventions that were saved.
+   * Loads interventions that were saved. If the model's tokenizer or chat template is another than it was then, their `warnings` say so.
    *
    * @throws {WebReftError} `file` for bytes that are not such a file, `input` for interventions on another model.
    */
   async loadReft(bytes: ArrayBuffer | Uint8Array<ArrayBuffer>): Promise<Reft> {
-    const { reft, configs } = await this.#client.call("loadReft", new Uint8Array(bytes));
-    return new Reft(this.#client, configs, Promise.resolve(reft));
+    const { reft, configs, warnings } = await this.#client.call("loadReft", new Uint8Array(bytes));
+    return new Reft(this.#client, configs, Promise.resolve(reft), warnings);
   }
 
   /**
@@ -234,13 +234,16 @@ export class WebReft {
 export class Reft {
   /** What was asked for. */
   readonly configs: ReftConfig[];
+  /** What is other with the model than it was when they were saved: its tokenizer, its chat template. */
+  readonly warnings: readonly string[];
   readonly #client: Client;
   readonly #number: Promise<number>;
 
   /** @internal Made by {@link WebReft.reft} and {@link WebReft.loadReft}. */
-  constructor(client: Client, configs: ReftConfig[], number: Promise<number>) {
+  constructor(client: Client, configs: ReftConfig[], number: Promise<number>, warnings: string[] = []) {
     this.#client = client;
     this.configs = configs;
+    this.warnings = warnings;
     this.#number = number;
     // Told by the call that uses it; until then it is not an unhandled rejection.
     number.catch(() => {});
@@ -276,6 +279,16 @@ export class Reft {
   /** The interventions as a `.zip` of the directory that pyreft or peft would write, for use there. */
   async export(library: "pyreft" | "peft"): Promise<Uint8Array<ArrayBuffer>> {
     return this.#client.call("exportReft", { reft: await this.#number, library });
+  }
+
+  /**
+   * The training of interventions like these on examples, as a `.zip` of a Python script for pyreft with the data, the settings and the
+   * random start; what it trains comes back by {@link WebReft.importReft}.
+   *
+   * @throws {WebReftError} `unsupported` for what pyreft does not have.
+   */
+  async exportScript(examples: Example[], training: Training = {}): Promise<Uint8Array<ArrayBuffer>> {
+    return this.#client.call("exportScript", { reft: await this.#number, examples, training });
   }
 
   /** Gives their memory back. */

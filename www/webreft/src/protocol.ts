@@ -33,13 +33,22 @@ export interface Calls {
   newReft: { takes: { configs: ReftConfig[]; head: HeadConfig | undefined }; streams: never; returns: number };
   scores: { takes: { reft: number; texts: string[] }; streams: never; returns: number[][] };
   trainableParameters: { takes: number; streams: never; returns: TrainableParameters };
-  loadReft: { takes: Uint8Array<ArrayBuffer>; streams: never; returns: { reft: number; configs: ReftConfig[] } };
+  loadReft: {
+    takes: Uint8Array<ArrayBuffer>;
+    streams: never;
+    returns: { reft: number; configs: ReftConfig[]; warnings: string[] };
+  };
   importReft: {
     takes: { archive: Uint8Array<ArrayBuffer>; unsaved: Unsaved };
     streams: never;
     returns: { reft: number; configs: ReftConfig[] };
   };
   exportReft: { takes: { reft: number; library: string }; streams: never; returns: Uint8Array<ArrayBuffer> };
+  exportScript: {
+    takes: { reft: number; examples: Example[]; training: Training };
+    streams: never;
+    returns: Uint8Array<ArrayBuffer>;
+  };
   saveReft: { takes: number; streams: never; returns: Uint8Array<ArrayBuffer> };
   removeReft: { takes: number; streams: never; returns: null };
   generate: { takes: { sequences: Sequence[]; sampling: Sampling }; streams: SequencePiece; returns: null };

@@ -48,7 +48,7 @@ const handlers: Handlers = {
 
   async loadReft(bytes) {
     const reft = engine().loadReft(bytes);
-    return { reft, configs: engine().reftConfigs(reft) };
+    return { reft, configs: engine().reftConfigs(reft), warnings: engine().reftWarnings(reft) };
   },
 
   async importReft({ archive, unsaved }) {
@@ -58,6 +58,10 @@ const handlers: Handlers = {
 
   async exportReft({ reft, library }) {
     return new Uint8Array(await engine().exportReft(reft, library));
+  },
+
+  async exportScript({ reft, examples, training }) {
+    return new Uint8Array(await engine().exportScript(reft, examples, training));
   },
 
   async saveReft(reft) {

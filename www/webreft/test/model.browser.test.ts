@@ -126,6 +126,7 @@ test("what was saved answers the same after loading it into the model again", as
   const second = await load();
   const again = await second.loadReft(bytes);
   expect(again.configs).toMatchObject([{ kind: "loreft", layers: [1, 3], rank: 2, positions: "f1+l1" }]);
+  expect(again.warnings).toEqual([]);
   expect(await second.complete(PROMPT, { ...GREEDY, reft: again })).toBe(answer);
   expect((await again.save()).length).toBe(bytes.length);
 });
@@ -240,6 +241,25 @@ test("interventions go to pyreft and peft and come back", async () => {
     expect(await model.complete(PROMPT, { ...GREEDY, reft: again })).toBe(answer);
   }
   await expect(model.importReft(new Uint8Array(100))).rejects.toMatchObject({ kind: "file" });
+});
+
+test("counterfactual pairs are learned with hidden states of their sources", async () => {
+  const model = await shared();
+  const das = model.reft({ kind: "dii_lowrank", layers: [2], rank: 4, positions: "l1" });
+  const pairs = [{ base: "the cat", source: "a dog", expected: "ran" }];
+  const steps = await all(das.train(pairs, { epochs: 10, learningRate: 2e-2 }));
+  expect(steps.at(-1)?.loss).toBeLessThan(steps[0]?.loss ?? 0);
+});
+
+test("a training is written as a script for pyreft, and what pyreft cannot train is refused", async () => {
+  const model = await shared();
+  const archive = await model.reft(LOREFT).exportScript(EXAMPLES, { epochs: 5, schedule: "linear" });
+  const names = new TextDecoder("latin1").decode(archive);
+  for (const name of ["train.py", "examples.jsonl", "settings.json", "start.safetensors", "requirements.txt"]) {
+    expect(names).toContain(name);
+  }
+  const lora = model.reft({ kind: "lora", component: "value_output" });
+  await expect(lora.exportScript(EXAMPLES)).rejects.toMatchObject({ kind: "unsupported" });
 });
 
 test("leaving an answer leaves the model usable", async () => {
