@@ -165,18 +165,31 @@ pub(super) fn run(options: &Options) -> Result<()> {
 struct Line {
     #[serde(flatten)]
     step: TrainStep,
-    /// From the step before; with its validation and its checkpoint, if it had them.
-    seconds: f64,
     tokens_per_second: f64,
+}
+
+/// The pace of an epoch so far. A step by itself would say little: the next one is made while its loss is read.
+struct Pace {
+    start: Instant,
+    tokens: usize,
+}
+
+impl Pace {
+    fn line(&mut self, step: TrainStep) -> Line {
+        self.tokens += step.tokens;
+        let tokens_per_second = self.tokens as f64 / self.start.elapsed().as_secs_f64();
+        if step.epoch_ends {
+            *self = Pace { start: Instant::now(), tokens: 0 };
+        }
+        Line { step, tokens_per_second }
+    }
 }
 
 async fn train(engine: &Engine, options: &Options, examples: &[Example]) -> Result<Vec<u8>> {
     let (reft, mut trainer, mut training) = begin(engine, options, examples)?;
-    let mut start = Instant::now();
+    let mut pace = Pace { start: Instant::now(), tokens: 0 };
     while let Some(step) = training.next(engine.model(), &reft, &mut trainer).await? {
-        let seconds = start.elapsed().as_secs_f64();
-        start = Instant::now();
-        print_line(&Line { step, seconds, tokens_per_second: step.tokens as f64 / seconds });
+        print_line(&pace.line(step));
         if let Some(path) = options.checkpoint.as_ref().filter(|_| step.epoch_ends) {
             write(path, &training.checkpoint(engine.model(), &reft, &trainer).await?)?;
         }

@@ -104,9 +104,9 @@ export interface TrainableParameters {
 
 /** One step of training, after it. */
 export interface TrainStep extends EngineStep {
-  /** How long it took; with the validation after it, if there is one. */
+  /** How long it took to hear of it; the next step may have been made in that time, too. */
   seconds: number;
-  /** Tokens of the batch in each of them. */
+  /** Tokens per second of the epoch so far; at its end with its validation, if there is one. */
   tokensPerSecond: number;
 }
 

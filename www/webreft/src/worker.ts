@@ -2,7 +2,7 @@
 import init, { type EngineStep, type InitOutput, WebEngine, type WebTraining } from "../wasm/webreft.js";
 import { type Adapter, findAdapter } from "./adapter.js";
 import { WebReftError } from "./error.js";
-import type { Call, Calls, Handlers, Reply, Request, Thrown, TrainedStep } from "./protocol.js";
+import type { Call, Calls, Handlers, Reply, Request, Thrown, TrainedStep, TrainStep } from "./protocol.js";
 import { open } from "./source.js";
 
 let wasm: InitOutput | undefined;
@@ -96,14 +96,16 @@ const handlers: Handlers = {
   },
 
   async trainStep({ reft, examples, training }) {
-    return timed(() => engine().trainStep(reft, examples, training));
+    return pace()(await timed(() => engine().trainStep(reft, examples, training)));
   },
 };
 
 /** Trains step by step as long as the page asks for more; after each epoch there may be a checkpoint. */
 async function toTheEnd(run: WebTraining, checkpoints: boolean, emit: (step: TrainedStep) => Promise<void>) {
+  const paced = pace();
   try {
-    for (let step = await timed(() => run.next()); step; step = await timed(() => run.next())) {
+    for (let timedStep = await timed(() => run.next()); timedStep; timedStep = await timed(() => run.next())) {
+      const step = paced(timedStep);
       await emit(
         checkpoints && step.epochEnds ? { ...step, checkpoint: new Uint8Array(await run.checkpoint()) } : step,
       );
@@ -118,8 +120,18 @@ async function toTheEnd(run: WebTraining, checkpoints: boolean, emit: (step: Tra
 async function timed<Step extends EngineStep | undefined>(work: () => Promise<Step>) {
   const start = performance.now();
   const step = await work();
-  const seconds = (performance.now() - start) / 1000;
-  return step && { ...step, seconds, tokensPerSecond: step.tokens / seconds };
+  return step && { ...step, seconds: (performance.now() - start) / 1000 };
+}
+
+/** Adds the epoch's tokens per second so far. A step by itself would say little: the next one is made while its loss is read. */
+function pace() {
+  let [epoch, tokens, seconds] = [0, 0, 0];
+  return (step: Omit<TrainStep, "tokensPerSecond">): TrainStep => {
+    if (step.epoch !== epoch) [epoch, tokens, seconds] = [step.epoch, 0, 0];
+    tokens += step.tokens;
+    seconds += step.seconds;
+    return { ...step, tokensPerSecond: tokens / seconds };
+  };
 }
 
 /** Calls that are loops: they hold the engine until they end. All others take their turn. */
