@@ -226,6 +226,7 @@ fn config(kind: &str) -> ReftConfig {
         kind: kind.to_owned(),
         layers,
         rank: 3,
+        component: "block_output".into(),
         positions: "f1+l1".to_owned(),
         ..ReftConfig::default()
     }

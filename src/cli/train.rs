@@ -42,7 +42,13 @@ pub(super) struct Options {
     /// A file that a training left in the middle is written to after each epoch, and from which it goes on.
     #[arg(long)]
     checkpoint: Option<PathBuf>,
-    /// Layers, counted from 0 and separated by commas; all of them if not given.
+    /// Virtual tokens before the prompt, for the kinds that have them.
+    #[arg(long, default_value_t = 8)]
+    virtual_tokens: usize,
+    /// Width of the network that virtual tokens follow from; 0 is the kind's own.
+    #[arg(long, default_value_t = 0)]
+    encoder: usize,
+    /// Layers, counted from 0 and separated by commas; the kind's own if not given, which is all of them for nearly every kind.
     #[arg(long, value_delimiter = ',')]
     layers: Option<Vec<usize>>,
     /// Dimensions of each subspace.
@@ -121,6 +127,8 @@ impl Options {
             kind: self.kind.clone(),
             component: Components::List(self.component.clone()),
             alpha: self.alpha,
+            virtual_tokens: self.virtual_tokens,
+            encoder: self.encoder,
             act: self.act.clone(),
             layers: self.layers.clone().map_or_else(Layers::default, Layers::List),
             rank: self.rank,

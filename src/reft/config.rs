@@ -93,14 +93,21 @@ impl From<&str> for Components {
 }
 
 impl Components {
+    fn is_usual(&self) -> bool {
+        match self {
+            Components::One(name) => name == USUAL,
+            Components::List(names) => matches!(names.as_slice(), [name] if name == USUAL),
+        }
+    }
+
     fn list<'a>(&'a self, kind: &'a Kind) -> Vec<&'a str> {
         let names = match self {
             Components::One(name) => std::slice::from_ref(name),
             Components::List(names) => names,
         };
-        match names {
-            [name] if name == USUAL => kind.usual.components.to_vec(),
-            names => names.iter().map(String::as_str).collect(),
+        match self.is_usual() {
+            true => kind.usual.components.to_vec(),
+            false => names.iter().map(String::as_str).collect(),
         }
     }
 }
@@ -230,7 +237,7 @@ impl ReftConfig {
     /// Fails on places and positions for a kind that has virtual tokens, which are everywhere and come before the prompt.
     fn check_virtual(&self, kind: &Kind) -> Result<()> {
         let usual = ReftConfig::default();
-        let placed = self.layers != usual.layers || self.component != usual.component;
+        let placed = self.layers != usual.layers || !self.component.is_usual();
         if placed || self.positions != usual.positions || self.tied || self.shared || !self.heads.is_empty() {
             let name = kind.name;
             return Err(Error::input(format!(

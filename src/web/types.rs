@@ -76,10 +76,10 @@ impl From<&engine::ModelInfo> for EngineInfo {
 pub struct ReftConfig {
     /// What is done to a hidden state h: `loreft` if left out. See the package's README for all of them.
     pub kind: String,
-    /// The layers, counted from 0; all of them if left out.
-    #[tsify(type = "number[] | \"all\"")]
+    /// The layers, counted from 0; if left out the kind's own, which is all of them for nearly every kind.
+    #[tsify(type = "number[] | \"all\" | \"first\" | \"usual\"")]
     pub layers: reft::Layers,
-    /// The part of a layer that is edited, or several; `block_output`, the whole, if left out. pyvene's names.
+    /// The part of a layer that is edited, or several, by pyvene's names; if left out the kind's own, `block_output` for most.
     #[tsify(type = "string | string[]")]
     pub component: reft::Components,
     /// The heads, counted from 0, for components of single heads, whose names begin with `head_`.
@@ -87,14 +87,14 @@ pub struct ReftConfig {
     /// Dimensions of the subspace that is edited; 4 if left out.
     pub rank: usize,
     /// The tokens that are edited: `fN` the first N of the prompt, `lM` the last M, `fN+lM`, `all`, `prompt`, `generated`, a place like
-    /// `3` or `-1`, a range like `2:5`, or several joined by `+`; if left out the kind's own, `f1+l1`, and for `lora` `all`.
+    /// `3` or `-1`, a range like `2:5`, or several joined by `+`; if left out the kind's own, `f1+l1` for most.
     pub positions: String,
     /// Whether all positions share one intervention; false if left out.
     pub tied: bool,
     /// Whether the interventions of all layers share their parameters; false if left out.
     pub shared: bool,
-    /// The function around what is learned; `linear`, which is none, if left out.
-    #[tsify(type = "\"linear\" | \"gelu\" | \"relu\" | \"silu\" | \"tanh\"")]
+    /// The function around what is learned; if left out the kind's own, `linear` for most, which is none.
+    #[tsify(type = "\"usual\" | \"linear\" | \"gelu\" | \"relu\" | \"silu\" | \"tanh\"")]
     pub act: String,
     /// Whether a free projection has a bias, too; false if left out.
     pub add_bias: bool,
@@ -102,6 +102,10 @@ pub struct ReftConfig {
     pub alpha: f32,
     /// Whether it is multiplied by alpha / √rank instead; false if left out.
     pub rslora: bool,
+    /// Virtual tokens before the prompt, for the kinds that have them; 8 if left out.
+    pub virtual_tokens: usize,
+    /// Width of the network that virtual tokens follow from; 0, the kind's own, if left out.
+    pub encoder: usize,
     /// Where the random start comes from; 0 if left out.
     pub seed: u64,
 }
@@ -113,10 +117,12 @@ impl Default for ReftConfig {
 }
 
 same_fields!(reft::ReftConfig => ReftConfig {
-    kind, layers, component, heads, rank, positions, tied, shared, act, add_bias, alpha, rslora, seed
+    kind, layers, component, heads, rank, positions, tied, shared, act, add_bias, alpha, rslora,
+    virtual_tokens, encoder, seed
 });
 same_fields!(ReftConfig => reft::ReftConfig {
-    kind, layers, component, heads, rank, positions, tied, shared, act, add_bias, alpha, rslora, seed
+    kind, layers, component, heads, rank, positions, tied, shared, act, add_bias, alpha, rslora,
+    virtual_tokens, encoder, seed
 });
 
 /// Something to learn. What it is says what the task is; all examples of a training are of one task.
