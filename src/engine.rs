@@ -35,7 +35,8 @@ use crate::generate::{GenerateOptions, Generation, Persona, Prompt};
 use crate::gguf::{self, Header};
 use crate::model::{LoadProgress, Model};
 use crate::reft::foreign::{self, File, Unsaved};
-use crate::reft::{Reft, ReftConfig};
+use crate::reft::kinds::KINDS;
+use crate::reft::{Intervention, Reft, ReftConfig, Wanted, collect};
 use crate::token::{ChatTemplate, Message, Tokenizer};
 use crate::train::{self, Checkpoint, Sequence, Target, Task, TrainOptions, Trainer, Training};
 use serde::{Deserialize, Serialize};
@@ -94,6 +95,16 @@ pub enum Input {
     Text(String),
     /// A conversation, to be put through the model's chat template.
     Messages(Vec<Message>),
+}
+
+/// Another run of the bare model, whose hidden states interventions read: those of interchange, say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// What the model reads there.
+    pub input: Input,
+    /// Its tokens that are read, in the words of [`Positions`](crate::reft::Positions); if none, those that the interventions' own
+    /// positions name in it.
+    pub positions: Option<String>,
 }
 
 /// Something to be learned. What it is says what the task is.
@@ -265,6 +276,28 @@ impl Engine {
         Ok(Prompt { tokens: self.encode(&self.render(input)?), personas })
     }
 
+    /// What interventions read of another run when they edit a prompt of `n_prompt` tokens: [`Persona::sources`].
+    ///
+    /// # Errors
+    /// `Input` if none of the interventions reads another run, or the source has not as many tokens at its positions as are edited in
+    /// the prompt, or does not fit into the context; as [`Engine::prompt`] for its text; `Device` if the device was lost or is full.
+    pub async fn sources(&self, reft: &Reft, source: &Source, n_prompt: usize) -> Result<Vec<Vec<f32>>> {
+        let tokens = self.encode(&self.render(&source.input)?);
+        let (n_source, n_ctx) = (tokens.len(), self.model.n_ctx);
+        if !(1..=n_ctx).contains(&n_source) {
+            return Err(Error::input(format!("source: expected 1 to {n_ctx} tokens, got {n_source}")));
+        }
+        if !reft.interventions.iter().any(|it| it.kind.reads_source()) {
+            let known = KINDS.into_iter().filter(|kind| kind.reads_source()).map(|kind| kind.name);
+            let known = known.collect::<Vec<_>>().join(", ");
+            return Err(Error::input(format!(
+                "source: none of these interventions reads another run; those that do: {known}"
+            )));
+        }
+        let wanted = reft.interventions.iter().map(|it| wanted(it, source, n_source, n_prompt));
+        collect(&self.model, &tokens, &wanted.collect::<Result<Vec<_>>>()?).await
+    }
+
     /// Starts a generation; each prompt gets an answer, all in one batch.
     ///
     /// # Errors
@@ -405,6 +438,27 @@ impl Engine {
     fn ends_itself(&self, text: &str) -> bool {
         self.tokenizer.encode(text, true, false).last().copied() == self.tokenizer.eos()
     }
+}
+
+/// What an intervention on a prompt of `n_prompt` tokens reads of a source of `n_source`: a row for each that it edits.
+fn wanted(it: &Intervention, source: &Source, n_source: usize, n_prompt: usize) -> Result<Wanted> {
+    let mut rows = Vec::new();
+    if it.kind.reads_source() {
+        let positions = match &source.positions {
+            Some(text) => it.positions.part_of(text).map_err(|error| error.at("source"))?,
+            None => it.positions.clone(),
+        };
+        rows = positions.rows(n_source, n_source).into_iter().map(|[row, _]| row).collect();
+        let (expected, got) = (it.positions.rows(n_prompt, n_prompt).len(), rows.len());
+        if expected != got {
+            return Err(Error::input(format!(
+                "source: expected {expected} of its {n_source} tokens at {positions}, as many as {} edits in the prompt, got {got}; give \
+                 another source, or other positions of it",
+                it.kind.name
+            )));
+        }
+    }
+    Ok(Wanted { place: it.place, window: it.window(), rows })
 }
 
 /// Tokens that two sequences begin with alike.

@@ -22,7 +22,7 @@ use crate::plan::Plan;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-pub use collect::collect;
+pub use collect::{Wanted, collect};
 pub use config::{Components, Layers, ReftConfig};
 pub use edits::{EditBufs, Edits, Gradients, RowEdits};
 pub use head::{Head, HeadConfig, HeadParams};
