@@ -358,6 +358,10 @@ fn a_source_that_cannot_be_read_is_refused() {
     refused(&reft("f1+l1"), source("a dog", Some("3")), 8, &["source", "expected 2 words", "got 1"]);
     refused(&reft("l1"), source("a dog", Some("x")), 8, &["source", "positions \"x\""]);
     refused(&reft("l1"), source(&"a dog ran ".repeat(900), None), 8, &["source: expected 1 to", "got "]);
+    let prompt = engine.prompt(&Input::Text("the cat".to_owned()), vec![Persona::new(reft("l1").into())]);
+    let error = engine.generate(&[prompt.expect("a prompt")], &Default::default()).err().expect("no source");
+    assert_eq!(error.kind(), ErrorKind::Input, "{error}");
+    assert!(error.to_string().contains("give its persona a source"), "{error}");
     let learned = Reft::new(engine.model(), &[config()]).expect("a reft");
     refused(&learned, source("a dog", None), 8, &["none of these interventions", "interchange"]);
 }

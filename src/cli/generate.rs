@@ -23,8 +23,11 @@ pub(super) struct Options {
     /// Interventions to apply: a file that `train` saved.
     #[arg(long)]
     reft: Option<PathBuf>,
+    /// Interventions that need no training, as JSON: {"kind": "interchange", "layers": [4], "positions": "l1"}.
+    #[arg(long, conflicts_with = "reft")]
+    untrained: Option<String>,
     /// What the bare model reads for interventions that take hidden states of another run, such as interchange.
-    #[arg(long, requires = "reft")]
+    #[arg(long)]
     source: Option<String>,
     /// The tokens of the source that are read; those of the interventions' own positions if not given.
     #[arg(long, requires = "source")]
@@ -75,6 +78,22 @@ impl Options {
         }
     }
 
+    fn reft(&self, engine: &Engine) -> Result<Option<Rc<Reft>>> {
+        let reft = match (&self.reft, &self.untrained) {
+            (Some(path), _) => engine.load_reft(&read(path)?)?,
+            (None, Some(json)) => {
+                let config = serde_json::from_str(json)
+                    .map_err(|error| Error::input(format!("--untrained: {error}")))?;
+                engine.reft(&[config])?
+            }
+            (None, None) if self.source.is_some() => {
+                return Err(Error::input("--source: give --reft or --untrained, which reads it"));
+            }
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(Rc::new(reft)))
+    }
+
     fn source(&self) -> Option<Source> {
         let input = Input::Text(self.source.clone()?);
         Some(Source { input, positions: self.source_positions.clone() })
@@ -96,10 +115,7 @@ impl Options {
 pub(super) fn run(options: &Options) -> Result<()> {
     let prompts = options.prompts()?;
     let engine = options.model.load()?;
-    let reft = match &options.reft {
-        Some(path) => Some(Rc::new(engine.load_reft(&read(path)?)?)),
-        None => None,
-    };
+    let reft = options.reft(&engine)?;
     for prompts in prompts.chunks(options.batch.max(1)) {
         let texts = pollster::block_on(answer(&engine, prompts, reft.as_ref(), options))?;
         for (prompt, text) in prompts.iter().zip(texts) {

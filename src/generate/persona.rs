@@ -41,6 +41,12 @@ impl Persona {
                 )));
             }
             let n_rows = it.positions.rows(n_prompt, n_prompt).len();
+            if it.kind.reads_source() && n_rows > 0 && self.sources.is_empty() {
+                return Err(Error::input(format!(
+                    "{} reads hidden states of another run: give its persona a source",
+                    it.kind.name
+                )));
+            }
             it.check_source(n_rows, self.sources.get(number).map_or(0, Vec::len))?;
         }
         if !self.strength.is_finite() {

@@ -50,8 +50,8 @@ const WORDS: Record<string, Pick<Method, "title" | "words" | "values">> = {
   },
   lobireft: {
     title: "LobiReFT",
-    words: "Adds the same small push, whatever is asked.",
-    values: AT_THE_END,
+    words: "Adds the same push, whatever is asked. It has far to go, so its learning rate is high.",
+    values: { ...AT_THE_END, learningRate: "1" },
   },
   lora: {
     title: "LoRA",

@@ -42,10 +42,12 @@ export function mountSettings(app: App): SettingsView {
   const summary = h("summary", { "data-testid": "method" });
   const words = h("p", { class: "method-words", id: "method-words" });
   const equation = h("code", {});
-  const size = h("p", { class: "hint number", "data-testid": "would-train", role: "status" });
+  const size = h("p", { class: "hint number would-train", "data-testid": "would-train", role: "status" });
+  const component = field("Places in a layer", inputs.component, "block_output, the whole; mlp_output; …");
+  component.classList.add("wide");
   const fields: Partial<Record<FieldName, HTMLElement>> = {
+    component,
     layers: field("Layers", inputs.layers, "2, 4 or all"),
-    component: field("Places in a layer", inputs.component, "block_output: what it hands on"),
     positions: field("Positions", inputs.positions, "l1: the last; f1+l1; all"),
     rank: field("Rank", inputs.rank, "directions of the edit"),
     alpha: field("Alpha", inputs.alpha, "strength: alpha / rank"),
@@ -128,6 +130,7 @@ export function mountSettings(app: App): SettingsView {
   };
   let waiting = 0;
   method.addEventListener("input", () => {
+    size.replaceChildren();
     clearTimeout(waiting);
     waiting = setTimeout(() => void count(), PAUSE);
   });
@@ -159,7 +162,7 @@ async function tellSize(model: WebReft, config: ReftConfig): Promise<(Node | str
     const { trainable, percent, bytes: size } = await model.wouldTrain(config);
     return [
       data(trainable, plural(trainable, "number"), { "data-testid": "trainable" }),
-      ` to train, ${percent.toPrecision(2)} % of the model’s weights; saved, ${bytes(size)} and a little.`,
+      ` to train: ${percent.toPrecision(2)} % of the model, a file of about ${bytes(size)}.`,
     ];
   } catch (error) {
     return [error instanceof Error ? error.message : String(error)];

@@ -144,7 +144,7 @@ export function mountTraining(root: HTMLElement, app: App, examples: ExamplesVie
         "div",
         { class: "row end" },
         button("Forget it", { class: "quiet", "data-testid": "forget" }, () => void forget()),
-        button("Go on", { class: "primary", "data-testid": "go-on" }, () => void start(left)),
+        button("Go on", { "data-testid": "go-on" }, () => void start(left)),
       ),
     );
     offer.hidden = false;
@@ -190,10 +190,11 @@ function begin(reft: Reft, examples: Answer[], options: TrainOptions) {
 
 function told(last: TrainStep, steps: TrainStep[]): (Node | string)[] {
   const spent = steps.reduce((sum, step) => sum + step.seconds, 0);
+  const tokens = steps.reduce((sum, step) => sum + step.tokens, 0);
   return [
     `Step ${last.step} of ${last.steps}, loss `,
     data(last.loss, last.loss.toFixed(3), { "data-testid": "loss" }),
-    `, ${Math.round(last.tokens / last.seconds).toLocaleString("en")} tokens/s, `,
+    `, ${Math.round(tokens / spent).toLocaleString("en")} tokens/s, `,
     data(spent, seconds(spent), { "data-testid": "train-seconds" }),
   ];
 }
