@@ -130,7 +130,9 @@ export function mountSettings(app: App): SettingsView {
   };
   let waiting = 0;
   method.addEventListener("input", () => {
+    counted = undefined;
     size.replaceChildren();
+    delete size.dataset.kind;
     clearTimeout(waiting);
     waiting = setTimeout(() => void count(), PAUSE);
   });

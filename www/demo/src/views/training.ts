@@ -35,7 +35,7 @@ export function mountTraining(root: HTMLElement, app: App, examples: ExamplesVie
     release();
   });
 
-  const offer = h("div", { class: "offer", "data-testid": "unfinished", hidden: true });
+  const offer = h("div", { class: "offer", role: "status", "data-testid": "unfinished", hidden: true });
   const status = h("p", { class: "status", "data-testid": "train-status" }, "Load a model first.");
   const spoken = h("span", { class: "visually-hidden", role: "status" });
   const chartBox = h("div", {
@@ -120,6 +120,7 @@ export function mountTraining(root: HTMLElement, app: App, examples: ExamplesVie
             spoken.textContent = `Trained ${plural(last.step, "step")}, loss ${last.loss.toFixed(3)}`;
           } else {
             status.textContent = "";
+            offer.hidden = !left; // what could not be gone on with may be forgotten
           }
         }
       })
