@@ -36,7 +36,7 @@ use crate::gguf::{self, Header};
 use crate::model::{LoadProgress, Model};
 use crate::reft::foreign::pyreft_script::{IGNORED, Script, ScriptExample};
 use crate::reft::foreign::{self, File, Unsaved};
-use crate::reft::{Reft, ReftConfig};
+use crate::reft::{Reft, ReftConfig, collect};
 use crate::token::{ChatTemplate, Message, Tokenizer};
 use crate::train::{self, Checkpoint, Sequence, Target, Task, TrainOptions, Trainer, Training};
 use serde::{Deserialize, Serialize};
@@ -95,6 +95,16 @@ pub enum Input {
     Text(String),
     /// A conversation, to be put through the model's chat template.
     Messages(Vec<Message>),
+}
+
+/// Another run of the bare model, whose hidden states interventions read: those of interchange, say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    /// What the model reads there.
+    pub input: Input,
+    /// Its tokens that are read, in the words of [`Positions`](crate::reft::Positions); if none, those that the interventions' own
+    /// positions name in it.
+    pub positions: Option<String>,
 }
 
 /// Something to be learned. What it is says what the task is.
@@ -318,6 +328,18 @@ impl Engine {
     /// `Unsupported` for messages where the model has no chat template, `Input` if the template refuses them.
     pub fn prompt(&self, input: &Input, personas: Vec<Persona>) -> Result<Prompt> {
         Ok(Prompt { tokens: self.encode(&self.render(input)?), personas })
+    }
+
+    /// What interventions read of another run when they edit a prompt of `n_prompt` tokens: [`Persona::sources`].
+    ///
+    /// # Errors
+    /// `Input` if none of the interventions reads another run, or the source has not as many tokens at its positions as are edited in
+    /// the prompt, or does not fit into the context; as [`Engine::prompt`] for its text; `Device` if the device was lost or is full.
+    pub async fn sources(&self, reft: &Reft, source: &Source, n_prompt: usize) -> Result<Vec<Vec<f32>>> {
+        let tokens = self.encode(&self.render(&source.input)?);
+        let n_edited = reft.interventions.iter().map(|it| it.rows(0, n_prompt, n_prompt).len());
+        let wanted = reft.wanted([tokens.len(), self.model.n_ctx], source.positions.as_deref(), n_edited)?;
+        collect(&self.model, &tokens, &wanted).await
     }
 
     /// Starts a generation; each prompt gets an answer, all in one batch.

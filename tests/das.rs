@@ -9,7 +9,7 @@ use webreft::backend::Backend;
 use webreft::engine::{Engine, Example};
 use webreft::kernel::Hyper;
 use webreft::plan::Plan;
-use webreft::reft::{Layers, Reft, ReftConfig, collect};
+use webreft::reft::{Layers, Reft, ReftConfig, Wanted, collect};
 use webreft::train::{Sequence, TrainOptions, Trainer};
 use webreft::{ErrorKind, Result};
 
@@ -61,7 +61,7 @@ fn a_subspace_is_found_that_carries_the_answer_from_the_source() {
 fn collected(engine: &Engine, reft: &Reft) -> Vec<Sequence> {
     let mut sequences = engine.sequences(reft, &pairs()).expect("sequences");
     for sequence in &mut sequences {
-        block_on(sequence.collect_source(engine.model(), reft)).expect("the source runs");
+        block_on(sequence.collect_source(engine.model())).expect("the source runs");
     }
     sequences
 }
@@ -75,9 +75,10 @@ fn sources_are_the_bare_models_states_at_the_positions_of_the_source() {
         let tokens = &sequence.source.as_ref().expect("a source").tokens;
         for (it, edits) in reft.interventions.iter().zip(&sequence.edits) {
             let is_first = it.positions.rows(9, 9)[0][0] == 0;
-            let row = [if is_first { 0 } else { tokens.len() as u32 - 1 }];
-            let states = collect(engine.model(), tokens, it.place, it.window(), &row);
-            assert_eq!(edits.source, block_on(states).expect("states"));
+            let rows = vec![if is_first { 0 } else { tokens.len() as u32 - 1 }];
+            let wanted = Wanted { place: it.place, window: it.window(), rows };
+            let states = block_on(collect(engine.model(), tokens, &[wanted])).expect("states");
+            assert_eq!(edits.source, states[0]);
         }
         assert_eq!(
             sequence.labels.last().map(|(row, _)| row + 2),
@@ -140,9 +141,9 @@ fn pairs_that_cannot_be_are_refused() {
     };
     let pair = r#"{"base": "the cat", "source": "a dog", "expected": "ran"}"#;
     let loreft = ReftConfig { kind: "loreft".to_owned(), ..config() };
-    refused(sequences(loreft, pair), &["example 1", "no intervention reads one"]);
+    refused(sequences(loreft, pair), &["example 1", "none of these interventions reads another run"]);
     let all = ReftConfig { positions: "all".to_owned(), ..config() };
-    refused(sequences(all, pair), &["positions all", "of the base", "of the source"]);
+    refused(sequences(all, pair), &["example 1", "source: expected", "at all"]);
     let reft = engine.reft(&[config()]).expect("interventions");
     let options = TrainOptions::default();
     let answer = [Example::answer("the cat", "ran")];

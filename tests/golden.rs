@@ -26,7 +26,7 @@ use webreft::model::{Component, Model};
 use webreft::reft::kinds::KINDS;
 use webreft::reft::{
     Base, Components, CountedRow, HeadConfig, HeadParams, Intervention, Layers, Params, Pooling, Positions,
-    Reft, ReftConfig, RowEdits, collect, pyreft_slots,
+    Reft, ReftConfig, RowEdits, Wanted, collect, pyreft_slots,
 };
 use webreft::train::{Schedule, Sequence, Target, Task, Trainer, reference, scores};
 
@@ -841,8 +841,9 @@ impl Case<'_> {
             let from = (number * n_examples + example) * n_positions;
             let rows = &self.trace.i32("source_positions")[from..from + n_positions];
             let rows: Vec<u32> = rows.iter().map(|row| *row as u32 - n_pad as u32).collect();
-            let states = collect(self.model(), &tokens, it.place, it.window(), &rows);
-            edits.source = block_on(states).expect("the other run");
+            let wanted = Wanted { place: it.place, window: it.window(), rows };
+            let states = block_on(collect(self.model(), &tokens, &[wanted]));
+            edits.source = states.expect("the other run").remove(0);
         }
         edits
     }

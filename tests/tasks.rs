@@ -8,7 +8,7 @@ use pollster::block_on;
 use std::rc::Rc;
 use webreft::ErrorKind;
 use webreft::backend::Backend;
-use webreft::engine::{Engine, Example, Input};
+use webreft::engine::{Engine, Example, Input, Source};
 use webreft::generate::{GenerateOptions, Persona};
 use webreft::kernel::Hyper;
 use webreft::reft::{Components, HeadConfig, Layers, Pooling, Reft, ReftConfig};
@@ -607,4 +607,82 @@ fn personas_are_switched_between_two_tokens() {
         }
         assert_eq!(switched(engine, &weak, 0, &strong), edited, "from the first token on");
     });
+}
+
+/// An untrained kind at the end of a prompt, above all layers.
+fn at_the_end(engine: &Engine, kind: &str) -> Rc<Reft> {
+    let layers = Layers::List(vec![engine.model().dims.n_layer - 1]);
+    let config =
+        ReftConfig { kind: kind.to_owned(), layers, positions: "l1".to_owned(), ..Default::default() };
+    Rc::new(Reft::new(engine.model(), &[config]).expect("a reft"))
+}
+
+fn source(text: &str, positions: Option<&str>) -> Source {
+    Source { input: Input::Text(text.to_owned()), positions: positions.map(str::to_owned) }
+}
+
+/// The first so many ids that follow a text, edited with the hidden states of a source.
+fn with_source(engine: &Engine, text: &str, edited: Option<(&Rc<Reft>, Source)>, n: usize) -> Vec<u32> {
+    let mut prompt = engine.prompt(&Input::Text(text.to_owned()), vec![]).expect("a prompt");
+    if let Some((reft, source)) = edited {
+        let sources = engine.sources(reft, &source, prompt.tokens.len());
+        let sources = block_on(sources).expect("hidden states");
+        prompt.personas.push(Persona { sources, ..Persona::new(reft.clone()) });
+    }
+    let options = GenerateOptions { max_tokens: n, ..Default::default() };
+    let mut generation = engine.generate(&[prompt], &options).expect("a generation");
+    let mut ids = Vec::new();
+    while let Some(pieces) = block_on(generation.next(engine.tokenizer())).expect("tokens") {
+        ids.extend(pieces.iter().map(|piece| piece.id));
+    }
+    ids
+}
+
+#[test]
+fn interchange_says_what_the_source_would_have_said() {
+    on_each_backend(|engine| {
+        let [text, other] = ["the cat", "a dog ran to some houses"];
+        let [said, of_other] = [text, other].map(|text| with_source(engine, text, None, 8));
+        assert_ne!(said[0], of_other[0], "two texts that go on differently");
+        let reft = at_the_end(engine, "interchange");
+        let asked = |source| with_source(engine, text, Some((&reft, source)), 8);
+        assert_eq!(asked(source(other, None))[0], of_other[0], "the last token's state is the source's");
+        assert_eq!(asked(source(other, Some("-1")))[0], of_other[0], "by another name");
+        assert_eq!(asked(source(text, None)), said, "its own states change nothing");
+
+        let config = ReftConfig { kind: "interchange".to_owned(), positions: "f1+l1".to_owned(), ..config() };
+        let config = ReftConfig { component: "mlp_output".into(), ..config };
+        let several = Rc::new(Reft::new(engine.model(), &[config]).expect("a reft"));
+        assert_eq!(several.interventions.len(), 4);
+        assert_eq!(with_source(engine, text, Some((&several, source(text, Some("0+-1")))), 8), said);
+        assert_ne!(with_source(engine, text, Some((&several, source(other, None))), 8), said);
+    });
+}
+
+#[test]
+fn a_source_that_cannot_be_read_is_refused() {
+    let engine = engine();
+    let reft = |positions: &str| {
+        let config =
+            ReftConfig { kind: "interchange".to_owned(), positions: positions.to_owned(), ..config() };
+        Reft::new(engine.model(), &[config]).expect("a reft")
+    };
+    let refused = |reft: &Reft, source: Source, n_prompt: usize, parts: &[&str]| {
+        let error = block_on(engine.sources(reft, &source, n_prompt)).expect_err("no such source");
+        assert_eq!(error.kind(), ErrorKind::Input, "{error}");
+        for part in parts {
+            assert!(error.to_string().contains(part), "{part:?} is not in: {error}");
+        }
+    };
+    refused(&reft("f3"), source("a", None), 8, &["source", "expected 3 of its ", "tokens at f3", "got "]);
+    refused(&reft("2:5"), source("a dog", Some("9")), 8, &["tokens at 9", "got 0"]);
+    refused(&reft("f1+l1"), source("a dog", Some("3")), 8, &["source", "expected 2 words", "got 1"]);
+    refused(&reft("l1"), source("a dog", Some("x")), 8, &["source", "positions \"x\""]);
+    refused(&reft("l1"), source(&"a dog ran ".repeat(900), None), 8, &["source: expected 1 to", "got "]);
+    let prompt = engine.prompt(&Input::Text("the cat".to_owned()), vec![Persona::new(reft("l1").into())]);
+    let error = engine.generate(&[prompt.expect("a prompt")], &Default::default()).err().expect("no source");
+    assert_eq!(error.kind(), ErrorKind::Input, "{error}");
+    assert!(error.to_string().contains("give its persona a source"), "{error}");
+    let learned = Reft::new(engine.model(), &[config()]).expect("a reft");
+    refused(&learned, source("a dog", None), 8, &["none of these interventions", "interchange"]);
 }

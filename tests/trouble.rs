@@ -159,7 +159,11 @@ fn personas_that_cannot_be_are_refused() {
         let prompt = engine.prompt(&Input::Text("the cat".to_owned()), vec![persona]).expect("a prompt");
         engine.generate(&[prompt], &GenerateOptions { max_tokens: 1, ..Default::default() })
     };
-    check(start("interchange", |_| ()), ErrorKind::Input, &["interchange", "another run", "got 0"]);
+    check(
+        start("interchange", |_| ()),
+        ErrorKind::Input,
+        &["interchange", "another run", "give its persona a source"],
+    );
     check(start("loreft", |it| it.subspace = Some(vec![1, 4])), ErrorKind::Input, &["dimension 4 of 4"]);
     check(start("loreft", |it| it.strength = f32::NAN), ErrorKind::Input, &["strength NaN"]);
     start("loreft", |it| it.subspace = Some(vec![0, 3])).expect("two dimensions of four");

@@ -30,7 +30,7 @@ export default defineConfig({
     fileParallelism: false,
     projects: [
       { test: { name: "node", environment: "node", include: ["*/test/*.node.test.ts"] } },
-      chromium("chromium", ["webreft/test/{model,trouble}.browser.test.ts"], BROWSER_ARGS),
+      chromium("chromium", ["webreft/test/{model,store,trouble}.browser.test.ts"], BROWSER_ARGS),
       chromium("chromium without adapter", ["webreft/test/absent.browser.test.ts"], withoutAdapter),
     ],
   },

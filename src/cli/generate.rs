@@ -5,8 +5,8 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::rc::Rc;
-use webreft::engine::{Engine, Input};
-use webreft::generate::{GenerateOptions, Persona};
+use webreft::engine::{Engine, Input, Source};
+use webreft::generate::{GenerateOptions, Persona, Prompt};
 use webreft::reft::Reft;
 use webreft::{Error, Result};
 
@@ -23,6 +23,15 @@ pub(super) struct Options {
     /// Interventions to apply: a file that `train` saved.
     #[arg(long)]
     reft: Option<PathBuf>,
+    /// Interventions that need no training, as JSON: {"kind": "interchange", "layers": [4], "positions": "l1"}.
+    #[arg(long, conflicts_with = "reft")]
+    untrained: Option<String>,
+    /// What the bare model reads for interventions that take hidden states of another run, such as interchange.
+    #[arg(long)]
+    source: Option<String>,
+    /// The tokens of the source that are read; those of the interventions' own positions if not given.
+    #[arg(long, requires = "source")]
+    source_positions: Option<String>,
     /// Prompts answered at once.
     #[arg(long, default_value_t = 8)]
     batch: usize,
@@ -69,6 +78,27 @@ impl Options {
         }
     }
 
+    fn reft(&self, engine: &Engine) -> Result<Option<Rc<Reft>>> {
+        let reft = match (&self.reft, &self.untrained) {
+            (Some(path), _) => load_reft(engine, path)?,
+            (None, Some(json)) => {
+                let config = serde_json::from_str(json)
+                    .map_err(|error| Error::input(format!("--untrained: {error}")))?;
+                engine.reft(&[config])?
+            }
+            (None, None) if self.source.is_some() => {
+                return Err(Error::input("--source: give --reft or --untrained, which reads it"));
+            }
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(Rc::new(reft)))
+    }
+
+    fn source(&self) -> Option<Source> {
+        let input = Input::Text(self.source.clone()?);
+        Some(Source { input, positions: self.source_positions.clone() })
+    }
+
     fn generation(&self) -> GenerateOptions {
         GenerateOptions {
             max_tokens: self.max_tokens,
@@ -85,12 +115,9 @@ impl Options {
 pub(super) fn run(options: &Options) -> Result<()> {
     let prompts = options.prompts()?;
     let engine = options.model.load()?;
-    let reft = match &options.reft {
-        Some(path) => Some(Rc::new(load_reft(&engine, path)?)),
-        None => None,
-    };
+    let reft = options.reft(&engine)?;
     for prompts in prompts.chunks(options.batch.max(1)) {
-        let texts = pollster::block_on(answer(&engine, prompts, reft.as_ref(), &options.generation()))?;
+        let texts = pollster::block_on(answer(&engine, prompts, reft.as_ref(), options))?;
         for (prompt, text) in prompts.iter().zip(texts) {
             print_line(&Answer { prompt, text });
         }
@@ -100,17 +127,36 @@ pub(super) fn run(options: &Options) -> Result<()> {
 
 async fn answer(
     engine: &Engine,
-    prompts: &[String],
+    texts: &[String],
     reft: Option<&Rc<Reft>>,
-    options: &GenerateOptions,
+    options: &Options,
 ) -> Result<Vec<String>> {
-    let prompts = prompts.iter().map(|prompt| {
-        engine.prompt(&Input::Text(prompt.clone()), reft.cloned().map(Persona::new).into_iter().collect())
-    });
-    let mut generation = engine.generate(&prompts.collect::<Result<Vec<_>>>()?, options)?;
+    let source = options.source();
+    let mut prompts = Vec::with_capacity(texts.len());
+    for text in texts {
+        prompts.push(prompt(engine, text, reft, source.as_ref()).await?);
+    }
+    let mut generation = engine.generate(&prompts, &options.generation())?;
     let mut texts = vec![String::new(); generation.n_answers()];
     while let Some(pieces) = generation.next(engine.tokenizer()).await? {
         pieces.iter().for_each(|piece| texts[piece.sequence] += &piece.text);
     }
     Ok(texts)
+}
+
+async fn prompt(
+    engine: &Engine,
+    text: &str,
+    reft: Option<&Rc<Reft>>,
+    source: Option<&Source>,
+) -> Result<Prompt> {
+    let mut prompt = engine.prompt(&Input::Text(text.to_owned()), vec![])?;
+    if let Some(reft) = reft {
+        let mut persona = Persona::new(reft.clone());
+        if let Some(source) = source {
+            persona.sources = engine.sources(reft, source, prompt.tokens.len()).await?;
+        }
+        prompt.personas.push(persona);
+    }
+    Ok(prompt)
 }

@@ -17,6 +17,7 @@ pub struct Persona {
     /// The dimensions of each subspace that are edited; all of them if none is given.
     pub subspace: Option<Vec<usize>>,
     /// For each intervention that reads hidden states of another run a row for each row that it edits; else empty.
+    /// [`Engine::sources`](crate::engine::Engine::sources) reads them off a text.
     pub sources: Vec<Vec<f32>>,
 }
 
@@ -40,6 +41,12 @@ impl Persona {
                 )));
             }
             let n_rows = it.rows(0, n_prompt, n_prompt).len();
+            if it.kind.reads_source() && n_rows > 0 && self.sources.is_empty() {
+                return Err(Error::input(format!(
+                    "{} reads hidden states of another run: give its persona a source",
+                    it.kind.name
+                )));
+            }
             it.check_source(n_rows, self.sources.get(number).map_or(0, Vec::len))?;
         }
         if !self.strength.is_finite() {
@@ -51,8 +58,9 @@ impl Persona {
     /// What one of the interventions does to these rows of the sequence.
     pub(super) fn edits(&self, number: usize, rows: Vec<CountedRow>) -> RowEdits {
         let it = &self.reft.interventions[number];
+        let source = self.sources.get(number).filter(|_| !rows.is_empty()); // it is the prompt's, and read there
         let edits = RowEdits::new(it, rows, self.strength, self.subspace.as_deref());
-        RowEdits { source: self.sources.get(number).cloned().unwrap_or_default(), ..edits }
+        RowEdits { source: source.cloned().unwrap_or_default(), ..edits }
     }
 }
 

@@ -70,6 +70,21 @@ impl Positions {
         }
     }
 
+    /// The same part of other positions: where each word has an intervention of its own, the word that stands where its own does.
+    ///
+    /// # Errors
+    /// As [`Positions::parse`], and `Input` unless they have as many words.
+    pub fn part_of(&self, text: &str) -> Result<Positions> {
+        let other = Positions::parse(text)?;
+        let (expected, got) = (self.terms.len(), other.terms.len());
+        match self.only {
+            Some(_) if expected != got => Err(Error::input(format!(
+                "positions {text:?}: expected {expected} words joined by +, as in {self}, got {got}"
+            ))),
+            only => Ok(Positions { only, ..other }),
+        }
+    }
+
     /// The edited rows of a sequence of `n_tokens`, the first `n_prompt` of which are the prompt.
     ///
     /// Neither `fN` nor `lM` takes more than half of the prompt, rounded down, as in pyreft; a prompt of one token is edited whole.
@@ -296,6 +311,15 @@ mod tests {
         assert_eq!(rows("-2:", 4, 5), [2, 3]);
         assert_eq!(rows(":-1+-1+0", 3, 5), [0, 1, 2]);
         assert_eq!(rows("3:1", 4, 5), [0; 0]);
+    }
+
+    #[test]
+    fn other_positions_are_parted_alike() {
+        let parts = Positions::parse("f1+l2").unwrap().parts(false);
+        assert_eq!(parts[1].part_of("0+2:4").unwrap().rows(6, 6), [[2, 1], [3, 1]]);
+        assert!(parts[1].part_of("2:4").unwrap_err().to_string().contains("expected 2 words"));
+        let tied = Positions::parse("f1+l2").unwrap().parts(true);
+        assert_eq!(tied[0].part_of("1:4").unwrap().rows(6, 6).len(), 3);
     }
 
     #[test]

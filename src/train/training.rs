@@ -249,7 +249,7 @@ impl Training {
             }
         }
         for sequence in &mut self.sequences {
-            sequence.collect_source(model, reft).await?;
+            sequence.collect_source(model).await?;
         }
         if self.options.epochs > 1 {
             trainer.keep_states(model, reft, &mut self.sequences)?;

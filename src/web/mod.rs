@@ -17,9 +17,9 @@ use wasm_bindgen::{JsCast, JsValue};
 
 use crate::backend::Backend;
 use crate::bench;
-use crate::engine::Engine;
+use crate::engine::{Engine, Source};
 use crate::error::{Error, Result};
-use crate::generate::{Generation, Persona};
+use crate::generate::{Generation, Persona, Prompt};
 use crate::model::LoadProgress;
 use crate::reft::Reft;
 use crate::reft::foreign::{pack_directory, unpack_directory};
@@ -58,13 +58,38 @@ fn start() {
 #[wasm_bindgen]
 pub struct WebEngine {
     engine: Rc<Engine>,
-    refts: RefCell<Vec<Option<Held>>>,
+    refts: Refts,
 }
+
+/// The interventions on a model, by number.
+#[derive(Clone, Default)]
+struct Refts(Rc<RefCell<Vec<Option<Held>>>>);
 
 /// Interventions, and the optimizer of the single steps made on them.
 struct Held {
     reft: Rc<Reft>,
     trainer: Option<Trainer>,
+}
+
+impl Refts {
+    fn hold(&self, reft: Reft) -> usize {
+        let mut refts = self.0.borrow_mut();
+        refts.push(Some(Held { reft: Rc::new(reft), trainer: None }));
+        refts.len() - 1
+    }
+
+    fn get(&self, number: usize) -> Result<Rc<Reft>> {
+        match self.0.borrow().get(number) {
+            Some(Some(held)) => Ok(held.reft.clone()),
+            _ => Err(Error::input("these interventions were disposed")),
+        }
+    }
+
+    /// Who edits a text. What they read of other runs is not read yet.
+    fn persona(&self, asked: &SequencePersona) -> Result<Persona> {
+        let (strength, subspace) = (asked.strength, asked.subspace.clone());
+        Ok(Persona { strength, subspace, ..Persona::new(self.get(asked.reft)?) })
+    }
 }
 
 #[wasm_bindgen]
@@ -83,7 +108,7 @@ impl WebEngine {
             on_progress.call(&JsValue::NULL, loaded as f64, total as f64);
         };
         let engine = Engine::load(&backend, &JsSource(file), context_length, &mut report).await?;
-        Ok(WebEngine { engine: Rc::new(engine), refts: RefCell::default() })
+        Ok(WebEngine { engine: Rc::new(engine), refts: Refts::default() })
     }
 
     /// What was loaded.
@@ -109,7 +134,7 @@ impl WebEngine {
         let configs = configs.iter().map(|config| Ok(from_js("reft", config)?.into()));
         let configs = configs.collect::<Result<Vec<_>>>()?;
         let head = head.map(|head| Ok::<_, Error>(from_js("head", &head)?.into())).transpose()?;
-        Ok(self.hold(Reft::with_head(self.engine.model(), &configs, head)?))
+        Ok(self.refts.hold(Reft::with_head(self.engine.model(), &configs, head)?))
     }
 
     /// What a trained head says of texts: its scores for each, as JSON.
@@ -117,7 +142,7 @@ impl WebEngine {
     /// # Errors
     /// As [`Engine::scores`], and `Input` if there are no interventions of this number.
     pub async fn scores(&self, reft: usize, texts: Vec<String>) -> Result<String> {
-        let scores = self.engine.scores(&*self.reft(reft)?, &texts).await?;
+        let scores = self.engine.scores(&*self.refts.get(reft)?, &texts).await?;
         Ok(serde_json::to_string(&scores).expect("plain data"))
     }
 
@@ -127,7 +152,7 @@ impl WebEngine {
     /// `Input` if there are no interventions of this number.
     #[wasm_bindgen(js_name = trainableParameters)]
     pub fn trainable_parameters(&self, reft: usize) -> Result<Vec<f64>> {
-        Ok(vec![self.reft(reft)?.n_params() as f64, self.engine.info().n_params as f64])
+        Ok(vec![self.refts.get(reft)?.n_params() as f64, self.engine.info().n_params as f64])
     }
 
     /// Loads interventions from a file's bytes; returns their number.
@@ -136,7 +161,7 @@ impl WebEngine {
     /// As [`Engine::load_reft`].
     #[wasm_bindgen(js_name = loadReft)]
     pub fn load_reft(&self, bytes: &[u8]) -> Result<usize> {
-        Ok(self.hold(self.engine.load_reft(bytes)?))
+        Ok(self.refts.hold(self.engine.load_reft(bytes)?))
     }
 
     /// Loads interventions from a `.zip` of a directory that pyreft or peft wrote; returns their number.
@@ -147,7 +172,7 @@ impl WebEngine {
     pub fn import_reft(&self, archive: &[u8], unsaved: Ts<types::Unsaved>) -> Result<usize> {
         let unsaved: types::Unsaved = from_js("import", &unsaved)?;
         let imported = self.engine.import_reft(&unpack_directory(archive)?, &unsaved.into())?;
-        Ok(self.hold(imported.reft))
+        Ok(self.refts.hold(imported.reft))
     }
 
     /// Interventions as a `.zip` of the directory that `pyreft` or `peft` would write.
@@ -156,7 +181,7 @@ impl WebEngine {
     /// As [`Engine::export_reft`], and `Input` if there are none of this number.
     #[wasm_bindgen(js_name = exportReft)]
     pub async fn export_reft(&self, reft: usize, library: String) -> Result<Vec<u8>> {
-        let reft = self.reft(reft)?;
+        let reft = self.refts.get(reft)?;
         Ok(pack_directory(&self.engine.export_reft(&reft, &library).await?))
     }
 
@@ -172,7 +197,7 @@ impl WebEngine {
         training: Ts<types::Training>,
     ) -> Result<Vec<u8>> {
         let options = from_js("options", &training)?.into();
-        let (reft, examples) = (self.reft(reft)?, read_examples(&examples)?);
+        let (reft, examples) = (self.refts.get(reft)?, read_examples(&examples)?);
         Ok(pack_directory(&self.engine.export_script(&reft, &examples, &options).await?))
     }
 
@@ -182,7 +207,7 @@ impl WebEngine {
     /// `Input` if there are none of this number.
     #[wasm_bindgen(js_name = reftConfigs)]
     pub fn reft_configs(&self, reft: usize) -> Result<Vec<Ts<ReftConfig>>> {
-        self.reft(reft)?.configs.iter().map(|config| to_js(ReftConfig::from(config.clone()))).collect()
+        self.refts.get(reft)?.configs.iter().map(|config| to_js(ReftConfig::from(config.clone()))).collect()
     }
 
     /// What is other with the model than it was when interventions were saved.
@@ -191,7 +216,7 @@ impl WebEngine {
     /// `Input` if there are none of this number.
     #[wasm_bindgen(js_name = reftWarnings)]
     pub fn reft_warnings(&self, reft: usize) -> Result<Vec<String>> {
-        Ok(self.reft(reft)?.warnings.clone())
+        Ok(self.refts.get(reft)?.warnings.clone())
     }
 
     /// Interventions as a file's bytes.
@@ -200,13 +225,13 @@ impl WebEngine {
     /// As [`Reft::save`], and `Input` if there are none of this number.
     #[wasm_bindgen(js_name = saveReft)]
     pub async fn save_reft(&self, reft: usize) -> Result<Vec<u8>> {
-        self.reft(reft)?.save(self.engine.model()).await
+        self.refts.get(reft)?.save(self.engine.model()).await
     }
 
     /// Gives back the memory of interventions.
     #[wasm_bindgen(js_name = removeReft)]
     pub fn remove_reft(&self, reft: usize) {
-        if let Some(held) = self.refts.borrow_mut().get_mut(reft) {
+        if let Some(held) = self.refts.0.borrow_mut().get_mut(reft) {
             *held = None;
         }
     }
@@ -214,21 +239,19 @@ impl WebEngine {
     /// Begins an answer to each of the sequences, all in one batch.
     ///
     /// # Errors
-    /// As [`Engine::prompt`] and [`Engine::generate`].
-    pub fn generate(&self, sequences: Vec<Ts<Sequence>>, sampling: Ts<Sampling>) -> Result<WebGeneration> {
+    /// As [`Engine::prompt`], [`Engine::sources`] and [`Engine::generate`].
+    pub async fn generate(
+        &self,
+        sequences: Vec<Ts<Sequence>>,
+        sampling: Ts<Sampling>,
+    ) -> Result<WebGeneration> {
         let options = from_js("options", &sampling)?.into();
-        let prompt = |sequence: &Ts<Sequence>| {
-            let Sequence { prompt, personas } = from_js("prompt", sequence)?;
-            let persona = |persona: SequencePersona| {
-                let SequencePersona { reft, strength, subspace } = persona;
-                Ok(Persona { strength, subspace, ..Persona::new(self.reft(reft)?) })
-            };
-            let personas = personas.into_iter().map(persona).collect::<Result<_>>()?;
-            self.engine.prompt(&prompt.into(), personas)
-        };
-        let prompts = sequences.iter().map(prompt).collect::<Result<Vec<_>>>()?;
+        let mut prompts = Vec::with_capacity(sequences.len());
+        for sequence in &sequences {
+            prompts.push(self.prompt(from_js("prompt", sequence)?).await?);
+        }
         let generation = self.engine.generate(&prompts, &options)?;
-        Ok(WebGeneration { engine: self.engine.clone(), generation })
+        Ok(WebGeneration { engine: self.engine.clone(), refts: self.refts.clone(), generation })
     }
 
     /// Begins a training, with an optimizer of its own.
@@ -241,7 +264,7 @@ impl WebEngine {
         examples: Vec<Ts<Example>>,
         training: Ts<types::Training>,
     ) -> Result<WebTraining> {
-        let reft = self.reft(number)?;
+        let reft = self.refts.get(number)?;
         let options = from_js("options", &training)?.into();
         let training = self.engine.training(&reft, &read_examples(&examples)?, &options)?;
         let trainer = Trainer::new(&self.engine.model().backend, &reft)?;
@@ -254,8 +277,14 @@ impl WebEngine {
     /// As [`Engine::resume`].
     pub fn resume(&self, checkpoint: &[u8], examples: Vec<Ts<Example>>) -> Result<WebTraining> {
         let (reft, trainer, training) = self.engine.resume(checkpoint, &read_examples(&examples)?)?;
-        let number = self.hold(reft);
-        Ok(WebTraining { engine: self.engine.clone(), reft: self.reft(number)?, number, trainer, training })
+        let number = self.refts.hold(reft);
+        Ok(WebTraining {
+            engine: self.engine.clone(),
+            reft: self.refts.get(number)?,
+            number,
+            trainer,
+            training,
+        })
     }
 
     /// Makes one step on all of the examples. The optimizer goes on from step to step.
@@ -269,17 +298,17 @@ impl WebEngine {
         examples: Vec<Ts<Example>>,
         training: Ts<types::Training>,
     ) -> Result<Ts<EngineStep>> {
-        let reft = self.reft(number)?;
+        let reft = self.refts.get(number)?;
         let options: types::Training = from_js("options", &training)?;
         let options = types::Training { epochs: 1, batch_size: 0, ..options };
         let mut training = self.engine.training(&reft, &read_examples(&examples)?, &options.into())?;
-        let kept = self.refts.borrow_mut()[number].as_mut().and_then(|held| held.trainer.take());
+        let kept = self.refts.0.borrow_mut()[number].as_mut().and_then(|held| held.trainer.take());
         let mut trainer = match kept {
             Some(trainer) => trainer,
             None => Trainer::new(&self.engine.model().backend, &reft)?,
         };
         let step = training.next(self.engine.model(), &reft, &mut trainer).await?;
-        if let Some(Some(held)) = self.refts.borrow_mut().get_mut(number) {
+        if let Some(Some(held)) = self.refts.0.borrow_mut().get_mut(number) {
             held.trainer = Some(trainer);
         }
         to_js(EngineStep::from(step.expect("a training has a step")))
@@ -294,17 +323,19 @@ impl WebEngine {
         Ok(serde_json::to_string(&report).expect("a report is plain data"))
     }
 
-    fn hold(&self, reft: Reft) -> usize {
-        let mut refts = self.refts.borrow_mut();
-        refts.push(Some(Held { reft: Rc::new(reft), trainer: None }));
-        refts.len() - 1
-    }
-
-    fn reft(&self, number: usize) -> Result<Rc<Reft>> {
-        match self.refts.borrow().get(number) {
-            Some(Some(held)) => Ok(held.reft.clone()),
-            _ => Err(Error::input("these interventions were disposed")),
+    /// A text as tokens, and who edits it, with what they read of other runs.
+    async fn prompt(&self, sequence: Sequence) -> Result<Prompt> {
+        let Sequence { prompt, personas } = sequence;
+        let mut prompt = self.engine.prompt(&prompt.into(), vec![])?;
+        for asked in personas {
+            let mut persona = self.refts.persona(&asked)?;
+            if let Some(source) = asked.source {
+                let source = Source { input: source.into(), positions: asked.source_positions };
+                persona.sources = self.engine.sources(&persona.reft, &source, prompt.tokens.len()).await?;
+            }
+            prompt.personas.push(persona);
         }
+        Ok(prompt)
     }
 }
 
@@ -312,6 +343,7 @@ impl WebEngine {
 #[wasm_bindgen]
 pub struct WebGeneration {
     engine: Rc<Engine>,
+    refts: Refts,
     generation: Generation,
 }
 
@@ -324,6 +356,25 @@ impl WebGeneration {
     pub async fn next(&mut self) -> Result<Option<Vec<Ts<SequencePiece>>>> {
         let Some(pieces) = self.generation.next(self.engine.tokenizer()).await? else { return Ok(None) };
         pieces.into_iter().map(|piece| to_js(SequencePiece::from(piece))).collect::<Result<_>>().map(Some)
+    }
+
+    /// From the next token on, others edit a sequence.
+    ///
+    /// # Errors
+    /// As [`Generation::switch`], and `Input` for a source: the prompt is read already.
+    #[wasm_bindgen(js_name = switchPersonas)]
+    pub async fn switch(&mut self, sequence: usize, personas: Vec<Ts<SequencePersona>>) -> Result<()> {
+        let persona = |asked: &Ts<SequencePersona>| {
+            let asked: SequencePersona = from_js("persona", asked)?;
+            match asked.source {
+                Some(_) => Err(Error::input(
+                    "source: only a prompt's edits read another run, and this one's are made; leave it out",
+                )),
+                None => self.refts.persona(&asked),
+            }
+        };
+        let personas = personas.iter().map(persona).collect::<Result<_>>()?;
+        self.generation.switch(self.engine.model(), sequence, personas).await
     }
 }
 

@@ -49,6 +49,46 @@ pub struct EngineInfo {
     pub chat: bool,
     /// Tells one model from another, whatever its quantization; saved interventions name it.
     pub fingerprint: String,
+    /// The kinds of intervention that there are.
+    pub kinds: Vec<KindInfo>,
+}
+
+/// A kind of intervention.
+#[derive(Serialize, Tsify)]
+#[serde(rename_all = "camelCase")]
+pub struct KindInfo {
+    /// Its name, as options and files have it.
+    pub name: String,
+    /// What it makes of a hidden state h.
+    pub equation: String,
+    /// Whether there is something about it to train.
+    pub trained: bool,
+    /// Whether it reads hidden states of another run, and wants a source.
+    pub reads_source: bool,
+    /// Whether it edits virtual tokens, which come before the prompt; it has no places and positions to choose.
+    #[serde(rename = "virtual")]
+    pub is_virtual: bool,
+    /// The layers it stands in where none are asked for: `all`, or `first`.
+    pub usual_layers: String,
+    /// The parts of a layer it stands at where none are asked for.
+    pub usual_components: Vec<String>,
+    /// The positions it has where none are asked for.
+    pub usual_positions: String,
+}
+
+impl From<&reft::Kind> for KindInfo {
+    fn from(kind: &reft::Kind) -> KindInfo {
+        KindInfo {
+            name: kind.name.to_owned(),
+            equation: kind.equation.to_owned(),
+            trained: kind.is_trained(),
+            reads_source: kind.reads_source(),
+            is_virtual: kind.is_virtual(),
+            usual_layers: kind.usual.layers.to_owned(),
+            usual_components: kind.usual.components.iter().map(|name| (*name).to_owned()).collect(),
+            usual_positions: kind.usual.positions.to_owned(),
+        }
+    }
 }
 
 impl From<&engine::ModelInfo> for EngineInfo {
@@ -66,6 +106,7 @@ impl From<&engine::ModelInfo> for EngineInfo {
             n_ctx: info.n_ctx,
             chat: info.chat,
             fingerprint: info.fingerprint,
+            kinds: reft::kinds::KINDS.into_iter().map(KindInfo::from).collect(),
         }
     }
 }
@@ -324,7 +365,7 @@ pub struct Sequence {
 
 /// Interventions on a text.
 #[derive(Deserialize, Tsify)]
-#[serde(deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SequencePersona {
     /// Their number.
     pub reft: usize,
@@ -334,6 +375,12 @@ pub struct SequencePersona {
     /// The dimensions of each subspace that are edited; all of them if left out.
     #[serde(default)]
     pub subspace: Option<Vec<usize>>,
+    /// What the bare model reads in the run whose hidden states they take, where their kind takes some.
+    #[serde(default)]
+    pub source: Option<Prompt>,
+    /// The source's tokens that are read; those that their own positions name if left out.
+    #[serde(default)]
+    pub source_positions: Option<String>,
 }
 
 fn as_trained() -> f32 {

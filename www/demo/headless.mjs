@@ -1,7 +1,9 @@
 /**
  * Takes the page at the given address through its main job in headless Chromium, as a visitor would: load the built-in
- * model, ask, train, ask again, save, open what was saved, ask once more. Prints each phase as a line of JSON; fails if
- * the page shows a problem, the loss did not fall, the reopened persona answers differently, or the main thread is held.
+ * model, ask, train, ask again, save, open what was saved, ask once more. Then the same training is left in the middle by a
+ * reload, and gone on with; and a browser without durable storage trains by another method. Prints each phase as a line of
+ * JSON; fails if the page shows a problem, the loss did not fall, the reopened persona answers differently, the main thread is
+ * held, the training that was left ends otherwise than the unbroken one, or anything of it stays behind.
  */
 import { readFile } from "node:fs/promises";
 import process from "node:process";
@@ -20,10 +22,20 @@ const secondsSince = (start) => Number(((performance.now() - start) / 1000).toFi
 const tell = (phase, facts) => console.log(JSON.stringify({ phase, ...facts }));
 
 const browser = await chromium.launch({ executablePath: browserPath(), args: BROWSER_ARGS, headless: true });
-const page = await browser.newPage();
-page.setDefaultTimeout(PATIENCE);
-page.on("pageerror", (error) => console.error("page:", error.message));
-page.on("console", (message) => message.type() === "error" && console.error("console:", message.text()));
+const context = await browser.newContext();
+context.setDefaultTimeout(PATIENCE);
+const warnings = [];
+let page = await newPage();
+
+async function newPage() {
+  const made = await context.newPage();
+  made.on("pageerror", (error) => console.error("page:", error.message));
+  made.on("console", (message) => {
+    if (message.type() === "error") console.error("console:", message.text());
+    if (message.type() === "warning") warnings.push(message.text());
+  });
+  return made;
+}
 
 const part = (id) => page.getByTestId(id);
 const text = async (id) => (await part(id).textContent())?.trim() ?? "";
@@ -52,20 +64,19 @@ async function picture(name) {
   if (folder) await page.screenshot({ path: `${folder}/${name}.png`, fullPage: true });
 }
 
-/** Trains, and tells each step as its row appears; returns the losses. */
-async function train() {
-  await page.getByText("Settings").click();
-  await part("epochs").fill(String(EPOCHS));
-  await part("train").click();
+/** Step, loss and seconds of each row of the page's list. */
+const rows = () =>
+  part("steps").evaluate((body) =>
+    [...body.rows].map((row) => [...row.querySelectorAll("data")].map((data) => Number(data.value))),
+  );
+
+/** Begins a training by the given button, and tells each step as its row appears; returns the losses. */
+async function train(begin) {
+  await part(begin).click();
   const losses = [];
   for (let running = true; running; ) {
     running = await part("stop").isVisible();
-    const rows = await part("steps").evaluate(
-      (body, seen) =>
-        [...body.rows].slice(seen).map((row) => [...row.querySelectorAll("data")].map((data) => Number(data.value))),
-      losses.length,
-    );
-    for (const [step, loss, seconds] of rows) {
+    for (const [step, loss, seconds] of (await rows()).slice(losses.length)) {
       losses.push(loss);
       tell("step", { step, loss, seconds });
     }
@@ -75,12 +86,78 @@ async function train() {
   return losses;
 }
 
+async function setEpochs(epochs) {
+  await page.getByText("Settings").click();
+  await part("epochs").fill(String(epochs));
+}
+
+async function loadBuiltin() {
+  await part("load-builtin").click();
+  await idle();
+}
+
+/** Files of trainings that the browser keeps for the page. */
+const kept = () =>
+  page.evaluate(async () => {
+    const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle("trainings", { create: true });
+    const names = [];
+    for await (const name of folder.keys()) names.push(name);
+    return names;
+  });
+
+/** Leaves a training by a reload when something of it is kept, and goes on with it; returns all of its losses. */
+async function trainWithBreak() {
+  await part("train").click();
+  await page.waitForFunction(() => document.querySelectorAll("[data-testid=steps] tr").length > 2, undefined, {
+    polling: 50,
+  });
+  while ((await kept()).length === 0) await page.waitForTimeout(50);
+  await page.close();
+  page = await newPage();
+  await page.goto(address);
+  await loadBuiltin();
+  await part("unfinished").waitFor();
+  tell("left", { offer: await text("unfinished") });
+  await picture("left");
+  return train("go-on");
+}
+
+/** Another method, in a page whose browser keeps nothing: it trains as well, and says so on the console alone. */
+async function trainWithoutStorage() {
+  await page.close();
+  page = await newPage();
+  await page.addInitScript(() => {
+    delete StorageManager.prototype.getDirectory;
+  });
+  await page.goto(address);
+  await loadBuiltin();
+  await part("method").click();
+  const counts = {};
+  for (const kind of await part("kind").evaluate((select) => [...select.options].map(({ value }) => value))) {
+    await part("kind").selectOption(kind);
+    await page.waitForFunction(
+      (counted) => document.querySelector("[data-testid=would-train]")?.dataset.kind === counted,
+      kind,
+      { polling: 50 },
+    );
+    counts[kind] = await value("trainable");
+    if (!(counts[kind] > 0)) throw new Error(`${kind} trains nothing: ${await text("would-train")}`);
+  }
+  tell("methods", counts);
+  await part("kind").selectOption("lora");
+  await setEpochs(2);
+  await picture("method");
+  const losses = await train("train");
+  tell("trained without storage", { origin: await text("persona"), losses });
+  if (!(losses[1] < losses[0])) throw new Error(`the loss did not fall: ${losses}`);
+  if (!warnings.some((text) => text.includes("not kept"))) throw new Error("nothing was said on the console");
+}
+
 async function work() {
   const longestTask = await watchMainThread(browser, page);
   await page.goto(address);
   const start = performance.now();
-  await part("load-builtin").click();
-  await idle();
+  await loadBuiltin();
   tell("adapter", { name: await text("adapter") });
   const weights = await value("model-params");
   tell("model", { name: await text("model-name"), weights, seconds: secondsSince(start) });
@@ -90,7 +167,8 @@ async function work() {
   tell("answer before", { prompt, text: before.base, seconds: before.seconds });
 
   await picture("asked");
-  const losses = await train();
+  await setEpochs(EPOCHS);
+  const losses = await train("train");
   tell("trained", { steps: losses.length, seconds: await value("train-seconds") });
   const after = { base: await text("answer-base"), reft: await text("answer-reft") };
   tell("answer after", { prompt, text: after.reft, base: after.base });
@@ -115,6 +193,15 @@ async function work() {
   if (again.reft !== after.reft) throw new Error("the saved persona answers differently");
   if (cpuMs === 0 || cpuMs > TASK_MS)
     throw new Error(`a task held the main thread for ${cpuMs} ms; the limit is ${TASK_MS}`);
+  if ((await kept()).length > 0) throw new Error("a training that came to its end is kept");
+
+  const broken = await trainWithBreak();
+  tell("went on", { steps: broken.length, after: await text("answer-reft") });
+  if (JSON.stringify(broken) !== JSON.stringify(losses)) throw new Error(`losses ${broken}, unbroken ${losses}`);
+  if ((await text("answer-reft")) !== after.reft) throw new Error("the training that was left answers differently");
+  if ((await kept()).length > 0) throw new Error("a training that was gone on with is kept");
+
+  await trainWithoutStorage();
 }
 
 try {

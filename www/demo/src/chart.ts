@@ -1,5 +1,6 @@
 /** The loss, step by step, drawn as it comes. */
 import type uPlot from "uplot";
+import type { TrainStep } from "webreft";
 import { drawn } from "./dom.js";
 
 /** Draws into `root`, in the page's colours and at its width. */
@@ -25,10 +26,12 @@ export class LossChart {
     this.#show();
   }
 
-  add(step: number, loss: number, total: number): void {
-    this.#steps.push(step);
-    this.#losses.push(loss);
-    this.#total = Math.max(total, 2);
+  add(more: TrainStep[]): void {
+    for (const { step, loss, steps } of more) {
+      this.#steps.push(step);
+      this.#losses.push(loss);
+      this.#total = Math.max(steps, 2);
+    }
     this.#show();
   }
 

@@ -21,9 +21,9 @@ mountTheme(part("theme"));
 mountProblem(part("problem"), app);
 mountModel(part("model"), app);
 await drawn();
-const readExamples = mountExamples(part("examples"), app);
+const examples = mountExamples(part("examples"), app);
 await drawn();
-mountTraining(part("training"), app, readExamples);
+mountTraining(part("training"), app, examples);
 await drawn();
 mountAnswers(part("answers"), app);
 

@@ -6,6 +6,7 @@ export type {
   Example,
   Finish,
   HeadConfig,
+  KindInfo,
   Labelled,
   Message,
   Preference,
@@ -33,3 +34,4 @@ export {
   WebReft,
 } from "./model.js";
 export type { LoadProgress, Memory, ModelInfo, TrainableParameters, TrainStep, WasmSource } from "./protocol.js";
+export { Store } from "./store.js";

@@ -7,6 +7,7 @@ import type {
   ReftConfig,
   Sampling,
   Sequence,
+  SequencePersona,
   Training,
   Unsaved,
 } from "../wasm/webreft.js";
@@ -47,6 +48,10 @@ export interface Persona {
   strength?: number;
   /** The dimensions of each subspace that are edited; all of them if left out. */
   subspace?: number[];
+  /** For kinds that take hidden states of another run, such as `interchange`: what the bare model reads there. */
+  source?: Prompt;
+  /** The source's tokens that are read, as many as are edited; those that the interventions' own positions name if left out. */
+  sourcePositions?: string;
 }
 
 /** How an answer is made. */
@@ -77,6 +82,8 @@ export interface ComparedPiece extends Piece {
 export interface WatchOptions {
   /** Given after each epoch: all that {@link WebReft.resume} wants to go on from there, bit for bit on the same device. */
   onCheckpoint?: (checkpoint: Uint8Array<ArrayBuffer>) => void;
+  /** Seconds from one checkpoint to the next at least: making one holds the training up. 0 if left out. */
+  checkpointSeconds?: number;
   /** Ends the training after the step it is in. Leaving the loop does, too. */
   signal?: AbortSignal;
 }
@@ -132,6 +139,15 @@ export class WebReft {
   }
 
   /**
+   * How many numbers such interventions would train, and their share of the model.
+   *
+   * @throws {WebReftError} `input` for a configuration that the model cannot have.
+   */
+  wouldTrain(config: ReftConfig | ReftConfig[]): Promise<TrainableParameters> {
+    return this.#client.call("wouldTrain", [config].flat());
+  }
+
+  /**
    * Loads interventions that were saved. If the model's tokenizer or chat template is another than it was then, their `warnings` say so.
    *
    * @throws {WebReftError} `file` for bytes that are not such a file, `input` for interventions on another model.
@@ -164,7 +180,7 @@ export class WebReft {
     options: WatchOptions = {},
   ): Promise<{ reft: Reft; steps: AsyncGenerator<TrainStep, void, undefined> }> {
     const { signal, onCheckpoint } = options;
-    const takes = { checkpoint: new Uint8Array(checkpoint), examples, checkpoints: onCheckpoint !== undefined };
+    const takes = { checkpoint: new Uint8Array(checkpoint), examples, checkpointSeconds: checkpointSeconds(options) };
     const stream = this.#client.stream("resume", takes, signal);
     const first = await stream.next();
     if (first.done || !("reft" in first.value)) throw new WebReftError("bug", "the training did not begin");
@@ -204,6 +220,16 @@ export class WebReft {
       const side = sequence === 0 ? "base" : "reft";
       yield finish ? { side, id, text, finish } : { side, id, text };
     }
+  }
+
+  /**
+   * Inside the loop over an answer: from its next token on others edit it, or nobody. In {@link compare} the answer with
+   * interventions is meant. Edits of the prompt stay as they were made.
+   *
+   * @throws {WebReftError} `input` where no answer is under way, or for interventions that cannot be.
+   */
+  async switch(who?: Reft | Persona | (Reft | Persona)[]): Promise<void> {
+    await this.#client.call("switch", await personas(who));
   }
 
   /** Bytes in use, on the GPU and in the wasm heap. */
@@ -251,8 +277,8 @@ export class Reft {
 
   /** Trains, step by step. A step is made when the loop asks for it; leaving the loop keeps what was learned. */
   async *train(examples: Example[], options: TrainOptions = {}): AsyncGenerator<TrainStep, void, undefined> {
-    const { signal, onCheckpoint, ...training } = options;
-    const takes = { reft: await this.#number, examples, training, checkpoints: onCheckpoint !== undefined };
+    const { signal, onCheckpoint, checkpointSeconds: _, ...training } = options;
+    const takes = { reft: await this.#number, examples, training, checkpointSeconds: checkpointSeconds(options) };
     for await (const step of this.#client.stream("train", takes, signal)) yield reported(step, onCheckpoint);
   }
 
@@ -307,11 +333,20 @@ export class Reft {
 }
 
 async function sequence(prompt: Prompt, who: GenerateOptions["reft"]): Promise<Sequence> {
-  const personas = [who ?? []].flat().map(async (one) => {
+  return { prompt, personas: await personas(who) };
+}
+
+async function personas(who: GenerateOptions["reft"]): Promise<SequencePersona[]> {
+  const numbered = [who ?? []].flat().map(async (one) => {
     const { reft, ...how } = one instanceof Reft ? { reft: one } : one;
     return { ...how, reft: await Reft.number(reft) };
   });
-  return { prompt, personas: await Promise.all(personas) };
+  return Promise.all(numbered);
+}
+
+/** Undefined where nobody wants checkpoints. */
+function checkpointSeconds(options: WatchOptions): number | undefined {
+  return options.onCheckpoint && (options.checkpointSeconds ?? 0);
 }
 
 /** A step as the page sees it; its checkpoint, if there is one, goes its own way. */

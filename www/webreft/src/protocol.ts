@@ -13,6 +13,7 @@ import type {
   ReftConfig,
   Sampling,
   Sequence,
+  SequencePersona,
   SequencePiece,
   Training,
   Unsaved,
@@ -32,6 +33,7 @@ export interface Calls {
   bench: { takes: number; streams: never; returns: Record<string, unknown> };
   newReft: { takes: { configs: ReftConfig[]; head: HeadConfig | undefined }; streams: never; returns: number };
   scores: { takes: { reft: number; texts: string[] }; streams: never; returns: number[][] };
+  wouldTrain: { takes: ReftConfig[]; streams: never; returns: TrainableParameters };
   trainableParameters: { takes: number; streams: never; returns: TrainableParameters };
   loadReft: {
     takes: Uint8Array<ArrayBuffer>;
@@ -52,13 +54,15 @@ export interface Calls {
   saveReft: { takes: number; streams: never; returns: Uint8Array<ArrayBuffer> };
   removeReft: { takes: number; streams: never; returns: null };
   generate: { takes: { sequences: Sequence[]; sampling: Sampling }; streams: SequencePiece; returns: null };
+  /** Of the answers under way the last one. */
+  switch: { takes: SequencePersona[]; streams: never; returns: null };
   train: {
-    takes: { reft: number; examples: Example[]; training: Training; checkpoints: boolean };
+    takes: { reft: number; examples: Example[]; training: Training; checkpointSeconds: number | undefined };
     streams: TrainedStep;
     returns: null;
   };
   resume: {
-    takes: { checkpoint: Uint8Array<ArrayBuffer>; examples: Example[]; checkpoints: boolean };
+    takes: { checkpoint: Uint8Array<ArrayBuffer>; examples: Example[]; checkpointSeconds: number | undefined };
     streams: TrainedStep | { reft: number; configs: ReftConfig[] };
     returns: null;
   };

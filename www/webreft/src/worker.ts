@@ -1,8 +1,24 @@
 /** The worker's side of `protocol.ts`: it holds the engine, and all of its loops. */
-import init, { type EngineStep, type InitOutput, WebEngine, type WebTraining } from "../wasm/webreft.js";
+import init, {
+  type EngineStep,
+  type InitOutput,
+  WebEngine,
+  type WebGeneration,
+  type WebTraining,
+} from "../wasm/webreft.js";
 import { type Adapter, findAdapter } from "./adapter.js";
 import { WebReftError } from "./error.js";
-import type { Call, Calls, Handlers, Reply, Request, Thrown, TrainedStep, TrainStep } from "./protocol.js";
+import type {
+  Call,
+  Calls,
+  Handlers,
+  Reply,
+  Request,
+  Thrown,
+  TrainableParameters,
+  TrainedStep,
+  TrainStep,
+} from "./protocol.js";
 import { open } from "./source.js";
 
 let wasm: InitOutput | undefined;
@@ -42,8 +58,16 @@ const handlers: Handlers = {
   },
 
   async trainableParameters(reft) {
-    const [trainable = 0, total = 0] = engine().trainableParameters(reft);
-    return { trainable, total, percent: (100 * trainable) / total, bytes: 4 * trainable };
+    return share(engine().trainableParameters(reft));
+  },
+
+  async wouldTrain(configs) {
+    const reft = engine().newReft(configs, undefined);
+    try {
+      return share(engine().trainableParameters(reft));
+    } finally {
+      engine().removeReft(reft);
+    }
   },
 
   async loadReft(bytes) {
@@ -74,25 +98,37 @@ const handlers: Handlers = {
   },
 
   async generate({ sequences, sampling }, { emit }) {
-    const generation = engine().generate(sequences, sampling);
+    const generation = await engine().generate(sequences, sampling);
+    const mine = { generation, last: sequences.length - 1, turn: Promise.resolve() };
+    const next = () => inTurn(mine, () => generation.next());
+    answering = mine;
     try {
-      for (let pieces = await generation.next(); pieces; pieces = await generation.next()) {
+      for (let pieces = await next(); pieces; pieces = await next()) {
         for (const piece of pieces) await emit(piece);
       }
     } finally {
+      answering = undefined;
+      await mine.turn;
       generation.free();
     }
     return null;
   },
 
-  async train({ reft, examples, training, checkpoints }, { emit }) {
-    return toTheEnd(engine().train(reft, examples, training), checkpoints, emit);
+  async switch(personas) {
+    const now = answering;
+    if (!now) throw new WebReftError("input", "switch: no answer is under way; call it inside the answer's loop");
+    await inTurn(now, () => now.generation.switchPersonas(now.last, personas));
+    return null;
   },
 
-  async resume({ checkpoint, examples, checkpoints }, { emit }) {
+  async train({ reft, examples, training, checkpointSeconds }, { emit }) {
+    return toTheEnd(engine().train(reft, examples, training), checkpointSeconds, emit);
+  },
+
+  async resume({ checkpoint, examples, checkpointSeconds }, { emit }) {
     const run = engine().resume(checkpoint, examples);
     await emit({ reft: run.reft, configs: engine().reftConfigs(run.reft) });
-    return toTheEnd(run, checkpoints, emit);
+    return toTheEnd(run, checkpointSeconds, emit);
   },
 
   async trainStep({ reft, examples, training }) {
@@ -100,15 +136,30 @@ const handlers: Handlers = {
   },
 };
 
-/** Trains step by step as long as the page asks for more; after each epoch there may be a checkpoint. */
-async function toTheEnd(run: WebTraining, checkpoints: boolean, emit: (step: TrainedStep) => Promise<void>) {
+/** What of how much is trained. */
+function share([trainable = 0, total = 0]: Float64Array): TrainableParameters {
+  return { trainable, total, percent: (100 * trainable) / total, bytes: 4 * trainable };
+}
+
+/** Trains step by step as long as the page asks for more; where so many seconds have passed there is a checkpoint after an epoch. */
+async function toTheEnd(
+  run: WebTraining,
+  checkpointSeconds: number | undefined,
+  emit: (step: TrainedStep) => Promise<void>,
+) {
   const paced = pace();
+  let since = performance.now();
+  const isDue = () => checkpointSeconds !== undefined && performance.now() - since >= checkpointSeconds * 1000;
   try {
     for (let timedStep = await timed(() => run.next()); timedStep; timedStep = await timed(() => run.next())) {
       const step = paced(timedStep);
-      await emit(
-        checkpoints && step.epochEnds ? { ...step, checkpoint: new Uint8Array(await run.checkpoint()) } : step,
-      );
+      if (!step.epochEnds || !isDue()) {
+        await emit(step);
+        continue;
+      }
+      const checkpoint = new Uint8Array(await run.checkpoint());
+      since = performance.now();
+      await emit({ ...step, checkpoint });
     }
   } finally {
     run.free();
@@ -132,6 +183,22 @@ function pace() {
     seconds += step.seconds;
     return { ...step, tokensPerSecond: tokens / seconds };
   };
+}
+
+/** The answers under way. Their tokens and their switches take turns. */
+interface Answering {
+  generation: WebGeneration;
+  last: number;
+  turn: Promise<unknown>;
+}
+
+let answering: Answering | undefined;
+
+/** Does something to answers after what is being done to them. */
+function inTurn<Value>(now: Answering, work: () => Promise<Value>): Promise<Value> {
+  const done = now.turn.then(work);
+  now.turn = done.catch(() => {});
+  return done;
 }
 
 /** Calls that are loops: they hold the engine until they end. All others take their turn. */
@@ -161,6 +228,8 @@ self.onmessage = ({ data }: MessageEvent<Request>) => {
   } else if (data.call === "abort") {
     state?.controller.abort(new WebReftError("aborted", `aborted: ${data.reason}`));
     state?.wake();
+  } else if (data.call === "switch") {
+    void answer(data.id, data.call, data.takes, fresh()).then(post);
   } else if (loop) {
     const message = `busy: ${loop} is running; wait for its end, or end it`;
     post({ id: data.id, kind: "error", error: { kind: "input", message } });
@@ -169,8 +238,12 @@ self.onmessage = ({ data }: MessageEvent<Request>) => {
   }
 };
 
+function fresh(): Running {
+  return { controller: new AbortController(), wanted: 0, wake: () => {} };
+}
+
 function begin<C extends Call>(id: number, call: C, takes: Calls[C]["takes"]): void {
-  const state: Running = { controller: new AbortController(), wanted: 0, wake: () => {} };
+  const state = fresh();
   running.set(id, state);
   if (LOOPS.has(call)) loop = call;
   turn = turn.then(async () => {

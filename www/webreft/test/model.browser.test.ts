@@ -1,8 +1,17 @@
 /** The main job in a real browser, on WebGPU: load, generate, train, save, load again. */
 import { expect, test } from "vitest";
-import { type LoadProgress, probe, type Reft, type ReftConfig, type TrainStep, WebReft, WebReftError } from "webreft";
+import {
+  type LoadProgress,
+  type Persona,
+  probe,
+  type Reft,
+  type ReftConfig,
+  type TrainStep,
+  WebReft,
+  WebReftError,
+} from "webreft";
 import numbers from "../../../tests/numbers/loreft.json";
-import { all, EXAMPLES, fileBytes, LOREFT, load, Q8, shared } from "./fixtures.js";
+import { all, EXAMPLES, failure, fileBytes, LOREFT, load, Q8, shared } from "./fixtures.js";
 
 const PROMPT = "four and";
 const GREEDY = { maxTokens: 12 };
@@ -228,6 +237,103 @@ test("a training goes on from its checkpoint as if it had not been left", async 
   expect(rest).toEqual(whole.slice(-rest.length));
   expect(rest.length).toBe(whole.length - (whole.length / 6) * 2);
   expect(await model.complete(PROMPT, { ...GREEDY, reft })).toBeTypeOf("string");
+});
+
+test("checkpoints come no more often than is asked for", async () => {
+  const model = await shared();
+  const count = async (checkpointSeconds: number) => {
+    let n = 0;
+    const onCheckpoint = () => {
+      n += 1;
+    };
+    for await (const _ of model.reft(LOREFT).train(EXAMPLES, { epochs: 3, onCheckpoint, checkpointSeconds }));
+    return n;
+  };
+  expect(await count(0)).toBe(3);
+  expect(await count(600)).toBe(0);
+});
+
+test("kinds are listed, and what they would train is counted without making them", async () => {
+  const model = await shared();
+  const { kinds } = model.info;
+  expect(kinds.find(({ name }) => name === "loreft")).toMatchObject({ trained: true, readsSource: false });
+  expect(kinds.find(({ name }) => name === "interchange")).toMatchObject({ trained: false, readsSource: true });
+  expect(await model.wouldTrain(LOREFT)).toEqual(await model.reft(LOREFT).trainableParameters());
+  expect(await failure(model.wouldTrain({ ...LOREFT, layers: [9] }))).toMatchObject({ kind: "input" });
+});
+
+test("others edit an answer from one token to the next", async () => {
+  const model = await shared();
+  const reft = model.reft({ ...LOREFT, positions: "generated" });
+  for await (const _ of reft.train(EXAMPLES, { epochs: 5, learningRate: 1e-2 }));
+  const strong = { reft, strength: 8 };
+  const ids = async (who: Persona | undefined, at = -1, then?: Persona) => {
+    const seen: number[] = [];
+    for await (const { id } of model.generate(PROMPT, who ? { ...GREEDY, reft: who } : GREEDY)) {
+      seen.push(id);
+      if (seen.length === at) await model.switch(then);
+    }
+    return seen;
+  };
+  const base = await ids(undefined);
+  const edited = await ids(strong);
+  expect(edited).not.toEqual(base);
+  for (const at of [1, 4]) {
+    expect(await ids({ reft, strength: 0 }, at)).toEqual(base);
+    const later = await ids(undefined, at, strong);
+    expect(later.slice(0, at)).toEqual(base.slice(0, at));
+    expect(later).not.toEqual(base);
+    expect(await ids({ reft, strength: 0 }, at, strong)).toEqual(later);
+  }
+  expect(await ids(strong, 1, strong)).toEqual(edited);
+});
+
+test("in a comparison the answer with interventions is switched", async () => {
+  const model = await shared();
+  const reft = model.reft({ ...LOREFT, positions: "generated" });
+  for await (const _ of reft.train(EXAMPLES, { epochs: 5, learningRate: 1e-2 }));
+  const sides = { base: [] as number[], reft: [] as number[] };
+  for await (const { side, id } of model.compare(PROMPT, { ...GREEDY, reft: { reft, strength: 0 } })) {
+    sides[side].push(id);
+    if (side === "reft" && sides.reft.length === 2) await model.switch({ reft, strength: 8 });
+  }
+  expect(sides.reft.slice(0, 2)).toEqual(sides.base.slice(0, 2));
+  expect(sides.reft).not.toEqual(sides.base);
+});
+
+test("a switch that cannot be is an error, and the answer goes on", async () => {
+  const model = await shared();
+  const reft = model.reft(LOREFT);
+  expect(await failure(model.switch(reft))).toMatchObject({
+    kind: "input",
+    message: expect.stringContaining("switch"),
+  });
+  const seen: number[] = [];
+  for await (const { id } of model.generate(PROMPT, GREEDY)) {
+    seen.push(id);
+    if (seen.length > 1) continue;
+    const dimension = await failure(model.switch({ reft, subspace: [9] }));
+    expect(dimension).toMatchObject({ kind: "input", message: expect.stringContaining("dimension 9") });
+    expect(await failure(model.switch({ reft, source: "one" }))).toMatchObject({ kind: "input" });
+  }
+  expect(seen).toEqual((await all(model.generate(PROMPT, GREEDY))).map(({ id }) => id));
+});
+
+test("interchange says what its source would have said", async () => {
+  const model = await shared();
+  const reft = model.reft({ kind: "interchange", layers: [model.info.nLayer - 1], positions: "l1" });
+  const first = async (prompt: string, who?: Persona) => {
+    for await (const { id } of model.generate(prompt, who ? { ...GREEDY, reft: who } : GREEDY)) return id;
+  };
+  const [text, other] = ["the cat", "a dog ran to some houses"];
+  const ofOther = await first(other);
+  expect(await first(text)).not.toBe(ofOther);
+  expect(await first(text, { reft, source: other })).toBe(ofOther);
+  expect(await first(text, { reft, source: other, sourcePositions: "-1" })).toBe(ofOther);
+  expect(await first(text, { reft, source: text })).toBe(await first(text));
+  expect(await failure(first(text, { reft }))).toMatchObject({ kind: "input" });
+  const wrong = await failure(first(text, { reft, source: other, sourcePositions: "f2" }));
+  expect(wrong).toMatchObject({ kind: "input", message: expect.stringContaining("expected 1 of its") });
 });
 
 test("interventions go to pyreft and peft and come back", async () => {

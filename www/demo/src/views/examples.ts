@@ -5,8 +5,14 @@ import { button, field, h } from "../dom.js";
 import { plural } from "../format.js";
 import { PRESETS } from "../presets.js";
 
-/** Mounts the table; returns what reads it. Rows that are empty on both sides do not count. */
-export function mountExamples(root: HTMLElement, app: App): () => Answer[] {
+/** The table, as others use it. */
+export interface ExamplesView {
+  /** The examples in it. Rows that are empty on both sides do not count. */
+  read(): Answer[];
+  fill(examples: Answer[]): void;
+}
+
+export function mountExamples(root: HTMLElement, app: App): ExamplesView {
   const rows = h("tbody", {});
   const total = h("span", { class: "hint", "data-testid": "example-count" });
   const status = h("span", { class: "visually-hidden", role: "status" });
@@ -115,7 +121,7 @@ export function mountExamples(root: HTMLElement, app: App): () => Answer[] {
   fill(PRESETS.values().next().value ?? []);
 
   app.on("change", () => root.toggleAttribute("inert", app.activity === "training"));
-  return read;
+  return { read, fill };
 }
 
 /** Lines of prompt, tab, answer: what a spreadsheet puts on the clipboard. */

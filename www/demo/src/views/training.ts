@@ -1,32 +1,19 @@
-/** Training: settings, start, pause and stop, the loss as it falls. */
-import type { Answer, ReftConfig, TrainStep } from "webreft";
+/** Training: start, pause and stop, the loss as it falls; and going on with what was left in the middle. */
+import type { Answer, Reft, TrainOptions, TrainStep, WatchOptions, WebReft } from "webreft";
 import type { App } from "../app.js";
 import { LossChart } from "../chart.js";
-import { button, data, field, h } from "../dom.js";
+import { button, data, h } from "../dom.js";
 import { plural, seconds } from "../format.js";
+import { Keeper, type Unfinished } from "../unfinished.js";
+import type { ExamplesView } from "./examples.js";
+import { configFor, courseFor, mountSettings } from "./settings.js";
 
-export function mountTraining(root: HTMLElement, app: App, readExamples: () => Answer[]): void {
-  const layers = h("input", { type: "text", value: "1", size: 8, "data-testid": "layers", autocomplete: "off" });
-  const rank = number("4", { min: 1, max: 256 });
-  const positions = h("input", { type: "text", value: "l1", size: 8, "data-testid": "positions", autocomplete: "off" });
-  const epochs = number("40", { min: 1, max: 10000, "data-testid": "epochs" });
-  const rate = number("0.01", { min: 0, max: 1, step: "any" });
-  const seed = number("0", { min: 0 });
-  const settings = h(
-    "details",
-    { class: "settings" },
-    h("summary", {}, "Settings"),
-    h(
-      "div",
-      { class: "fields" },
-      field("Layers", layers, "2, 4 or all"),
-      field("Rank", rank, "size of the edit"),
-      field("Positions", positions, "f1+l1: first and last"),
-      field("Epochs", epochs),
-      field("Learning rate", rate),
-      field("Seed", seed),
-    ),
-  );
+/** Seconds between two checkpoints: what is lost at most, where an epoch does not take longer. */
+const CHECKPOINT_SECONDS = 2;
+
+export function mountTraining(root: HTMLElement, app: App, examples: ExamplesView): void {
+  const settings = mountSettings(app);
+  const keeper = new Keeper();
 
   let controller = new AbortController();
   let held: Promise<void> | undefined;
@@ -48,6 +35,7 @@ export function mountTraining(root: HTMLElement, app: App, readExamples: () => A
     release();
   });
 
+  const offer = h("div", { class: "offer", role: "status", "data-testid": "unfinished", hidden: true });
   const status = h("p", { class: "status", "data-testid": "train-status" }, "Load a model first.");
   const spoken = h("span", { class: "visually-hidden", role: "status" });
   const chartBox = h("div", {
@@ -68,48 +56,71 @@ export function mountTraining(root: HTMLElement, app: App, readExamples: () => A
     ),
   );
 
-  const start = () =>
+  let steps: TrainStep[] = [];
+  const add = (...more: TrainStep[]) => {
+    steps.push(...more);
+    chart.add(more);
+    log.append(...more.map(line));
+    const last = steps.at(-1);
+    if (last) status.replaceChildren(...told(last, steps));
+  };
+  const clear = () => {
+    controller = new AbortController();
+    held = undefined;
+    pause.textContent = "Pause";
+    offer.hidden = true;
+    log.replaceChildren();
+    listed.hidden = chartBox.hidden = false;
+    steps = [];
+    chart.start();
+    status.textContent = "Preparing";
+    spoken.textContent = "Training";
+  };
+
+  /** Trains anew, or goes on with what was left in the middle. */
+  const start = (left?: Unfinished) =>
     app
       .run("training", async () => {
         const { model } = app;
         if (!model) return;
-        const examples = readExamples();
-        const config: ReftConfig = {
-          kind: "loreft",
-          layers: parseLayers(layers.value),
-          rank: rank.valueAsNumber,
-          positions: positions.value.trim(),
-          seed: seed.valueAsNumber,
+        if (left) {
+          examples.fill(left.examples);
+          settings.fill(left.settings);
+        }
+        const learned = examples.read();
+        const asked = settings.read();
+        clear();
+        add(...(left?.steps ?? []));
+        let checkpoint: Unfinished["checkpoint"] | undefined;
+        const watch: WatchOptions = {
+          checkpointSeconds: CHECKPOINT_SECONDS,
+          onCheckpoint: (bytes) => {
+            checkpoint = bytes;
+          },
         };
-        controller = new AbortController();
-        held = undefined;
-        pause.textContent = "Pause";
-        log.replaceChildren();
-        listed.hidden = chartBox.hidden = false;
-        chart.start();
-        status.textContent = "Preparing";
-        spoken.textContent = "Training";
-        const reft = model.reft(config);
-        let last: TrainStep | undefined;
-        let spent = 0;
-        const options = { epochs: epochs.valueAsNumber, learningRate: rate.valueAsNumber, seed: seed.valueAsNumber };
+        let reft: Reft | undefined;
         try {
-          for await (const step of reft.train(examples, options)) {
-            last = step;
-            spent += step.seconds;
-            chart.add(step.step, step.loss, step.steps);
-            log.append(line(step));
-            tell(step, spent);
+          const run = left
+            ? await model.resume(left.checkpoint, learned, watch)
+            : begin(model.reft(configFor(asked)), learned, { ...courseFor(asked), ...watch });
+          reft = run.reft;
+          for await (const step of run.steps) {
+            add(step);
+            if (checkpoint) keeper.keep(model, { examples: learned, settings: asked, steps, checkpoint });
+            checkpoint = undefined;
             await held;
             if (controller.signal.aborted) break;
           }
+          await keeper.forget(model);
         } finally {
-          if (last) {
-            const steps = plural(last.step, "step");
-            await app.usePersona({ reft, origin: `trained on ${plural(examples.length, "example")}, ${steps}` });
-            spoken.textContent = `Trained ${steps}, loss ${last.loss.toFixed(3)}`;
+          const last = steps.at(-1);
+          if (reft && last) {
+            const counts = `${plural(learned.length, "example")}, ${plural(last.step, "step")}`;
+            await app.usePersona({ reft, origin: `${settings.title()}, trained on ${counts}` });
+            spoken.textContent = `Trained ${plural(last.step, "step")}, loss ${last.loss.toFixed(3)}`;
           } else {
             status.textContent = "";
+            offer.hidden = !left; // what could not be gone on with may be forgotten
           }
         }
       })
@@ -117,13 +128,27 @@ export function mountTraining(root: HTMLElement, app: App, readExamples: () => A
         if (app.persona) app.changed("trained");
       });
 
-  const tell = (step: TrainStep, spent: number) => {
-    status.replaceChildren(
-      `Step ${step.step} of ${step.steps}, loss `,
-      data(step.loss, step.loss.toFixed(3), { "data-testid": "loss" }),
-      `, ${Math.round(step.tokens / step.seconds).toLocaleString("en")} tokens/s, `,
-      data(spent, seconds(spent), { "data-testid": "train-seconds" }),
+  /** Offers to go on, where a training of this model was left in the middle. */
+  const look = async (model: WebReft) => {
+    const left = await keeper.find(model);
+    if (!left || app.model !== model || app.activity !== "idle") return;
+    const last = left.steps.at(-1);
+    const of = last ? ` at step ${last.step} of ${last.steps}, loss ${last.loss.toFixed(3)}` : "";
+    const forget = async () => {
+      offer.hidden = true;
+      train.focus();
+      await keeper.forget(model);
+    };
+    offer.replaceChildren(
+      h("p", {}, `A training on ${plural(left.examples.length, "example")} was left${of}.`),
+      h(
+        "div",
+        { class: "row end" },
+        button("Forget it", { class: "quiet", "data-testid": "forget" }, () => void forget()),
+        button("Go on", { "data-testid": "go-on" }, () => void start(left)),
+      ),
     );
+    offer.hidden = false;
   };
 
   chartBox.hidden = true;
@@ -134,22 +159,45 @@ export function mountTraining(root: HTMLElement, app: App, readExamples: () => A
       h("h2", { id: "training-title" }, "Training"),
       h("div", { class: "row" }, stop, pause, train),
     ),
+    offer,
     status,
     chartBox,
     listed,
-    settings,
+    ...settings.roots,
     spoken,
   );
+  let known: WebReft | undefined;
   app.on("change", () => {
     const training = app.activity === "training";
     train.disabled = app.activity !== "idle" || !app.model;
+    for (const choice of offer.querySelectorAll("button")) choice.disabled = train.disabled;
     pause.hidden = stop.hidden = !training;
     train.hidden = training;
-    settings.toggleAttribute("inert", training);
+    for (const part of settings.roots) part.toggleAttribute("inert", training);
     if (!app.model) status.textContent = "Load a model first.";
     else if (!log.rows.length && !training) status.textContent = "Ready.";
+    if (app.activity !== "idle" || app.model === known) return;
+    known = app.model;
+    offer.hidden = true;
+    if (known) void look(known);
   });
   app.changed();
+}
+
+/** A new training; one that goes on comes in the same form. */
+function begin(reft: Reft, examples: Answer[], options: TrainOptions) {
+  return { reft, steps: reft.train(examples, options) };
+}
+
+function told(last: TrainStep, steps: TrainStep[]): (Node | string)[] {
+  const spent = steps.reduce((sum, step) => sum + step.seconds, 0);
+  const tokens = steps.reduce((sum, step) => sum + step.tokens, 0);
+  return [
+    `Step ${last.step} of ${last.steps}, loss `,
+    data(last.loss, last.loss.toFixed(3), { "data-testid": "loss" }),
+    `, ${Math.round(tokens / spent).toLocaleString("en")} tokens/s, `,
+    data(spent, seconds(spent), { "data-testid": "train-seconds" }),
+  ];
 }
 
 function line({ step, epoch, loss, learningRate, tokens, seconds: s }: TrainStep): HTMLTableRowElement {
@@ -167,13 +215,4 @@ function line({ step, epoch, loss, learningRate, tokens, seconds: s }: TrainStep
 
 function heads(...names: string[]): HTMLTableRowElement {
   return h("tr", {}, ...names.map((name) => h("th", { scope: "col" }, name)));
-}
-
-function number(value: string, attributes: Record<string, string | number>): HTMLInputElement {
-  return h("input", { type: "number", value, required: true, ...attributes });
-}
-
-/** `all`, or numbers with anything between them. */
-function parseLayers(text: string): ReftConfig["layers"] {
-  return text.trim() === "all" ? "all" : [...text.matchAll(/\d+/g)].map(Number);
 }

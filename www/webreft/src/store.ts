@@ -1,0 +1,79 @@
+/** Small files in the browser's durable storage: checkpoints, saved interventions. */
+import { WebReftError } from "./error.js";
+
+/** A folder in the page's own file system (OPFS): its files outlive the page and the browser. */
+export class Store {
+  readonly #folder: FileSystemDirectoryHandle;
+
+  private constructor(folder: FileSystemDirectoryHandle) {
+    this.#folder = folder;
+  }
+
+  /**
+   * Opens a folder, and makes it where there is none.
+   *
+   * @throws {WebReftError} `unsupported` where the browser has no such storage, or does not let this page use it.
+   */
+  static async open(name: string): Promise<Store> {
+    try {
+      const root = await navigator.storage.getDirectory();
+      return new Store(await root.getDirectoryHandle(name, { create: true }));
+    } catch (error) {
+      throw new WebReftError("unsupported", `durable storage: ${error}`, { cause: error });
+    }
+  }
+
+  /** The names of the files, in alphabetical order. */
+  list(): Promise<string[]> {
+    return told("its files", async () => {
+      const names = [];
+      for await (const name of this.#folder.keys()) names.push(name);
+      return names.sort();
+    });
+  }
+
+  /** A file's bytes; undefined if there is none of this name, or its first writing was cut off, which leaves it empty. */
+  read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    return told(name, async () => {
+      const handle = await absent(this.#folder.getFileHandle(name));
+      const bytes = handle && new Uint8Array(await (await handle.getFile()).arrayBuffer());
+      return bytes?.length ? bytes : undefined;
+    });
+  }
+
+  /** Writes a file whole, or not at all: a page that is closed meanwhile leaves the old one. */
+  write(name: string, bytes: Blob | Uint8Array<ArrayBuffer>): Promise<void> {
+    return told(name, async () => {
+      const handle = await this.#folder.getFileHandle(name, { create: true });
+      const file = await handle.createWritable();
+      await file.write(bytes);
+      await file.close();
+    });
+  }
+
+  /** Removes a file. One that is not there is no harm. */
+  remove(name: string): Promise<void> {
+    return told(name, async () => {
+      await absent(this.#folder.removeEntry(name));
+    });
+  }
+}
+
+/** Undefined for a file that is not there. */
+async function absent<Value>(file: Promise<Value>): Promise<Value | undefined> {
+  try {
+    return await file;
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "NotFoundError") return undefined;
+    throw error;
+  }
+}
+
+/** What the file system throws as this package's error; a full disk can be emptied. */
+async function told<Value>(what: string, work: () => Promise<Value>): Promise<Value> {
+  try {
+    return await work();
+  } catch (error) {
+    throw new WebReftError("file", `durable storage, ${what}: ${error}`, { cause: error, retryable: true });
+  }
+}
