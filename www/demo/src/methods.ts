@@ -91,7 +91,8 @@ export function configOf(kind: string, values: MethodValues, seed: number): Reft
   const { layers = "all", component, positions, rank, alpha } = values;
   return {
     kind,
-    layers: layers.trim() === "all" || layers.trim() === "first" ? layers.trim() : [...layers.matchAll(/\d+/g)].map(Number),
+    layers:
+      layers.trim() === "all" || layers.trim() === "first" ? layers.trim() : [...layers.matchAll(/\d+/g)].map(Number),
     ...(component !== undefined && { component: component.split(",").map((name) => name.trim()) }),
     ...(positions !== undefined && { positions: positions.trim() }),
     ...(rank !== undefined && { rank: Number(rank) }),
