@@ -1,6 +1,7 @@
 //! Commands and their options.
 
 mod bench;
+mod compare;
 mod foreign;
 mod generate;
 mod inspect;
@@ -40,6 +41,8 @@ enum Command {
     Inspect(inspect::Options),
     /// Measures decoding, reading a prompt, and a training step, as one line of JSON.
     Bench(bench::Options),
+    /// Trains methods on the same tasks with the same budget; each run is a line of JSON.
+    Compare(compare::Options),
 }
 
 /// The model, and the machine to run it on.
@@ -85,6 +88,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Export(options) => foreign::export(&options),
         Command::Inspect(options) => inspect::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Compare(options) => compare::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

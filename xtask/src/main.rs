@@ -3,6 +3,7 @@
 //! Each command does its own set-up: it installs what is missing, or says in one line what to install.
 
 mod bench;
+mod compare;
 mod demo;
 mod serve;
 mod shell;
@@ -31,6 +32,8 @@ enum Command {
     Test,
     /// Measure decode, prefill and a training step, natively and in headless Chromium
     Bench(bench::Options),
+    /// Train methods on the same tasks with the same budget, and write a table and plots of what came of it
+    Compare(compare::Options),
     /// Build the wasm file and its JavaScript glue into www/webreft/wasm
     Wasm,
 }
@@ -50,6 +53,7 @@ fn run() -> Result<ExitCode> {
         Command::Demo(options) => demo::demo(&options).map(|()| ExitCode::SUCCESS),
         Command::Test => Ok(test::test()),
         Command::Bench(options) => bench::bench(&options).map(|()| ExitCode::SUCCESS),
+        Command::Compare(options) => compare::compare(&options).map(|()| ExitCode::SUCCESS),
         Command::Wasm => wasm::build().map(|()| ExitCode::SUCCESS),
     }
 }

@@ -1,0 +1,191 @@
+//! `webreft compare`: methods trained on the same tasks with the same budget, each run a line of JSON.
+//!
+//! Each method's learning rate is chosen by what is held out for tuning, with one seed and the same rates for all; then it is trained
+//! from each seed, and asked after what is held out for the test.
+
+use super::{ModelOptions, print_line, read};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Instant;
+use webreft::engine::{Engine, Example};
+use webreft::reft::{HeadConfig, Pooling, Reft, ReftConfig};
+use webreft::train::{Sequence, TrainOptions, Trainer};
+use webreft::{Error, Result};
+
+#[derive(Args)]
+pub(super) struct Options {
+    #[command(flatten)]
+    model: ModelOptions,
+    /// The file of tasks and methods.
+    #[arg(long)]
+    plan: PathBuf,
+    /// The tasks, separated by commas; all that the file has if not given.
+    #[arg(long, value_delimiter = ',')]
+    tasks: Option<Vec<String>>,
+    /// The methods, separated by semicolons; all that the file has if not given.
+    #[arg(long, value_delimiter = ';')]
+    methods: Option<Vec<String>>,
+    /// Learning rates to choose from, separated by commas.
+    #[arg(long, value_delimiter = ',', default_values_t = [1e-3, 4e-3, 1.6e-2, 6.4e-2])]
+    rates: Vec<f64>,
+    /// Trainings with the chosen rate, each from a seed of its own.
+    #[arg(long, default_value_t = 3)]
+    seeds: u64,
+    /// Steps of a training.
+    #[arg(long, default_value_t = 40)]
+    steps: usize,
+    /// Steps between two looks at what is held out.
+    #[arg(long, default_value_t = 5)]
+    every: usize,
+}
+
+/// The file of tasks and methods.
+#[derive(Deserialize)]
+struct Plan {
+    tasks: Vec<Task>,
+    methods: Vec<Method>,
+}
+
+#[derive(Deserialize)]
+struct Task {
+    name: String,
+    /// Outputs of a head, for classes.
+    outputs: Option<usize>,
+    learn: Vec<Example>,
+    tune: Vec<Example>,
+    test: Vec<Example>,
+}
+
+#[derive(Deserialize)]
+struct Method {
+    name: String,
+    configs: Vec<ReftConfig>,
+}
+
+/// What a training came to.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Run<'a> {
+    task: &'a str,
+    method: &'a str,
+    /// `tune` or `test`: what was asked after.
+    asked: &'static str,
+    learning_rate: f64,
+    seed: u64,
+    /// Trained numbers.
+    trained: usize,
+    /// Bytes of the saved file.
+    saved_bytes: usize,
+    /// Bytes on the device beyond the model's own, at the most.
+    device_bytes: u64,
+    /// Seconds of training, with the looks at what is held out.
+    seconds: f64,
+    /// Steps made before each look.
+    steps: Vec<usize>,
+    /// Mean loss of what is held out at each look.
+    losses: Vec<f64>,
+    /// Share of what is held out that is right at each look: tokens, or classes.
+    accuracies: Vec<f64>,
+}
+
+impl Run<'_> {
+    /// The loss in the end; a training that went astray is the worst.
+    fn last_loss(&self) -> f64 {
+        self.losses.last().copied().filter(|loss| loss.is_finite()).unwrap_or(f64::INFINITY)
+    }
+}
+
+pub(super) fn run(options: &Options) -> Result<()> {
+    let mut plan: Plan = serde_json::from_slice(&read(&options.plan)?)
+        .map_err(|error| Error::input(format!("{}: {error}", options.plan.display())))?;
+    keep(&mut plan.tasks, options.tasks.as_deref(), "task", |task| &task.name)?;
+    keep(&mut plan.methods, options.methods.as_deref(), "method", |method| &method.name)?;
+    let engine = options.model.load()?;
+    for task in &plan.tasks {
+        for method in &plan.methods {
+            compare(&engine, options, task, method)?;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps those that are asked for.
+fn keep<T>(all: &mut Vec<T>, asked: Option<&[String]>, what: &str, name: fn(&T) -> &str) -> Result<()> {
+    let Some(asked) = asked else { return Ok(()) };
+    if let Some(unknown) = asked.iter().find(|asked| all.iter().all(|one| name(one) != asked.as_str())) {
+        return Err(Error::input(format!(
+            "{what} {unknown:?}: expected one of {}",
+            all.iter().map(name).collect::<Vec<_>>().join(", ")
+        )));
+    }
+    all.retain(|one| asked.iter().any(|asked| asked == name(one)));
+    Ok(())
+}
+
+fn compare(engine: &Engine, options: &Options, task: &Task, method: &Method) -> Result<()> {
+    let mut best: Option<Run<'_>> = None;
+    for rate in &options.rates {
+        let run = pollster::block_on(train(engine, options, (task, method), ("tune", *rate, 0)))?;
+        print_line(&run);
+        if best.as_ref().is_none_or(|best| run.last_loss() < best.last_loss()) {
+            best = Some(run);
+        }
+    }
+    let rate = best.ok_or_else(|| Error::input("rates: expected at least one"))?.learning_rate;
+    for seed in 1..=options.seeds {
+        print_line(&pollster::block_on(train(engine, options, (task, method), ("test", rate, seed)))?);
+    }
+    Ok(())
+}
+
+async fn train<'a>(
+    engine: &Engine,
+    options: &Options,
+    (task, method): (&'a Task, &'a Method),
+    (asked, learning_rate, seed): (&'static str, f64, u64),
+) -> Result<Run<'a>> {
+    let model = engine.model();
+    let before = model.backend.memory();
+    let configs: Vec<ReftConfig> =
+        method.configs.iter().map(|config| ReftConfig { seed, ..config.clone() }).collect();
+    let head = task.outputs.map(|outputs| HeadConfig { outputs, bias: false, pooling: Pooling::Last, seed });
+    let reft = Reft::with_head(model, &configs, head)?;
+    let mut trainer = Trainer::new(&model.backend, &reft)?;
+    let held = if asked == "tune" { &task.tune } else { &task.test };
+    let held = engine.sequences(&reft, held)?;
+    let held: Vec<&Sequence> = held.iter().collect();
+    let training = TrainOptions {
+        epochs: options.steps,
+        learning_rate,
+        schedule: "linear".to_owned(),
+        seed,
+        ..TrainOptions::default()
+    };
+    let mut training = engine.training(&reft, &task.learn, &training)?;
+    let (mut steps, mut losses, mut accuracies) = (Vec::new(), Vec::new(), Vec::new());
+    let (start, mut most) = (Instant::now(), 0);
+    while let Some(step) = training.next(model, &reft, &mut trainer).await? {
+        if step.step % options.every == 0 || step.step == step.steps {
+            let report = trainer.evaluate(model, &reft, &held)?.report().await?;
+            most = model.backend.memory().max(most);
+            steps.push((step.step + 1).min(step.steps)); // the next one is made before a step is told
+            losses.push(report.mean);
+            accuracies.push(report.accuracy.unwrap_or(f64::NAN));
+        }
+    }
+    Ok(Run {
+        task: &task.name,
+        method: &method.name,
+        asked,
+        learning_rate,
+        seed,
+        trained: reft.n_params(),
+        saved_bytes: reft.save(model).await?.len(),
+        device_bytes: most - before.min(most),
+        seconds: start.elapsed().as_secs_f64(),
+        steps,
+        losses,
+        accuracies,
+    })
+}
