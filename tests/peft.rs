@@ -1,20 +1,24 @@
-//! The kinds that `tests/golden` does not hold, against traces of peft and pyvene: `tests/traces`, which its `make.py` made.
+//! The kinds that `tests/golden` does not hold, against traces of peft and pyvene, and peft's directories of them: `tests/traces`,
+//! which its `make.py` made.
 
 #![allow(missing_docs, reason = "a test")]
 
 mod support;
 
 use pollster::block_on;
+use safetensors::SafeTensors;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use support::{Tensors, transposed};
 use webreft::backend::Backend;
 use webreft::engine::{Engine, Example};
 use webreft::kernel::Hyper;
 use webreft::model::{Component, Model};
-use webreft::reft::{Base, Intervention, Layers, Params, Part, Reft, ReftConfig};
+use webreft::reft::foreign::{File, Unsaved};
+use webreft::reft::{Base, Components, Intervention, Layers, Params, Part, Reft, ReftConfig};
 use webreft::train::{Sequence, TrainOptions, Trainer};
+use webreft::{ErrorKind, Result};
 
 #[test]
 fn the_twins_agree_with_the_traces() {
@@ -45,6 +49,119 @@ fn the_temperature_of_a_boundary_falls_as_in_the_trace() {
     let next = |step: usize| temperatures[(step + 1).min(temperatures.len() - 1)];
     let expected: Vec<f32> = (0..temperatures.len()).map(next).collect();
     assert!(Deviation::of("temperature", &got, &expected, 1e-5).off <= 1e-5, "{got:?}, {expected:?}");
+}
+
+/// Cases whose directory peft saved before the first step.
+const SAVED: [&str; 5] = ["ia3", "prompt_tuning", "p_tuning", "prefix_tuning", "prefix_tuning_encoder"];
+
+#[test]
+fn directories_of_peft_are_what_their_traces_begin_with_and_are_written_with_the_same_bits() {
+    for name in SAVED {
+        let (case, theirs) = (Case::open(name, &Backend::Cpu), saved(name));
+        let reft = case.import(&theirs).expect("interventions");
+        case.check_logits(&reft);
+        let files = block_on(case.engine.export_reft(&reft, "peft")).expect("files");
+        assert_eq!(tensors(&files), tensors(&theirs), "{name}");
+        let again = case.import(&files).expect("what was written");
+        assert_eq!(again.configs, reft.configs, "{name}");
+    }
+}
+
+#[test]
+fn what_an_encoder_makes_is_written_without_it() {
+    for name in ["p_tuning", "prefix_tuning_encoder"] {
+        let case = Case::open(name, &Backend::Cpu);
+        let files = block_on(case.engine.export_reft(&case.reft(), "peft")).expect("files");
+        let reft = case.import(&files).expect("what was written");
+        assert_eq!(reft.configs[0].encoder, 0, "{name}");
+        case.check_logits(&reft);
+    }
+}
+
+#[test]
+fn what_peft_does_not_have_is_refused() {
+    let engine = Case::open("ia3", &Backend::Cpu).engine;
+    let kind = |name: &str| ReftConfig { kind: name.to_owned(), ..ReftConfig::default() };
+    let export = |configs: &[ReftConfig]| {
+        let reft = engine.reft(configs).expect("interventions");
+        block_on(engine.export_reft(&reft, "peft")).map(|_| ())
+    };
+    let last = ReftConfig { positions: "l1".to_owned(), ..kind("ia3") };
+    refused(
+        export(&[last]),
+        ErrorKind::Unsupported,
+        &["ia3 at key_output of layer 0, positions l1", "expected"],
+    );
+    let stronger = ReftConfig { alpha: 8.0, ..kind("ia3") };
+    refused(export(&[stronger]), ErrorKind::Unsupported, &["scale 2", "expected"]);
+    let component = Components::List(vec!["up_output".to_owned(), "mlp_output".to_owned()]);
+    refused(
+        export(&[ReftConfig { component, ..kind("ia3") }]),
+        ErrorKind::Unsupported,
+        &["down_proj", "expected one ia3, got two"],
+    );
+    refused(export(&[kind("ia3"), kind("lora")]), ErrorKind::Unsupported, &["lora at query_output", "ia3"]);
+    refused(
+        export(&[kind("prompt_tuning"), kind("lora")]),
+        ErrorKind::Unsupported,
+        &["prompt_tuning", "one configuration of virtual tokens"],
+    );
+}
+
+#[test]
+fn directories_that_peft_would_not_write_are_refused() {
+    let case = Case::open("ia3", &Backend::Cpu);
+    let import = |files: &[File]| case.import(files).map(|_| ());
+    let changed = |name: &str, from: &str, to: &str| {
+        let mut files = saved(name);
+        let config = files.iter_mut().find(|(name, _)| name == "adapter_config.json").expect("it is there");
+        let text = String::from_utf8(config.1.clone()).expect("text");
+        assert!(text.contains(from), "{from:?} is not in {text}");
+        config.1 = text.replace(from, to).into_bytes();
+        files
+    };
+    let other = changed("ia3", "\"IA3\"", "\"OFT\"");
+    refused(import(&other), ErrorKind::Unsupported, &["adapter_config.json", "OFT", "LORA, IA3"]);
+    let beside = changed("ia3", "\"modules_to_save\": null", "\"modules_to_save\": [\"lm_head\"]");
+    refused(import(&beside), ErrorKind::Unsupported, &["modules_to_save", "lm_head"]);
+    let fewer = changed("prompt_tuning", "\"num_virtual_tokens\": 5", "\"num_virtual_tokens\": 4");
+    refused(import(&fewer), ErrorKind::File, &["prompt_embeddings", "expected [4, width], got [5, 64]"]);
+    let uncounted = changed("prompt_tuning", "\"num_virtual_tokens\": 5", "\"num_virtual_tokens\": -5");
+    refused(import(&uncounted), ErrorKind::File, &["num_virtual_tokens -5", "expected a count"]);
+    let twofold =
+        changed("prefix_tuning", "\"num_transformer_submodules\": 1", "\"num_transformer_submodules\": 2");
+    refused(import(&twofold), ErrorKind::Unsupported, &["num_transformer_submodules 2", "expected 1"]);
+    let narrow = changed("prompt_tuning", "PROMPT_TUNING", "PREFIX_TUNING");
+    refused(import(&narrow), ErrorKind::Input, &["prefix_tuning", "[5, 256]", "320"]);
+    let foreign = [saved("ia3").remove(0), saved("prompt_tuning").remove(1)];
+    refused(import(&foreign), ErrorKind::Unsupported, &["prompt_embeddings", "ia3_l"]);
+    let alone = &saved("prompt_tuning")[..1];
+    refused(import(alone), ErrorKind::File, &["adapter_model.safetensors is missing"]);
+}
+
+/// What peft saved of a case: its configuration, then its tensors.
+fn saved(name: &str) -> Vec<File> {
+    let directory = tests().join("traces/peft_save").join(name);
+    let read = |file: &str| {
+        let bytes = std::fs::read(directory.join(file));
+        (file.to_owned(), bytes.unwrap_or_else(|error| panic!("{name}/{file}: {error}")))
+    };
+    ["adapter_config.json", "adapter_model.safetensors"].map(read).to_vec()
+}
+
+/// The tensors of a directory: shape and bits of each by its name.
+fn tensors(files: &[File]) -> BTreeMap<String, (Vec<usize>, Vec<u8>)> {
+    let file = files.iter().find(|(name, _)| name == "adapter_model.safetensors").expect("it is there");
+    let file = SafeTensors::deserialize(&file.1).expect("tensors");
+    let tensors = file.iter().map(|(name, it)| (name.to_owned(), (it.shape().to_vec(), it.data().to_vec())));
+    tensors.collect()
+}
+
+/// Checks that something is refused, with all of `parts` in the message.
+fn refused(result: Result<()>, kind: ErrorKind, parts: &[&str]) {
+    let error = result.expect_err("it is refused");
+    assert_eq!(error.kind(), kind, "{error}");
+    parts.iter().for_each(|part| assert!(error.to_string().contains(part), "{part:?} is not in: {error}"));
 }
 
 /// How far the engine may be from a trace, where that depends on what it runs on. None of them is ever widened: a miss is a bug.
@@ -260,6 +377,18 @@ impl Case {
             deviations.push(Deviation::of(what, got, expected, tolerances.curve));
         });
         deviations
+    }
+
+    /// Interventions from a directory.
+    fn import(&self, files: &[File]) -> Result<Reft> {
+        Ok(self.engine.import_reft(files, &Unsaved::default())?.reft)
+    }
+
+    /// Checks that interventions do what the trace says of those it begins with.
+    fn check_logits(&self, reft: &Reft) {
+        let sequences = self.sequences(reft);
+        let it = self.logits(reft, &sequences.iter().collect::<Vec<_>>());
+        assert!(it.off <= it.tolerance, "{}: logits off by {:.2e}", self.kind(), it.off);
     }
 
     /// Fails unless the interventions have all that the library trained.

@@ -10,7 +10,7 @@ Each case really runs the library, in float32 and on the CPU, on a batch of thre
     logits0                             [B, T, V]  without those of virtual tokens
     loss0, loss                         [1], [steps]
 
-and in its metadata, under `spec`, the settings. peft's cases of peft_save are also saved there as `save_pretrained` does it.
+and in its metadata, under `spec`, the settings. peft_save holds what `save_pretrained` writes of some of them before the first step.
 Made with torch 2.15.0, transformers 4.45.1, peft 0.13.2, pyvene 0.1.8, safetensors 0.8.0.
 """
 
@@ -127,6 +127,10 @@ def run_peft(case):
         for name, tensor in named.items():
             if "ia3" in name or "lora_B" in name:  # where they start, not all of the arithmetic shows
                 tensor.add_(0.1 * torch.randn_like(tensor))
+    if case in SAVED:
+        config.base_model_name_or_path = ""
+        model.save_pretrained(HERE / "peft_save" / case)
+        (HERE / "peft_save" / case / "README.md").unlink()
     inputs, n_prompts = batch()
     spec = dict(
         model=model_name,
@@ -138,10 +142,6 @@ def run_peft(case):
     )
     kept = trace(named, lambda: model(**inputs), inputs["input_ids"].shape[1])
     save(case, spec, inputs, n_prompts, kept)
-    if case in SAVED:
-        config.base_model_name_or_path = ""
-        model.save_pretrained(HERE / "peft_save" / case)
-        (HERE / "peft_save" / case / "README.md").unlink()
 
 
 def run_boundless(case, layer):
