@@ -52,7 +52,8 @@ fn the_temperature_of_a_boundary_falls_as_in_the_trace() {
 }
 
 /// Cases whose directory peft saved before the first step.
-const SAVED: [&str; 5] = ["ia3", "prompt_tuning", "p_tuning", "prefix_tuning", "prefix_tuning_encoder"];
+const SAVED: [&str; 6] =
+    ["ia3", "ia3_others", "prompt_tuning", "p_tuning", "prefix_tuning", "prefix_tuning_encoder"];
 
 #[test]
 fn directories_of_peft_are_what_their_traces_begin_with_and_are_written_with_the_same_bits() {
@@ -178,9 +179,10 @@ const LOGITS: f32 = 2e-4;
 const GRADIENT: f32 = 1e-4;
 
 /// The traces.
-const CASES: [&str; 9] = [
+const CASES: [&str; 10] = [
     "ia3",
     "ia3_qwen2",
+    "ia3_others",
     "prompt_tuning",
     "p_tuning",
     "prefix_tuning",
@@ -271,6 +273,11 @@ impl Case {
     fn config(&self) -> ReftConfig {
         let kind = ReftConfig { kind: self.kind().to_owned(), ..ReftConfig::default() };
         match self.kind() {
+            "ia3" if self.trace.has("init.model.layers.0.self_attn.o_proj.ia3_l") => {
+                let places = ["query_output", "attention_value_output", "gate_output", "mlp_output"];
+                let component = Components::List(places.map(str::to_owned).to_vec());
+                ReftConfig { component, ..kind }
+            }
             "ia3" => kind,
             "lora" => {
                 let alpha = self.spec["alpha"].as_f64().expect("alpha") as f32;
@@ -452,7 +459,9 @@ fn library_name(it: &Intervention, part: &Part) -> String {
         Component::QueryOutput => "self_attn.q_proj",
         Component::KeyOutput => "self_attn.k_proj",
         Component::ValueOutput => "self_attn.v_proj",
-        _ => "mlp.down_proj", // which reads what the gate lets through
+        Component::AttentionValueOutput => "self_attn.o_proj", // its input
+        Component::GateOutput => "mlp.gate_proj",
+        _ => "mlp.down_proj", // its output, or its input, which the gate lets through
     };
     let of_module = |name: &str| format!("model.layers.{}.{module}.{name}", it.place.layer);
     match (it.kind.name, part.name) {

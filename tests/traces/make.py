@@ -1,4 +1,4 @@
-"""Traces of peft and pyvene, for the kinds that tests/golden does not hold: `python tests/traces/make.py`, in the repository.
+"""Traces of peft and pyvene, for the kinds that tests/golden does not hold: `PYTHONHASHSEED=0 python tests/traces/make.py`.
 
 Each case really runs the library, in float32 and on the CPU, on a batch of three prompts with their completions. A file holds
 
@@ -32,10 +32,14 @@ TASK = "CAUSAL_LM"
 IA3 = dict(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"])
 PREFIX = dict(num_virtual_tokens=5, task_type=TASK)
 
+# Neither of these is usual: outputs, and the input of o_proj.
+OTHERS = dict(target_modules=["q_proj", "o_proj", "gate_proj", "down_proj"], feedforward_modules=["o_proj"])
+
 # Each case: the model, the kind, and what peft is asked for.
 CASES = {
     "ia3": ("llama", "ia3", lambda: peft.IA3Config(task_type=TASK, **IA3)),
     "ia3_qwen2": ("qwen2", "ia3", lambda: peft.IA3Config(task_type=TASK, **IA3)),
+    "ia3_others": ("llama", "ia3", lambda: peft.IA3Config(task_type=TASK, **OTHERS)),
     "prompt_tuning": ("llama", "prompt_tuning", lambda: peft.PromptTuningConfig(**PREFIX)),
     "p_tuning": ("llama", "p_tuning", lambda: peft.PromptEncoderConfig(encoder_hidden_size=16, **PREFIX)),
     "prefix_tuning": ("llama", "prefix_tuning", lambda: peft.PrefixTuningConfig(**PREFIX)),
@@ -52,7 +56,7 @@ CASES = {
     ),
 }
 # Those whose saved directory is kept.
-SAVED = ["ia3", "prompt_tuning", "p_tuning", "prefix_tuning", "prefix_tuning_encoder"]
+SAVED = ["ia3", "ia3_others", "prompt_tuning", "p_tuning", "prefix_tuning", "prefix_tuning_encoder"]
 
 
 def base_model(name):

@@ -5,8 +5,8 @@
 //! adapter_model.safetensors   prompt_embeddings  [N, D]; of a prefix [N, 2·L·G·K]
 //! ```
 //!
-//! peft keeps what an encoder makes and not the encoder: P-tuning comes back as prompt tuning, a projected prefix as a plain one. They
-//! are written so, too, and peft trains them on.
+//! peft keeps what an encoder makes and not the encoder: P-tuning comes back as prompt tuning, a projected prefix as a plain one. So they
+//! are written, too.
 
 use super::{File, Interventions, peft};
 use crate::error::{Error, Result};
