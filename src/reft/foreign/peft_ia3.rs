@@ -29,9 +29,9 @@ const READERS: [(&str, &str, Component); 2] =
 /// read.
 pub(super) fn read(files: &[File]) -> Result<Interventions> {
     let (config, weights) = peft::open(files)?;
-    for (name, plain) in [("fan_in_fan_out", "false"), ("modules_to_save", "[]")] {
+    for (name, plain) in [("fan_in_fan_out", json!(false)), ("modules_to_save", json!([]))] {
         let value = &config[name];
-        if !value.is_null() && value.to_string() != plain {
+        if !value.is_null() && *value != plain {
             return Err(Error::unsupported(format!("{name} {value}: expected {plain}")).at(peft::CONFIG));
         }
     }
