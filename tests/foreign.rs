@@ -11,7 +11,7 @@ use pollster::block_on;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use support::Tensors;
+use support::{Tensors, transposed};
 use webreft::backend::Backend;
 use webreft::engine::{Engine, Example};
 use webreft::reft::foreign::{File, Unsaved, pack_directory, peft, unpack_directory};
@@ -124,11 +124,6 @@ impl Saved {
 fn head(reft: &Reft) -> Option<Vec<f32>> {
     let theta = block_on(reft.theta.read().f32()).expect("the parameters are read");
     reft.head.map(|head| head.numbers(&theta).weight)
-}
-
-/// [C, R] from [R, C].
-fn transposed(values: &[f32], n_cols: usize) -> Vec<f32> {
-    (0..n_cols).flat_map(|col| values.iter().skip(col).step_by(n_cols).copied()).collect()
 }
 
 fn values(reft: &Reft) -> Vec<Params> {

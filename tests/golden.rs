@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 use pollster::block_on;
 use serde_json::{Value, json};
-use support::{Tensors, plain_sequence};
+use support::{Tensors, plain_sequence, transposed};
 use webreft::backend::Backend;
 use webreft::engine::Engine;
 use webreft::generate::{GenerateOptions, Persona, Prompt};
@@ -588,11 +588,6 @@ fn real(value: &Value) -> f64 {
 
 fn count(value: &Value) -> usize {
     value.as_u64().expect("the manifest has a count here") as usize
-}
-
-/// [D, R] from [R, D], and the other way round.
-fn transposed(values: &[f32], n_cols: usize) -> Vec<f32> {
-    (0..n_cols).flat_map(|col| values.iter().skip(col).step_by(n_cols).copied()).collect()
 }
 
 impl Case<'_> {

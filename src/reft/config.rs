@@ -224,7 +224,7 @@ impl ReftConfig {
             }
         }
         if let Function::Rows { encoder, .. } = kind.function {
-            self.join(&mut sites, encoder, dims.n_embd);
+            self.join(&mut sites, encoder);
         }
         Ok(sites)
     }
@@ -250,18 +250,19 @@ impl ReftConfig {
         }
     }
 
-    /// Makes the sites' learned rows columns of one matrix, which the first of them owns.
-    fn join(&self, sites: &mut [Site], encoder: Encoded, n_embd: usize) {
-        let mut width = 0;
+    /// Makes the sites' learned rows columns of one matrix, which the first of them owns. What an encoder reads is as wide as one
+    /// site, as in peft: for keys and values that is G·K.
+    fn join(&self, sites: &mut [Site], encoder: Encoded) {
+        let (mut width, of_one) = (0, sites[0].window.width);
         for site in sites.iter_mut() {
             (site.owner, site.column) = (0, width);
             width += site.window.width;
         }
         let widths = match (encoder, self.encoder) {
             (Encoded::No, _) | (Encoded::IfAsked(..), 0) => Vec::new(),
-            (Encoded::By(n_layers, _), 0) => [vec![n_embd; n_layers], vec![width]].concat(),
+            (Encoded::By(n_layers, _), 0) => [vec![of_one; n_layers], vec![width]].concat(),
             (Encoded::By(n_layers, _) | Encoded::IfAsked(n_layers, _), hidden) => {
-                [vec![n_embd], vec![hidden; n_layers - 1], vec![width]].concat()
+                [vec![of_one], vec![hidden; n_layers - 1], vec![width]].concat()
             }
         };
         for site in sites {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use pollster::block_on;
 use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
 use webreft::backend::{Backend, Prepared};
 use webreft::bytes::FileSource;
 use webreft::engine::Engine;
@@ -44,6 +45,15 @@ impl Tensors {
             .unwrap_or_else(|error| panic!("{}: {error}", self.path.display()))
     }
 
+    /// What its metadata says under this key, which is JSON.
+    pub(crate) fn about(&self, key: &str) -> Value {
+        let (_, metadata) = SafeTensors::read_metadata(&self.bytes)
+            .unwrap_or_else(|error| panic!("{}: {error}", self.path.display()));
+        let text = metadata.metadata().as_ref().and_then(|about| about.get(key));
+        let text = text.unwrap_or_else(|| panic!("{}: no {key}", self.path.display()));
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("{}: {error}", self.path.display()))
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         self.file().names().into_iter().map(str::to_owned).collect()
     }
@@ -73,6 +83,11 @@ impl Tensors {
         }
         (view.shape().to_vec(), view.data().to_vec())
     }
+}
+
+/// [C, R] from [R, C].
+pub(crate) fn transposed(values: &[f32], n_cols: usize) -> Vec<f32> {
+    (0..n_cols).flat_map(|col| values.iter().skip(col).step_by(n_cols).copied()).collect()
 }
 
 /// A sequence in which every token foretells the next, and nothing is edited.

@@ -4,6 +4,8 @@
 //! ([`unpack_directory`], [`pack_directory`]). A training goes to pyreft as a script ([`pyreft_script`]).
 
 pub mod peft;
+mod peft_ia3;
+mod peft_prompt;
 mod pickle;
 pub mod pyreft;
 pub mod pyreft_script;
@@ -13,6 +15,7 @@ mod zip;
 pub use torch::{Tensor, Values};
 pub use zip::{pack_directory, unpack_directory};
 
+use super::kinds::Function;
 use super::{HeadConfig, HeadParams, Intervention, Params, Reft, ReftConfig};
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -61,13 +64,17 @@ impl Interventions {
     }
 }
 
-/// Reads a directory of either library.
+/// Reads a directory of either library; of peft's, LoRA, (IA)³, prompt tuning, P-tuning and prefix tuning.
 ///
 /// # Errors
 /// As [`pyreft::read`] and [`peft::read`].
 pub fn read(files: &[File], unsaved: &Unsaved) -> Result<Interventions> {
     match find(files, peft::CONFIG)? {
-        Some(_) => peft::read(files)?.interventions(),
+        Some(config) => match json(peft::CONFIG, config)?["peft_type"].as_str() {
+            Some("IA3") => peft_ia3::read(files),
+            Some("PROMPT_TUNING" | "P_TUNING" | "PREFIX_TUNING") => peft_prompt::read(files),
+            _ => peft::read(files)?.interventions(),
+        },
         None => pyreft::read(files, unsaved),
     }
 }
@@ -79,7 +86,11 @@ pub fn read(files: &[File], unsaved: &Unsaved) -> Result<Interventions> {
 pub async fn write(model: &Model, reft: &Reft, library: &str) -> Result<Vec<File>> {
     match library {
         "pyreft" => pyreft::write(reft).await,
-        "peft" => Ok(peft::write(&peft::PeftLora::of(reft).await?, &model.name)),
+        "peft" => match reft.interventions[0].kind.function {
+            Function::Scale => peft_ia3::write(model, reft).await,
+            Function::Rows { .. } => peft_prompt::write(model, reft).await,
+            _ => Ok(peft::write(&peft::PeftLora::of(reft).await?, &model.name)),
+        },
         _ => Err(Error::not_known("library", library, ["pyreft", "peft"])),
     }
 }
@@ -108,6 +119,18 @@ fn json(name: &str, bytes: &[u8]) -> Result<Value> {
 fn values_of<'a>(reft: &Reft, it: &Intervention, values: &'a [Params]) -> &'a Params {
     let owner = reft.owners().position(|(number, _)| number == it.owner);
     &values[owner.expect("an owner")]
+}
+
+/// Layers in which interventions stand at the same components, together: the components, and the layers.
+fn alike(layers: impl IntoIterator<Item = (usize, Vec<String>)>) -> Vec<(Vec<String>, Vec<usize>)> {
+    let mut alike: Vec<(Vec<String>, Vec<usize>)> = Vec::new();
+    for (layer, components) in layers {
+        match alike.iter_mut().find(|(known, _)| *known == components) {
+            Some((_, layers)) => layers.push(layer),
+            None => alike.push((components, vec![layer])),
+        }
+    }
+    alike
 }
 
 /// [C, R] from [R, C].

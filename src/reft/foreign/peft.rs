@@ -6,7 +6,7 @@
 //!                             base_model.model.model.layers.<L>.self_attn.<projection>.lora_B.weight  [out, R]
 //! ```
 
-use super::{File, Interventions, find, json, transposed, values_of};
+use super::{File, Interventions, alike, find, json, transposed, values_of};
 use crate::error::{Error, Result};
 use crate::model::Component;
 use crate::reft::{Components, Layers, Params, Reft, ReftConfig};
@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub(super) const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
+pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
 const KIND: &str = "lora";
-const ROOT: &str = "base_model.model.model";
+pub(super) const ROOT: &str = "base_model.model.model";
 
 /// A LoRA as peft keeps it.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +47,7 @@ pub struct PeftPair {
 }
 
 /// The matrices that a LoRA may stand beside: peft's name, their block, and where their output is.
-const PROJECTIONS: [(&str, &str, Component); 7] = [
+pub(super) const PROJECTIONS: [(&str, &str, Component); 7] = [
     ("q_proj", "self_attn", Component::QueryOutput),
     ("k_proj", "self_attn", Component::KeyOutput),
     ("v_proj", "self_attn", Component::ValueOutput),
@@ -73,16 +73,9 @@ impl PeftLora {
                 |pair: &&PeftPair| row_of(&pair.projection).expect("a matrix of a layer").2.name().to_owned();
             pairs.iter().map(of).collect::<Vec<String>>()
         };
-        let mut alike: Vec<(Vec<String>, Vec<usize>)> = Vec::new();
-        for (layer, pairs) in &layers {
-            let components = components(pairs);
-            match alike.iter_mut().find(|(known, _)| *known == components) {
-                Some((_, layers)) => layers.push(*layer),
-                None => alike.push((components, vec![*layer])),
-            }
-        }
         let mut interventions = Interventions::default();
-        for (components, of_layers) in alike {
+        let each = layers.iter().map(|(layer, pairs)| (*layer, components(pairs)));
+        for (components, of_layers) in alike(each) {
             for pair in of_layers.iter().flat_map(|layer| &layers[layer]) {
                 let projection = transposed(&pair.b, self.r);
                 let weight = pair.a.clone();
@@ -151,11 +144,16 @@ fn row_of(projection: &str) -> Option<&'static (&'static str, &'static str, Comp
 /// # Errors
 /// `File` for what is wrong with a file, `Unsupported` for adapters that are not plain LoRAs.
 pub fn read(files: &[File]) -> Result<PeftLora> {
-    let file = |name: &str| find(files, name)?.ok_or_else(|| Error::file(format!("{name} is missing")));
-    let config = json(CONFIG, file(CONFIG)?)?;
+    let (config, weights) = open(files)?;
     let (r, alpha, rslora) = settings(&config).map_err(|error| error.at(CONFIG))?;
-    let pairs = pairs(file(WEIGHTS)?, r).map_err(|error| error.at(WEIGHTS))?;
+    let pairs = pairs(weights, r).map_err(|error| error.at(WEIGHTS))?;
     Ok(PeftLora { r, alpha, rslora, pairs })
+}
+
+/// A directory's configuration, and the bytes of its tensors.
+pub(super) fn open(files: &[File]) -> Result<(Value, &[u8])> {
+    let file = |name: &str| find(files, name)?.ok_or_else(|| Error::file(format!("{name} is missing")));
+    Ok((json(CONFIG, file(CONFIG)?)?, file(WEIGHTS)?))
 }
 
 /// Options that change what is computed, with the values that change nothing.
@@ -172,7 +170,10 @@ const PLAIN: [(&str, &[&str]); 8] = [
 
 fn settings(config: &Value) -> Result<(usize, f32, bool)> {
     if config["peft_type"] != "LORA" {
-        return Err(Error::unsupported(format!("peft_type {}: expected \"LORA\"", config["peft_type"])));
+        return Err(Error::unsupported(format!(
+            "peft_type {}: expected LORA, IA3, PROMPT_TUNING, P_TUNING or PREFIX_TUNING",
+            config["peft_type"]
+        )));
     }
     for (name, plain) in PLAIN {
         let value = &config[name];
@@ -225,7 +226,8 @@ fn place(name: &str) -> Option<(usize, String, usize)> {
     Some((layer.parse().ok()?, projection.to_owned(), side))
 }
 
-fn values(view: &TensorView<'_>) -> Result<Vec<f32>> {
+/// A tensor's numbers, whatever their width.
+pub(super) fn values(view: &TensorView<'_>) -> Result<Vec<f32>> {
     let data = view.data();
     let halves = |to: fn(u16) -> f32| {
         data.chunks_exact(2).map(|bytes| to(u16::from_le_bytes([bytes[0], bytes[1]]))).collect::<Vec<f32>>()
@@ -258,8 +260,6 @@ pub fn write(lora: &PeftLora, base_model: &str) -> Vec<File> {
             tensors.push((format!("{stem}.{side}.weight"), view.expect("the shape holds the values")));
         }
     }
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let weights = safetensors::serialize(tensors, Some(metadata)).expect("every tensor is whole");
     let targets: BTreeSet<&str> = lora.pairs.iter().map(|pair| pair.projection.as_str()).collect();
     let layers: BTreeSet<usize> = lora.pairs.iter().map(|pair| pair.layer).collect();
     let config = json!({
@@ -278,6 +278,13 @@ pub fn write(lora: &PeftLora, base_model: &str) -> Vec<File> {
         "use_dora": false,
         "use_rslora": lora.rslora,
     });
-    let config = serde_json::to_string_pretty(&config).expect("plain data").into_bytes();
+    directory(&config, tensors)
+}
+
+/// The files of a directory: what peft reads of it.
+pub(super) fn directory(config: &Value, tensors: Vec<(String, TensorView<'_>)>) -> Vec<File> {
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let weights = safetensors::serialize(tensors, Some(metadata)).expect("every tensor is whole");
+    let config = serde_json::to_string_pretty(config).expect("plain data").into_bytes();
     vec![(CONFIG.to_owned(), config), (WEIGHTS.to_owned(), weights)]
 }

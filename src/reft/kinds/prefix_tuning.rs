@@ -2,7 +2,7 @@
 //! values in every layer are trained. They have no position: keys are as trained, not turned.
 //!
 //! Trained is E [N, 2·L·G·K], N `virtualTokens`, each row keys and values of layer after layer, as peft has them; or, where `encoder`
-//! gives a width, what E follows from: Z [N, D] and two matrices with biases and tanh between them. `rank` says nothing here.
+//! gives a width, what E follows from: Z [N, G·K] and two matrices with biases and tanh between them. `rank` says nothing here.
 
 use super::{Activation, Encoded, Function, Kind, Usual};
 

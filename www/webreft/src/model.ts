@@ -158,7 +158,8 @@ export class WebReft {
   }
 
   /**
-   * Loads interventions from a `.zip` of a directory that pyreft (`ReftModel.save`, or its trainer) or peft (LoRA) wrote.
+   * Loads interventions from a `.zip` of a directory that pyreft (`ReftModel.save`, or its trainer) or peft (LoRA, (IA)³, prompt tuning,
+   * P-tuning, prefix tuning) wrote.
    *
    * @throws {WebReftError} `file` for bytes that are no such archive, `unsupported` for what webreft does not have, `input` for
    * interventions that do not fit the model.
