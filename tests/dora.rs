@@ -1,4 +1,4 @@
-//! What DoRA does beside what its traces tell: where it starts, how strong it is, what of it is refused, and peft's directories of it.
+//! What DoRA does beside what its traces tell (`tests/peft.rs`): where it starts, how strong it is, and what of it is refused.
 
 #![allow(missing_docs, reason = "a test")]
 
@@ -176,28 +176,6 @@ fn saved() -> Vec<File> {
 
 fn import(engine: &Engine, files: &[File]) -> Result<Reft> {
     Ok(engine.import_reft(files, &Unsaved::default())?.reft)
-}
-
-#[test]
-fn pefts_directory_is_read_and_written_with_the_same_bits() {
-    let engine = support::load(&Backend::Cpu, &tests().join("golden/llama/model-f32.gguf"));
-    let trace = Tensors::open(tests().join("traces/dora.safetensors"));
-    let reft = import(&engine, &saved()).expect("a dora");
-    assert_eq!(reft.interventions.len(), 14);
-    for (it, params) in reft.interventions.iter().zip(values(&reft)) {
-        let stem = format!("init.model.layers.{}.", it.place.layer);
-        let lengths = trace.names().into_iter().filter(|name| name.starts_with(&stem));
-        let known = |name: &String| {
-            name.ends_with("magnitude_vector.weight") && trace.f32(name) == params.others["magnitude"]
-        };
-        assert!(lengths.filter(known).count() == 1, "{:?}", it.place);
-    }
-    let files = block_on(engine.export_reft(&reft, "peft")).expect("files");
-    let again = import(&engine, &files).expect("what was written");
-    assert_eq!((&again.configs, values(&again)), (&reft.configs, values(&reft)));
-    let bytes =
-        |files: &[File]| files.iter().find(|(name, _)| name.ends_with("tensors")).map(|it| it.1.len());
-    assert_eq!(bytes(&files), bytes(&saved()), "the same tensors");
 }
 
 #[test]

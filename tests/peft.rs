@@ -52,7 +52,8 @@ fn the_temperature_of_a_boundary_falls_as_in_the_trace() {
 }
 
 /// Cases whose directory peft saved before the first step.
-const SAVED: [&str; 5] = ["ia3", "prompt_tuning", "p_tuning", "prefix_tuning", "prefix_tuning_encoder"];
+const SAVED: [&str; 6] =
+    ["ia3", "dora", "prompt_tuning", "p_tuning", "prefix_tuning", "prefix_tuning_encoder"];
 
 #[test]
 fn directories_of_peft_are_what_their_traces_begin_with_and_are_written_with_the_same_bits() {

@@ -1,11 +1,11 @@
-//! peft's directory of a LoRA (0.13.2), both ways: W₀·x + (alpha / r)·B·A·x (Hu et al. 2021, arXiv:2106.09685); or of a DoRA, the same with
-//! learned lengths of rows (Liu et al. 2024, arXiv:2402.09353).
+//! peft's directory of a LoRA (0.13.2), both ways: W₀·x + (alpha / r)·B·A·x (Hu et al. 2021, arXiv:2106.09685); or of a DoRA, the
+//! same with learned lengths of rows (Liu et al. 2024, arXiv:2402.09353).
 //!
 //! ```text
 //! adapter_config.json         r, lora_alpha, use_rslora (alpha / √r), use_dora, target_modules
 //! adapter_model.safetensors   base_model.model.model.layers.<L>.self_attn.<projection>.lora_A.weight  [R, in]
 //!                             base_model.model.model.layers.<L>.self_attn.<projection>.lora_B.weight  [out, R]
-//!                             base_model.model.model.layers.<L>.self_attn.<projection>.lora_magnitude_vector  [out], of a DoRA
+//!                             base_model.model.model.layers.<L>.self_attn.<projection>.lora_magnitude_vector  [out], DoRA's
 //! ```
 
 use super::{File, Interventions, alike, find, json, transposed, values_of};
