@@ -6,12 +6,12 @@ use common::{Make, Random, packed_spans, read};
 use webreft::backend::Backend;
 use webreft::kernel::{
     Activation, DROPOUT_WORDS, Dense, Dropout, Drops, Edit, EditInputs, Heads, Learned, Mix, NONE,
-    OrthogonalMap, Rope, Rotation, Scale, attention, attention_backward, binary_cross_entropy, cross_entropy,
-    dense, dense_backward, dropout, gather_rows, lowrank_edit, lowrank_edit_backward, lowrank_edit_input,
-    matmul, matmul_backward, mean_rows, mean_rows_backward, mix_rows, mix_rows_backward, mul_up, preference,
-    reward_loss, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward, rotation, rotation_backward,
-    scale_rows, scale_rows_backward, silu_gate, silu_gate_backward, silu_mul, silu_mul_backward,
-    squared_error,
+    OrthogonalMap, Rope, Rotation, Scale, ScaleInputs, attention, attention_backward, binary_cross_entropy,
+    cross_entropy, dense, dense_backward, dropout, gather_rows, lowrank_edit, lowrank_edit_backward,
+    lowrank_edit_input, matmul, matmul_backward, mean_rows, mean_rows_backward, mix_rows, mix_rows_backward,
+    mul_up, preference, reward_loss, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward, rotation,
+    rotation_backward, scale_rows, scale_rows_backward, silu_gate, silu_gate_backward, silu_mul,
+    silu_mul_backward, squared_error,
 };
 use webreft::plan::{Buf, Target};
 use webreft::quant::{F32, Q4_0};
@@ -421,24 +421,29 @@ fn mixed_rows() {
 #[test]
 fn scaled_rows() {
     let scale = Scale { n_embd: 4, first: 1, l_at: 0 };
-    let inputs = |make: &mut Make<'_>, theta: Buf| {
-        [make.words("edits", &[2, 2], &[2, 1, 0, 1]), make.values("strength", &[2, 1], &[0.5, 2.0]), theta]
-    };
-    check(
-        "scale_rows",
-        random(10, &[&[3, 6], &[4]]),
-        &|make, x| {
-            let inputs = inputs(make, x[1]);
-            scale_rows(&mut make.plan, &scale, inputs, x[0]);
-            vec![x[0]]
-        },
-        &|make, x, dh| {
-            let (inputs, grad) = (inputs(make, x[1]), make.plan.scratch("grad", &[4]));
-            let before = scale_rows(&mut make.plan, &scale, inputs, x[0]);
-            scale_rows_backward(&mut make.plan, &scale, inputs, before, [dh[0], grad], false);
-            vec![dh[0], grad]
-        },
-    );
+    for is_biased in [false, true] {
+        let inputs = |make: &mut Make<'_>, theta: Buf| {
+            let rows = make.words("edits", &[2, 2], &[2, 1, 0, 1]);
+            let strength = make.values("strength", &[2, 1], &[0.5, 2.0]);
+            let bias = is_biased.then(|| make.reals("bias", &[6]));
+            ScaleInputs { rows, strength, theta, bias }
+        };
+        check(
+            "scale_rows",
+            random(10, &[&[3, 6], &[4]]),
+            &|make, x| {
+                let inputs = inputs(make, x[1]);
+                scale_rows(&mut make.plan, &scale, &inputs, x[0]);
+                vec![x[0]]
+            },
+            &|make, x, dh| {
+                let (inputs, grad) = (inputs(make, x[1]), make.plan.scratch("grad", &[4]));
+                let before = scale_rows(&mut make.plan, &scale, &inputs, x[0]);
+                scale_rows_backward(&mut make.plan, &scale, &inputs, before, [dh[0], grad], false);
+                vec![dh[0], grad]
+            },
+        );
+    }
 }
 
 #[test]

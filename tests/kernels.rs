@@ -11,16 +11,17 @@ use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::kernel::{
     Activation, DROPOUT_WORDS, Dense, Dropout, Drops, Edit, EditInputs, HYPERS, Heads, Hyper, KERNELS,
-    Learned, LearnedRows, Mix, NONE, Optimizer, OrthogonalMap, Rope, Rotation, Scale, accumulate, activate,
-    activate_backward, add, add_rms_norm, attention, attention_backward, bench_fma, binary_cross_entropy,
-    boundary, boundary_backward, broadcast_row, copy, cross_entropy, dense, dense_backward, dropout, embed,
-    gather_rows, grad_norm, learned_rows, learned_rows_backward, lowrank_edit, lowrank_edit_backward,
-    lowrank_edit_input, matmul, matmul_backward, mean_rows, mean_rows_backward, mix_rows, mix_rows_backward,
+    Learned, LearnedRows, Magnitude, Mix, NONE, Optimizer, OrthogonalMap, Rope, Rotation, Rows, Scale,
+    ScaleInputs, accumulate, activate, activate_backward, add, add_rms_norm, attention, attention_backward,
+    bench_fma, binary_cross_entropy, boundary, boundary_backward, broadcast_row, copy, copy_from,
+    cross_entropy, dense, dense_backward, dropout, embed, gather_rows, grad_norm, learned_rows,
+    learned_rows_backward, lowrank_edit, lowrank_edit_backward, lowrank_edit_input, magnitude,
+    magnitude_backward, matmul, matmul_backward, mean_rows, mean_rows_backward, mix_rows, mix_rows_backward,
     mul_up, optimizer, preference, put_rows, reward_loss, rms_norm, rms_norm_backward, rope_qkv,
-    rope_qkv_backward, rotation, rotation_backward, scale_rows, scale_rows_backward, silu_gate,
-    silu_gate_backward, silu_mul, silu_mul_backward, squared_error, token_loss,
+    rope_qkv_backward, rotation, rotation_backward, row_norms, scale_rows, scale_rows_backward, silu_gate,
+    silu_gate_backward, silu_mul, silu_mul_backward, spread, squared_error, token_loss,
 };
-use webreft::plan::{Buf, Buffer, Target};
+use webreft::plan::{Buf, Buffer, Matrix, Target};
 use webreft::quant::FORMATS;
 
 /// A plan to be built alike on both machines, and the roundings on the way to one value of it.
@@ -82,8 +83,19 @@ const TOKENS: [usize; 7] = [1, 2, 3, 4, 5, 65, 130];
 const WIDTHS: [usize; 4] = [4, 36, 64, 1028];
 
 /// Each family of kernels with its cases.
-const FAMILIES: [fn() -> Vec<Case>; 10] =
-    [rows, norms, means, drops, gates, weights, attentions, ropes, edits_and_rotations, losses_and_steps];
+const FAMILIES: [fn() -> Vec<Case>; 11] = [
+    rows,
+    norms,
+    means,
+    drops,
+    gates,
+    weights,
+    attentions,
+    ropes,
+    edits_and_rotations,
+    magnitudes,
+    losses_and_steps,
+];
 
 /// Kernels that tests/sampling.rs has.
 const ELSEWHERE: [&str; 1] = ["sample"];
@@ -126,6 +138,9 @@ fn rows() -> Vec<Case> {
                 .map(|(label, shape)| make.reals(label, &shape));
             add(&mut make.plan, "sum", a, b);
             copy(&mut make.plan, "copied", a);
+            if d > 4 {
+                copy_from(&mut make.plan, "part", Rows { buf: a, at: 3 }, [t, d - 3]);
+            }
             broadcast_row(&mut make.plan, bias, b);
             let mut index = make.random.shuffled(t);
             index.extend([NONE, 0, NONE]);
@@ -297,9 +312,12 @@ fn edits_and_rotations() -> Vec<Case> {
             let [h, dh] = ["h", "dh"].map(|label| make.reals(label, &[t, n_embd + 7]));
             let [theta, grad] = ["theta", "grad"].map(|label| make.reals(label, &[n_embd + 5]));
             let scale = Scale { n_embd, first: 3, l_at: 4 };
-            let inputs = [rows, strength, theta];
-            let before = scale_rows(&mut make.plan, &scale, inputs, h);
-            scale_rows_backward(&mut make.plan, &scale, inputs, before, [dh, grad], n_edits % 2 == 0);
+            let bias = make.reals("bias", &[n_embd + 7]);
+            for bias in [None, Some(bias)] {
+                let inputs = ScaleInputs { rows, strength, theta, bias };
+                let before = scale_rows(&mut make.plan, &scale, &inputs, h);
+                scale_rows_backward(&mut make.plan, &scale, &inputs, before, [dh, grad], n_edits % 2 == 0);
+            }
         }));
         let name = format!("{n_edits} rows of {n_embd} set to learned ones");
         cases.push(Case::new(name, n_edits + 4, move |make| {
@@ -405,6 +423,66 @@ fn boundary_case(make: &mut Make<'_>, [n_edits, n_embd]: [usize; 2], of_theta: [
     let trace = lowrank_edit(&mut make.plan, &edit, &inputs, h);
     let gradient = lowrank_edit_backward(&mut make.plan, &edit, &inputs, &trace, dh, [grad, drot], onto);
     boundary_backward(&mut make.plan, 0, [rows, masked, theta, grad], &trace, gradient, onto);
+}
+
+/// Rows of one and of several slabs, within a matrix that has others, with a row of zeros among them.
+fn magnitudes() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for format in FORMATS {
+        let narrow = format.cols_multiple;
+        let shapes: [(usize, usize, &[usize], [usize; 2]); 4] = [
+            (1, narrow, &[1], [0, 1]),
+            (3, 96, &[66, 7], [3, 70]),
+            (4, 160, &[7, 4, 130], [9, 100]),
+            (9, 1056, &[259], [100, 130]),
+        ];
+        for (rank, n_in, rows, window) in shapes {
+            let name = format!("magnitudes of {window:?} of {rows:?} x {n_in} of {format:?}, rank {rank}");
+            cases.push(Case::new(name, n_in + 8 * rank + 64, move |make| {
+                let matrix = make.matrix(format, rows, n_in);
+                magnitude_case(make, &matrix, rank, window);
+            }));
+        }
+    }
+    cases
+}
+
+fn magnitude_case(make: &mut Make<'_>, matrix: &Matrix, rank: usize, [first, n_embd]: [usize; 2]) {
+    let (n_in, w_at) = (matrix.cols, 3);
+    let (p_at, m_at) = (w_at + rank * n_in, w_at + rank * (n_in + n_embd) + 1);
+    let edit = Edit {
+        n_embd,
+        n_in,
+        first,
+        rank,
+        learned: Learned::Input,
+        act: Activation::Linear,
+        subtracts: false,
+        free: true,
+        w_at,
+        b_at: None,
+        p_at,
+        c_at: None,
+    };
+    let it = Magnitude { scale: 0.5, m_at, norms_at: 2, scales_at: 2 + n_embd, g_at: 5 };
+    let mut theta = make.random.reals(m_at + n_embd + 1);
+    theta[p_at..m_at].iter_mut().for_each(|p| *p *= 1e-2); // W₀ is longer than what is added to it
+    let theta = make.values("theta", &[theta.len()], &theta);
+    let base = make.reals("base", &[2 + n_embd + rank + 1]);
+    let [rot, drot] = ["rot", "drot"].map(|label| make.reals(label, &[2 * n_embd + 7]));
+    let grad = make.reals("grad", &[m_at + n_embd + 1]);
+    let strength = make.reals("strength", &[5, 1]);
+    spread(&mut make.plan, &it, rank, strength, base);
+    row_norms(&mut make.plan, matrix, [first, n_embd], Rows { buf: base, at: it.norms_at });
+    magnitude(&mut make.plan, &edit, &it, matrix, [theta, base, rot]);
+    magnitude_backward(&mut make.plan, &edit, &it, [rot, drot, grad]);
+    // A row of zeros has no direction.
+    let (nothing, none) = (
+        make.values("theta", &[m_at + n_embd], &vec![0.0; m_at + n_embd]),
+        make.reals("rot", &[2 * n_embd + 7]),
+    );
+    let zeros = make.values("base", &[2 + n_embd], &vec![0.0; 2 + n_embd]);
+    magnitude(&mut make.plan, &edit, &it, matrix, [nothing, zeros, none]);
 }
 
 type EditForm = (Activation, Learned, bool, bool, bool);

@@ -327,7 +327,7 @@ fn gradients_are_right_at_every_place() {
     let components = Component::ALL.map(Component::name).into_iter();
     let heads = ["head_query_output", "head_key_output", "head_value_output", "head_attention_value_output"];
     for component in components.chain(heads) {
-        for kind in ["loreft", "lora", "parallel_adapter", "ia3"] {
+        for kind in ["loreft", "lora", "dora", "parallel_adapter", "ia3"] {
             let upper = ReftConfig { layers: Layers::List(vec![3]), ..ReftConfig::default() };
             let config = ReftConfig {
                 kind: kind.to_owned(),
@@ -339,7 +339,7 @@ fn gradients_are_right_at_every_place() {
                 ..ReftConfig::default()
             };
             let Ok(reft) = Reft::new(engine.model(), &[config, upper]) else {
-                let reads_input = kind == "lora" || kind == "parallel_adapter";
+                let reads_input = ["lora", "dora", "parallel_adapter"].contains(&kind);
                 assert!(reads_input, "{component}: every place takes a {kind}");
                 continue;
             };
@@ -388,14 +388,16 @@ fn check_gradient_by(step: f32, engine: &Engine, reft: &Reft, dropout: Dropout, 
             }
         }
     }
-    let loss_at = |theta: &[f32]| {
-        reft.theta.write_f32(theta);
+    // The loss with these parameters, and with what follows from others.
+    let loss_with = |theta: &[f32], followed: &[f32]| {
+        reft.theta.write_f32(followed);
         let mut plan = Plan::new("rotations", engine.model().backend.target());
         reft.plan_followers(&mut plan);
         engine.model().backend.prepare(plan).expect("a small plan").run().expect("it runs");
+        reft.theta.write_f32(theta);
         loss(engine, reft, dropout, &sequence)
     };
-    loss_at(&theta);
+    loss_with(&theta, &theta);
     let mut trainer = Trainer::new(&engine.model().backend, reft).expect("the state fits");
     trainer.set_dropout(dropout);
     trainer.step(engine.model(), reft, &[&sequence], &Hyper::with_rate(0.0)).expect("a step runs");
@@ -406,12 +408,12 @@ fn check_gradient_by(step: f32, engine: &Engine, reft: &Reft, dropout: Dropout, 
             let steepest =
                 part.range.clone().max_by(|a, b| gradient[*a].abs().total_cmp(&gradient[*b].abs()));
             let at = steepest.expect("a part has numbers");
-            let mut beside = |steps: f32| {
-                let here = theta[at];
-                theta[at] = here + steps * step;
-                let loss = loss_at(&theta);
-                theta[at] = here;
-                loss
+            // The lengths of rows that follow from a LoRA are constants in its gradients (DoRA, section 4.3).
+            let is_held = it.kind.has_magnitude() && part.name != "magnitude";
+            let beside = |steps: f32| {
+                let mut moved = theta.clone();
+                moved[at] += steps * step;
+                loss_with(&moved, if is_held { &theta } else { &moved })
             };
             let (near, far) = (beside(1.0) - beside(-1.0), beside(2.0) - beside(-2.0));
             let want = (8.0 * near - far) / (12.0 * f64::from(step));

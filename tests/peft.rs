@@ -52,8 +52,8 @@ fn the_temperature_of_a_boundary_falls_as_in_the_trace() {
 }
 
 /// Cases whose directory peft saved before the first step.
-const SAVED: [&str; 6] =
-    ["ia3", "ia3_others", "prompt_tuning", "p_tuning", "prefix_tuning", "prefix_tuning_encoder"];
+const SAVED: [&str; 7] =
+    ["ia3", "ia3_others", "dora", "prompt_tuning", "p_tuning", "prefix_tuning", "prefix_tuning_encoder"];
 
 #[test]
 fn directories_of_peft_are_what_their_traces_begin_with_and_are_written_with_the_same_bits() {
@@ -179,7 +179,7 @@ const LOGITS: f32 = 2e-4;
 const GRADIENT: f32 = 1e-4;
 
 /// The traces.
-const CASES: [&str; 10] = [
+const CASES: [&str; 12] = [
     "ia3",
     "ia3_qwen2",
     "ia3_others",
@@ -189,7 +189,20 @@ const CASES: [&str; 10] = [
     "prefix_tuning_qwen2",
     "prefix_tuning_encoder",
     "rslora",
+    "dora",
+    "dora_qwen2",
     "boundless_das",
+];
+
+/// The matrices of a layer by peft's names, and where their outputs are.
+const MODULES: [(&str, Component); 7] = [
+    ("self_attn.q_proj", Component::QueryOutput),
+    ("self_attn.k_proj", Component::KeyOutput),
+    ("self_attn.v_proj", Component::ValueOutput),
+    ("self_attn.o_proj", Component::AttentionOutput),
+    ("mlp.gate_proj", Component::GateOutput),
+    ("mlp.up_proj", Component::UpOutput),
+    ("mlp.down_proj", Component::MlpOutput),
 ];
 
 fn tests() -> PathBuf {
@@ -282,6 +295,23 @@ impl Case {
             "lora" => {
                 let alpha = self.spec["alpha"].as_f64().expect("alpha") as f32;
                 ReftConfig { rank: self.count("rank"), alpha, rslora: true, ..kind }
+            }
+            "dora" => {
+                let layers = serde_json::from_value(self.spec["layers"].clone()).expect("layers");
+                let modules: Vec<String> =
+                    serde_json::from_value(self.spec["modules"].clone()).expect("modules");
+                let of = |module: &str| MODULES.iter().find(|(name, _)| name.ends_with(module));
+                let names =
+                    modules.iter().map(|module| of(module).expect("a matrix").1.name().to_owned()).collect();
+                let alpha = self.spec["alpha"].as_f64().expect("alpha") as f32;
+                let component = Components::List(names);
+                ReftConfig {
+                    layers: Layers::List(layers),
+                    component,
+                    rank: self.count("rank"),
+                    alpha,
+                    ..kind
+                }
             }
             "boundless_das" => {
                 let layers = Layers::List(vec![self.count("layer")]);
@@ -455,19 +485,19 @@ impl Case {
 
 /// The name that a part has in the trace: peft's, without what it puts around each of them.
 fn library_name(it: &Intervention, part: &Part) -> String {
-    let module = match it.place.component {
-        Component::QueryOutput => "self_attn.q_proj",
-        Component::KeyOutput => "self_attn.k_proj",
-        Component::ValueOutput => "self_attn.v_proj",
-        Component::AttentionValueOutput => "self_attn.o_proj", // its input
-        Component::GateOutput => "mlp.gate_proj",
-        _ => "mlp.down_proj", // its output, or its input, which the gate lets through
+    let of_module = |name: &str| {
+        let module = match (it.kind.name, it.place.component) {
+            ("ia3", Component::UpOutput) => "mlp.down_proj", // which reads what the gate lets through
+            ("ia3", Component::AttentionValueOutput) => "self_attn.o_proj", // its input
+            (_, component) => MODULES.iter().find(|(_, known)| *known == component).expect("a matrix").0,
+        };
+        format!("model.layers.{}.{module}.{name}", it.place.layer)
     };
-    let of_module = |name: &str| format!("model.layers.{}.{module}.{name}", it.place.layer);
     match (it.kind.name, part.name) {
         ("ia3", "scale") => of_module("ia3_l"),
-        ("lora", "weight") => of_module("lora_A.weight"),
-        ("lora", "projection") => of_module("lora_B.weight"),
+        ("lora" | "dora", "weight") => of_module("lora_A.weight"),
+        ("lora" | "dora", "projection") => of_module("lora_B.weight"),
+        ("dora", "magnitude") => of_module("lora_magnitude_vector.weight"),
         ("boundless_das", "projection") => "raw".to_owned(),
         ("p_tuning", name) if name != "embedding" => name.replace("encoder", "mlp_head"),
         ("prefix_tuning", name) if name != "embedding" => name.replace("encoder", "transform"),

@@ -17,6 +17,7 @@ mod gather_rows;
 mod learned_rows;
 mod losses;
 mod lowrank_edit;
+mod magnitude;
 mod matmul;
 mod matrix_exp;
 mod mean_rows;
@@ -38,7 +39,7 @@ pub use attention::{Heads, attention, attention_backward};
 pub use bench_fma::{FMAS_A_ROUND, bench_fma};
 pub use boundary::{boundary, boundary_backward};
 pub use broadcast_row::broadcast_row;
-pub use copy::copy;
+pub use copy::{copy, copy_from};
 pub use cross_entropy::cross_entropy;
 pub use dense::{Dense, Rows, dense, dense_backward, dense_backward_into, dense_into};
 pub use dropout::{DROPOUT_WORDS, Dropout, Drops, dropout};
@@ -50,6 +51,7 @@ pub use lowrank_edit::{
     Edit, EditGradient, EditInputs, EditTrace, Learned, lowrank_edit, lowrank_edit_backward,
     lowrank_edit_input,
 };
+pub use magnitude::{Magnitude, magnitude, magnitude_backward, row_norms, spread};
 pub use matmul::{matmul, matmul_backward};
 pub use mean_rows::{mean_rows, mean_rows_backward};
 pub use mix_rows::{Mix, mix_rows, mix_rows_backward};
@@ -58,7 +60,7 @@ pub use rms_norm::{add_rms_norm, rms_norm, rms_norm_backward};
 pub use rope_qkv::{Rope, rope_qkv, rope_qkv_backward};
 pub use rotation::{OrthogonalMap, Rotation, rotation, rotation_backward};
 pub use sample::{Choice, SETTINGS, sample};
-pub use scale_rows::{Scale, scale_rows, scale_rows_backward};
+pub use scale_rows::{Scale, ScaleInputs, scale_rows, scale_rows_backward};
 pub use silu_gate::{mul_up, silu_gate, silu_gate_backward};
 pub use silu_mul::{silu_mul, silu_mul_backward};
 
@@ -78,6 +80,7 @@ pub static KERNELS: &[&Kernel] = &[
     &boundary::BOUNDARY_BACKWARD,
     &broadcast_row::BROADCAST_ROW,
     &copy::COPY,
+    &copy::COPY_FROM,
     &cross_entropy::CROSS_ENTROPY,
     &dense::DENSE,
     &dense::DENSE_BACKWARD,
@@ -97,6 +100,9 @@ pub static KERNELS: &[&Kernel] = &[
     &lowrank_edit::LOWRANK_EDIT_BACKWARD,
     &lowrank_edit::LOWRANK_EDIT_INPUT,
     &lowrank_edit::LOWRANK_EDIT_PARAMS,
+    &magnitude::MAGNITUDE,
+    &magnitude::MAGNITUDE_BACKWARD,
+    &magnitude::ROW_NORMS,
     &matmul::MATMUL,
     &matmul::MATMUL_BACKWARD,
     &matmul::MATMUL_BACKWARD_SOFTWARE,

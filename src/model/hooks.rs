@@ -148,12 +148,14 @@ pub struct Inputs {
     pub matrix: Option<Buf>,
     /// What the sublayer reads.
     pub sublayer: Option<Buf>,
+    /// The row that is added to the matrix's output.
+    pub bias: Option<Buf>,
 }
 
 impl Inputs {
     /// A matrix's input.
     pub fn of_matrix(x: Buf) -> Inputs {
-        Inputs { matrix: Some(x), sublayer: None }
+        Inputs { matrix: Some(x), ..Inputs::default() }
     }
 }
 

@@ -87,7 +87,8 @@ pub(super) fn layer(
     };
     at.edit(plan, Component::AttentionValueOutput, value, Inputs::default());
     let delta = linear(plan, "o", value, &weights.attn_out);
-    at.edit(plan, Component::AttentionOutput, delta, Inputs { matrix: Some(value), sublayer: Some(xn) });
+    let inputs = Inputs { sublayer: Some(xn), ..Inputs::of_matrix(value) };
+    at.edit(plan, Component::AttentionOutput, delta, inputs);
     stream.pending = Some(delta);
 
     let ffn_norm = plan.tensor(&weights.ffn_norm);
@@ -106,7 +107,8 @@ pub(super) fn layer(
         None => kernel::silu_mul(plan, gate_up),
     };
     let delta = linear(plan, "down", act, &weights.down);
-    at.edit(plan, Component::MlpOutput, delta, Inputs { matrix: Some(act), sublayer: Some(xn) });
+    let inputs = Inputs { sublayer: Some(xn), ..Inputs::of_matrix(act) };
+    at.edit(plan, Component::MlpOutput, delta, inputs);
     stream.pending = Some(delta);
     if at.stands(Component::BlockOutput) {
         let h = stream.settle(plan);
@@ -127,13 +129,13 @@ fn attention_inputs(
     let weights = &model.weights.layers[at.layer];
     let [n_tokens, _] = plan.shape(xn);
     let qkv = plan.scratch("qkv", &[n_tokens, weights.qkv.rows]);
-    if let Some(bias) = &weights.qkv_bias {
-        let bias = plan.tensor(bias);
+    let bias = weights.qkv_bias.as_ref().map(|bias| plan.tensor(bias));
+    if let Some(bias) = bias {
         kernel::broadcast_row(plan, bias, qkv);
     }
-    kernel::matmul(plan, xn, &weights.qkv, qkv, weights.qkv_bias.is_some());
+    kernel::matmul(plan, xn, &weights.qkv, qkv, bias.is_some());
     for component in QKV {
-        at.edit(plan, component, qkv, Inputs::of_matrix(xn));
+        at.edit(plan, component, qkv, Inputs { bias, ..Inputs::of_matrix(xn) });
     }
     let [k, v] = match cached {
         Some(cached) => cached.each_ref().map(|tensor| plan.tensor(tensor)),

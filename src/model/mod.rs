@@ -83,6 +83,18 @@ impl Model {
         })
     }
 
+    /// The matrix whose output is at this place, in the component's columns; none where no matrix's is.
+    pub fn matrix_at(&self, place: Place) -> Option<&crate::plan::Matrix> {
+        let layer = &self.weights.layers[place.layer];
+        match place.component {
+            Component::QueryOutput | Component::KeyOutput | Component::ValueOutput => Some(&layer.qkv),
+            Component::AttentionOutput => Some(&layer.attn_out),
+            Component::GateOutput | Component::UpOutput => Some(&layer.gate_up),
+            Component::MlpOutput => Some(&layer.down),
+            _ => None,
+        }
+    }
+
     /// Every weight there is, for measuring: embedding, layers' matrices in order, and the output matrix.
     pub fn matrices(&self) -> impl Iterator<Item = &crate::plan::Matrix> {
         let layers = self.weights.layers.iter().flat_map(|l| [&l.qkv, &l.attn_out, &l.gate_up, &l.down]);

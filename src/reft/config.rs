@@ -198,6 +198,9 @@ impl ReftConfig {
         if kind.is_virtual() {
             self.check_virtual(kind)?;
         }
+        if kind.has_magnitude() {
+            self.check_magnitude(kind, positions)?;
+        }
         let mut points = Vec::new();
         for name in self.component.list(kind) {
             points.extend(self.points(name, kind, dims)?);
@@ -247,6 +250,22 @@ impl ReftConfig {
         match self.virtual_tokens {
             1..=1024 => Ok(()),
             n => Err(Error::input(format!("virtualTokens {n}: expected 1 to 1024"))),
+        }
+    }
+
+    /// Fails on what would give magnitudes of one matrix's rows to several, or count them as pyreft counts edits.
+    fn check_magnitude(&self, kind: &Kind, positions: &str) -> Result<()> {
+        let name = kind.name;
+        if self.shared {
+            return Err(Error::input(format!(
+                "{name}: learns the lengths of one matrix's rows; leave out shared"
+            )));
+        }
+        match positions.starts_with("pyreft:") {
+            false => Ok(()),
+            true => Err(Error::input(format!(
+                "positions {positions:?}: pyreft has no {name}; leave out \"pyreft:\""
+            ))),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Arithmetic, CountedRow, Dropped, Intervention, Reft};
 use crate::backend::{Prepared, Tensor};
-use crate::kernel::{self, Drops, EditGradient, EditInputs, EditTrace, Learned};
+use crate::kernel::{self, Drops, EditGradient, EditInputs, EditTrace, Learned, ScaleInputs};
 use crate::model::{Hooks, Input, Inputs, Place};
 use crate::plan::{Buf, Plan};
 use std::ops::Range;
@@ -110,9 +110,17 @@ enum Made {
         inputs: EditInputs,
         trace: EditTrace,
         gradient: Option<EditGradient>,
+        /// The scaling by magnitudes that comes after it, where they are learned.
+        scaled: Option<Scaled>,
     },
+    Scaled(Scaled),
+}
+
+/// What a scaling leaves for its gradient.
+struct Scaled {
+    inputs: ScaleInputs,
     /// The rows as they were.
-    Scaled(Buf),
+    before: Buf,
 }
 
 impl<'a> Edits<'a> {
@@ -174,11 +182,16 @@ impl<'a> Site<'a> {
     fn edit(&mut self, plan: &mut Plan, h: Buf, inputs: Inputs, dropout: Option<&Tensor>) {
         let EditBufs { rows, strength, source } = self.bufs;
         self.made = match &self.intervention().arithmetic {
-            Arithmetic::LowRank(edit, _, boundary) => {
+            Arithmetic::LowRank(edit, _, boundary, magnitude) => {
                 let (theta, rot) = (self.theta(plan), plan.tensor(&self.reft.rot));
-                let strength = match boundary {
-                    Some(at) => kernel::boundary(plan, *at, strength, theta),
-                    None => strength,
+                let whole = ScaleInputs { rows, strength, theta: rot, bias: inputs.bias };
+                let strength = match (boundary, magnitude) {
+                    (Some(at), _) => kernel::boundary(plan, *at, strength, theta),
+                    (_, Some(it)) => {
+                        let base = plan.tensor(&self.reft.base);
+                        kernel::spread(plan, it, edit.rank, strength, base)
+                    }
+                    _ => strength,
                 };
                 let mut source = match edit.learned {
                     Learned::Input => inputs.matrix,
@@ -194,15 +207,20 @@ impl<'a> Site<'a> {
                 if let Some(drops) = self.drops(plan, Dropped::Row, dropout) {
                     kernel::dropout(plan, drops, rows, h, [edit.first, edit.n_embd]);
                 }
-                Made::LowRank { inputs, trace, gradient: None }
+                let scaled = magnitude.map(|it| {
+                    let before = kernel::scale_rows(plan, &it.scaling(edit), &whole, h);
+                    Scaled { inputs: whole, before }
+                });
+                Made::LowRank { inputs, trace, gradient: None, scaled }
             }
             Arithmetic::Mix(mix) => {
                 kernel::mix_rows(plan, mix, [rows, strength], source, h);
                 Made::Nothing
             }
             Arithmetic::Scale(scale) => {
-                let theta = self.theta(plan);
-                Made::Scaled(kernel::scale_rows(plan, scale, [rows, strength, theta], h))
+                let inputs = ScaleInputs { rows, strength, theta: self.theta(plan), bias: None };
+                let before = kernel::scale_rows(plan, scale, &inputs, h);
+                Made::Scaled(Scaled { inputs, before })
             }
             Arithmetic::Rows(it) => {
                 let learned = plan.tensor(if it.encoded { &self.reft.rot } else { &self.reft.theta });
@@ -225,7 +243,14 @@ impl<'a> Site<'a> {
         let [grad, drot] = [&gradients.theta, &gradients.rot].map(|tensor| plan.tensor(tensor));
         let drops = self.drops(plan, Dropped::Row, dropout);
         match (&self.intervention().arithmetic, &mut self.made) {
-            (Arithmetic::LowRank(edit, _, boundary), Made::LowRank { inputs, trace, gradient }) => {
+            (
+                Arithmetic::LowRank(edit, _, boundary, magnitude),
+                Made::LowRank { inputs, trace, gradient, scaled },
+            ) => {
+                if let Some((it, Scaled { inputs, before })) = magnitude.as_ref().zip(scaled.as_ref()) {
+                    let of = it.scaling(edit);
+                    kernel::scale_rows_backward(plan, &of, inputs, *before, [dh, drot], onto);
+                }
                 if let Some(drops) = drops {
                     kernel::dropout(plan, drops, rows, dh, [edit.first, edit.n_embd]);
                 }
@@ -237,9 +262,8 @@ impl<'a> Site<'a> {
                 *gradient = Some(made);
             }
             (Arithmetic::Mix(mix), _) => kernel::mix_rows_backward(plan, mix, [rows, strength], dh),
-            (Arithmetic::Scale(scale), Made::Scaled(before)) => {
-                let bufs = [rows, strength, theta];
-                kernel::scale_rows_backward(plan, scale, bufs, *before, [dh, grad], onto);
+            (Arithmetic::Scale(scale), Made::Scaled(Scaled { inputs, before })) => {
+                kernel::scale_rows_backward(plan, scale, inputs, *before, [dh, grad], onto);
             }
             (Arithmetic::Rows(it), _) => {
                 let to = if it.encoded { drot } else { grad };

@@ -200,7 +200,7 @@ impl Reft {
         reft.warnings = warnings;
         reft.trained = RefCell::new(training);
         // The rotations that follow from new parameters equal the file's up to rounding only.
-        reft.rot.write_f32(&rotations.concat());
+        reft.write_rotations(&rotations);
         Ok(reft)
     }
 }

@@ -11,13 +11,14 @@ mod file;
 pub mod foreign;
 mod head;
 pub mod kinds;
+mod magnitude;
 mod params;
 mod positions;
 mod rotation;
 
 use crate::backend::{Backend, Tensor};
 use crate::error::{Error, Result};
-use crate::kernel::{self, Edit, LearnedRows, Mix, Rotation, Scale};
+use crate::kernel::{self, Edit, LearnedRows, Magnitude, Mix, Rotation, Scale};
 use crate::model::{self, Component, Model, Place, Window};
 use crate::plan::Plan;
 use rand_chacha::ChaCha8Rng;
@@ -39,6 +40,7 @@ pub(crate) use positions::{position, virtual_tokens};
 use config::Site;
 use encoder::Encoder;
 use kinds::{Encoded, Function, Learned, Projection};
+use magnitude::Magnitudes;
 
 /// One intervention: where it stands, what it edits, and where its numbers lie.
 #[derive(Clone, Debug)]
@@ -53,7 +55,7 @@ pub struct Intervention {
     pub positions: Positions,
     /// Its arithmetic.
     pub arithmetic: Arithmetic,
-    /// What each edit is multiplied by.
+    /// What each edit is multiplied by; 1 for a DoRA, whose magnitudes know its scale.
     pub scale: f32,
     /// The intervention whose parameters it has: itself, unless they are shared.
     pub owner: usize,
@@ -66,9 +68,9 @@ pub struct Intervention {
 /// The arithmetic of an intervention, as kernels take it.
 #[derive(Clone, Copy, Debug)]
 pub enum Arithmetic {
-    /// A low-rank edit, the rotation that it turns by, where it has one, and where in `theta` the boundary of its subspace lies, where
-    /// one is learned.
-    LowRank(Edit, Option<Rotation>, Option<usize>),
+    /// A low-rank edit, the rotation that it turns by, where it has one, where in `theta` the boundary of its subspace lies, where
+    /// one is learned, and where the magnitudes of the matrix's rows lie, where they are.
+    LowRank(Edit, Option<Rotation>, Option<usize>, Option<Magnitude>),
     /// A row mixed with one of another run.
     Mix(Mix),
     /// A row scaled by a learned vector.
@@ -98,7 +100,15 @@ impl Intervention {
     /// The rotation, if it has one.
     pub fn rotation(&self) -> Option<&Rotation> {
         match &self.arithmetic {
-            Arithmetic::LowRank(_, rotation, _) => rotation.as_ref(),
+            Arithmetic::LowRank(_, rotation, ..) => rotation.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Where its magnitudes lie, if it has any.
+    pub fn magnitude(&self) -> Option<&Magnitude> {
+        match &self.arithmetic {
+            Arithmetic::LowRank(.., magnitude) => magnitude.as_ref(),
             _ => None,
         }
     }
@@ -114,9 +124,9 @@ impl Intervention {
         Window { first, width: self.sizes.n_embd }
     }
 
-    /// Numbers that say how much of an edit of one row is made: one for each dimension of the subspace, or one.
+    /// Numbers that say how much of an edit of one row is made: one for each dimension of the subspace, or one; a DoRA's is whole.
     pub fn strengths(&self) -> usize {
-        self.edit().map_or(1, |edit| edit.rank)
+        self.edit().filter(|_| self.magnitude().is_none()).map_or(1, |edit| edit.rank)
     }
 
     /// The rows that it edits of a sequence of `n_tokens`, the first `n_prompt` of which are the prompt, behind `n_virtual` virtual
@@ -180,13 +190,15 @@ pub struct Reft {
     pub theta: Tensor,
     /// The networks that learned rows follow from.
     encoders: Vec<Encoder>,
+    /// The matrices whose rows have learned lengths.
+    magnitudes: Vec<Magnitudes>,
     /// What is other with the model than it was when these were saved; nothing where they are new.
     pub warnings: Vec<String>,
     /// How they were trained last.
     trained: RefCell<Option<Trained>>,
-    /// The rotations' fixed bases.
+    /// What is fixed: the rotations' bases, and the lengths that a matrix's rows have in the model.
     pub(crate) base: Tensor,
-    /// What follows from `theta`: R [R, D] of each rotation, and E of each encoder.
+    /// What follows from `theta`: R [R, D] of each rotation, E of each encoder, and the factors of each row that has a learned length.
     pub(crate) rot: Tensor,
 }
 
@@ -215,7 +227,19 @@ impl Reft {
         for config in configs.iter().filter(|config| config.is_virtual()) {
             reft.begin_as_tokens(model, config.seed)?;
         }
+        if !reft.magnitudes.is_empty() {
+            reft.begin_as_weights(&model.backend)?;
+        }
         Ok(reft)
+    }
+
+    /// Sets the learned lengths of rows to those that the model's own rows have.
+    fn begin_as_weights(&self, backend: &Backend) -> Result<()> {
+        let mut plan = Plan::new("lengths", backend.target());
+        let theta = plan.tensor(&self.theta);
+        self.magnitudes.iter().for_each(|magnitudes| magnitudes.plan_start(&mut plan, theta));
+        self.plan_followers(&mut plan);
+        backend.prepare(plan)?.run()
     }
 
     /// Sets learned rows that stand for embeddings to those of random tokens: a start that the model has seen before.
@@ -280,7 +304,7 @@ impl Reft {
         params: &[Params],
         head: Option<(HeadConfig, HeadParams)>,
     ) -> Result<Reft> {
-        let mut layout = Layout { params: params.iter(), ..Layout::default() };
+        let mut layout = Layout::new(model, params);
         let mut interventions: Vec<Intervention> = Vec::new();
         for sites in sites {
             let first = interventions.len();
@@ -290,7 +314,9 @@ impl Reft {
                     Some(owner) => (owner.theta_at, moved(&owner.arithmetic, &site)),
                     None => layout.place(&site),
                 };
-                let Site { kind, place, head, positions, sizes, scale, .. } = site;
+                let has_magnitude = matches!(arithmetic, Arithmetic::LowRank(.., Some(_)));
+                let scale = if has_magnitude { 1.0 } else { site.scale };
+                let Site { kind, place, head, positions, sizes, .. } = site;
                 interventions.push(Intervention {
                     kind,
                     place,
@@ -313,38 +339,43 @@ impl Reft {
         let rot = backend.tensor("rotations", &[layout.n_rot])?;
         let theta = backend.tensor_of("theta", &[layout.theta.len()], bytemuck::cast_slice(&layout.theta))?;
         let base = backend.tensor_of("bases", &[layout.base.len()], bytemuck::cast_slice(&layout.base))?;
-        let encoders = layout.encoders;
+        let (encoders, magnitudes) = (layout.encoders, layout.magnitudes);
         let (warnings, trained) = (Vec::new(), RefCell::default());
         let configs = configs.to_vec();
-        let reft = Reft { configs, interventions, head, theta, encoders, warnings, trained, base, rot };
+        let reft =
+            Reft { configs, interventions, head, theta, encoders, magnitudes, warnings, trained, base, rot };
         reft.follow(backend)?;
         Ok(reft)
     }
 
-    /// Makes what follows from the parameters follow from them as they are now.
+    /// Asks the model's weights for what is fixed, and makes what follows from the parameters follow from them as they are now.
     fn follow(&self, backend: &Backend) -> Result<()> {
         let mut plan = Plan::new("followers", backend.target());
+        let base = plan.tensor(&self.base);
+        self.magnitudes.iter().for_each(|magnitudes| magnitudes.plan_norms(&mut plan, base));
         self.plan_followers(&mut plan);
         backend.prepare(plan)?.run()
     }
 
-    /// Appends what makes rotations and encoded rows follow from the parameters.
+    /// Appends what makes rotations, encoded rows and the factors of scaled rows follow from the parameters.
     pub fn plan_followers(&self, plan: &mut Plan) {
         let [theta, base, rot] = [&self.theta, &self.base, &self.rot].map(|tensor| plan.tensor(tensor));
         for rotation in self.rotations() {
             kernel::rotation(plan, rotation, [theta, base, rot]);
         }
         self.encoders.iter().for_each(|encoder| encoder.plan(plan, [theta, rot]));
+        self.magnitudes.iter().for_each(|magnitudes| magnitudes.plan(plan, [theta, base, rot]));
     }
 
-    /// Appends what takes the gradients of rotations and encoded rows to those of the parameters they follow from.
+    /// Appends what takes the gradients of rotations, encoded rows and factors to those of the parameters they follow from.
     pub fn plan_followers_backward(&self, plan: &mut Plan, gradients: &Gradients) {
-        let [theta, base] = [&self.theta, &self.base].map(|tensor| plan.tensor(tensor));
+        let [theta, base, rot] = [&self.theta, &self.base, &self.rot].map(|tensor| plan.tensor(tensor));
         let [grad, drot] = [&gradients.theta, &gradients.rot].map(|tensor| plan.tensor(tensor));
         for rotation in self.rotations() {
             kernel::rotation_backward(plan, rotation, [theta, base, drot, grad]);
         }
         self.encoders.iter().for_each(|encoder| encoder.plan_backward(plan, [theta, drot, grad]));
+        self.magnitudes.iter().for_each(|magnitudes| magnitudes.plan_backward(plan, [rot, drot, grad]));
     }
 
     /// Virtual tokens before the prompt.
@@ -376,6 +407,13 @@ impl Reft {
     /// R [R, D] of each rotation, one after the other, as they follow from `theta`.
     pub fn rotations_tensor(&self) -> &Tensor {
         &self.rot
+    }
+
+    /// Sets R of each rotation to these numbers, which are those that follow from its parameters, up to rounding.
+    fn write_rotations(&self, rotations: &[Vec<f32>]) {
+        for (rotation, numbers) in self.rotations().zip(rotations) {
+            self.rot.write(rotation.r_at, bytemuck::cast_slice(numbers));
+        }
     }
 
     /// The interventions that have parameters of their own, with their numbers.
@@ -427,7 +465,7 @@ impl Reft {
     /// Where in `theta` the temperatures of learned boundaries lie: no gradient moves them.
     fn temperatures(&self) -> impl Iterator<Item = usize> {
         self.owners().filter_map(|(_, it)| match it.arithmetic {
-            Arithmetic::LowRank(.., boundary) => Some(boundary? + 1),
+            Arithmetic::LowRank(_, _, boundary, _) => Some(boundary? + 1),
             _ => None,
         })
     }
@@ -473,16 +511,22 @@ fn owners(sites: &[Site]) -> impl Iterator<Item = &Site> {
 }
 
 /// The flat buffers in the making.
-#[derive(Default)]
 struct Layout<'a> {
+    model: &'a Model,
     params: std::slice::Iter<'a, Params>,
     theta: Vec<f32>,
     base: Vec<f32>,
     encoders: Vec<Encoder>,
+    magnitudes: Vec<Magnitudes>,
     n_rot: usize,
 }
 
-impl Layout<'_> {
+impl<'a> Layout<'a> {
+    fn new(model: &'a Model, params: &'a [Params]) -> Layout<'a> {
+        let (theta, base, encoders, magnitudes) = Default::default();
+        Layout { model, params: params.iter(), theta, base, encoders, magnitudes, n_rot: 0 }
+    }
+
     /// Appends the next parameters; returns where they begin, and the arithmetic with them.
     fn place(&mut self, site: &Site) -> (usize, Arithmetic) {
         let params = self.params.next().expect("checked before");
@@ -511,7 +555,8 @@ impl Layout<'_> {
                     p_at: rotation.map_or(theta_at, |rotation| rotation.r_at),
                     c_at: at("projection_bias").filter(|_| subtracts),
                 };
-                Arithmetic::LowRank(edit, rotation, at("boundary"))
+                let magnitude = at("magnitude").map(|m_at| self.magnitude(site, edit, m_at));
+                Arithmetic::LowRank(edit, rotation, at("boundary"), magnitude)
             }
         };
         (theta_at, arithmetic)
@@ -532,6 +577,18 @@ impl Layout<'_> {
         LearnedRows { n_embd, first, n_rows, rows_at, row_stride, encoded }
     }
 
+    fn magnitude(&mut self, site: &Site, edit: Edit, m_at: usize) -> Magnitude {
+        let (norms_at, g_at) = (self.base.len(), self.n_rot);
+        let scales_at = norms_at + edit.n_embd;
+        self.base.resize(scales_at, 0.0); // until the model's weights are asked
+        self.base.extend(vec![site.scale; edit.rank]);
+        self.n_rot += 2 * edit.n_embd;
+        let it = Magnitude { scale: site.scale, m_at, norms_at, scales_at, g_at };
+        let matrix = self.model.matrix_at(site.place).expect("it stands at a matrix's output");
+        self.magnitudes.push(Magnitudes::new(edit, it, matrix.clone()));
+        it
+    }
+
     fn rotation(&mut self, params: &Params, sizes: &Sizes, x_at: usize) -> Rotation {
         let (base, map) = params.base.as_ref().expect("checked before").numbers();
         let n_embd = sizes.n_embd;
@@ -547,8 +604,8 @@ impl Layout<'_> {
 fn moved(owner: &Arithmetic, site: &Site) -> Arithmetic {
     let Window { first, width } = site.window;
     match *owner {
-        Arithmetic::LowRank(edit, rotation, boundary) => {
-            Arithmetic::LowRank(Edit { first, ..edit }, rotation, boundary)
+        Arithmetic::LowRank(edit, rotation, boundary, magnitude) => {
+            Arithmetic::LowRank(Edit { first, ..edit }, rotation, boundary, magnitude)
         }
         Arithmetic::Mix(mix) => Arithmetic::Mix(Mix { first, ..mix }),
         Arithmetic::Scale(scale) => Arithmetic::Scale(Scale { first, ..scale }),

@@ -68,6 +68,7 @@ impl Sizes {
                     (bias, "bias", vec![rank]),
                     (add_bias && projection == Projection::Free, "projection_bias", vec![rank]),
                     (projection == Projection::Boundless, "boundary", vec![2]),
+                    (projection == Projection::WithMagnitude, "magnitude", vec![n_embd]),
                 ];
                 let there = all.into_iter().filter(|(is_there, ..)| *is_there);
                 (rank, there.map(|(_, name, shape)| (name, shape)).collect())
@@ -130,7 +131,8 @@ impl Params {
                     (params.projection, params.base) = from_rows(&rows, sizes.n_embd, projection.is_square());
                     continue;
                 }
-                "projection" if projection == Projection::FromZero => vec![0.0; len],
+                "projection" if projection.is_from_zero() => vec![0.0; len],
+                "magnitude" => vec![0.0; len], // until the model's weights are asked
                 "projection" | "projection_bias" => linear(len, sizes.n_embd, random),
                 "bias" if learned == Learned::Bias => {
                     (0..len).map(|_| rotation::uniform(random) as f32).collect()

@@ -30,6 +30,9 @@ STEPS, RATE, EPS = 10, 4e-3, 1e-8
 EPS_OF_ROTATION = 1e-4
 TASK = "CAUSAL_LM"
 IA3 = dict(target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"])
+DORA = dict(r=2, lora_alpha=3, task_type=TASK)
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+FORWARD = ["gate_proj", "up_proj", "down_proj"]
 PREFIX = dict(num_virtual_tokens=5, task_type=TASK)
 
 # Neither of these is usual: outputs, and the input of o_proj.
@@ -54,9 +57,19 @@ CASES = {
         "lora",
         lambda: peft.LoraConfig(r=4, lora_alpha=6, use_rslora=True, target_modules=["q_proj", "v_proj"], task_type=TASK),
     ),
+    "dora": (
+        "llama",
+        "dora",
+        lambda: peft.LoraConfig(use_dora=True, target_modules=ATTENTION + FORWARD, layers_to_transform=[1, 2], **DORA),
+    ),
+    "dora_qwen2": (
+        "qwen2",
+        "dora",
+        lambda: peft.LoraConfig(use_dora=True, target_modules=ATTENTION, layers_to_transform=[0, 1], **DORA),
+    ),
 }
 # Those whose saved directory is kept.
-SAVED = ["ia3", "ia3_others", "prompt_tuning", "p_tuning", "prefix_tuning", "prefix_tuning_encoder"]
+SAVED = ["ia3", "ia3_others", "dora", "prompt_tuning", "p_tuning", "prefix_tuning", "prefix_tuning_encoder"]
 
 
 def base_model(name):
@@ -129,7 +142,7 @@ def run_peft(case):
     named = {short(name): tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
     with torch.no_grad():
         for name, tensor in named.items():
-            if "ia3" in name or "lora_B" in name:  # where they start, not all of the arithmetic shows
+            if any(part in name for part in ["ia3", "lora_B", "magnitude"]):  # where they start, not all of the arithmetic shows
                 tensor.add_(0.1 * torch.randn_like(tensor))
     if case in SAVED:
         config.base_model_name_or_path = ""
@@ -143,6 +156,8 @@ def run_peft(case):
         encoder=getattr(config, "encoder_hidden_size", 0) if len(named) > 1 else 0,
         rank=getattr(config, "r", None),
         alpha=getattr(config, "lora_alpha", None),
+        layers=getattr(config, "layers_to_transform", None),
+        modules=sorted(getattr(config, "target_modules", None) or []),
     )
     kept = trace(named, lambda: model(**inputs), inputs["input_ids"].shape[1])
     save(case, spec, inputs, n_prompts, kept)

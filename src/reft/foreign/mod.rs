@@ -59,7 +59,7 @@ impl Interventions {
     /// As [`Reft::with_params`].
     pub fn on(&self, model: &Model) -> Result<Reft> {
         let reft = Reft::with_params(model, &self.configs, &self.params, self.head.clone())?;
-        reft.rot.write_f32(&self.rotations.concat());
+        reft.write_rotations(&self.rotations);
         Ok(reft)
     }
 }

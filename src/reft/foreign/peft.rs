@@ -1,9 +1,11 @@
-//! peft's directory of a LoRA (0.13.2), both ways: W₀·x + (alpha / r)·B·A·x (Hu et al. 2021, arXiv:2106.09685).
+//! peft's directory of a LoRA (0.13.2), both ways: W₀·x + (alpha / r)·B·A·x (Hu et al. 2021, arXiv:2106.09685); or of a DoRA, the
+//! same with learned lengths of rows (Liu et al. 2024, arXiv:2402.09353).
 //!
 //! ```text
-//! adapter_config.json         r, lora_alpha, use_rslora (alpha / √r), target_modules
+//! adapter_config.json         r, lora_alpha, use_rslora (alpha / √r), use_dora, target_modules
 //! adapter_model.safetensors   base_model.model.model.layers.<L>.self_attn.<projection>.lora_A.weight  [R, in]
 //!                             base_model.model.model.layers.<L>.self_attn.<projection>.lora_B.weight  [out, R]
+//!                             base_model.model.model.layers.<L>.self_attn.<projection>.lora_magnitude_vector  [out], DoRA's
 //! ```
 
 use super::{File, Interventions, alike, find, json, transposed, values_of};
@@ -17,7 +19,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub(super) const CONFIG: &str = "adapter_config.json";
 pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
-const KIND: &str = "lora";
+const LORA: &str = "lora";
+const DORA: &str = "dora";
 pub(super) const ROOT: &str = "base_model.model.model";
 
 /// A LoRA as peft keeps it.
@@ -29,6 +32,8 @@ pub struct PeftLora {
     pub alpha: f32,
     /// Whether it is alpha / √r.
     pub rslora: bool,
+    /// Whether it is a DoRA.
+    pub dora: bool,
     /// The pairs, in the order of layers and of names.
     pub pairs: Vec<PeftPair>,
 }
@@ -44,6 +49,8 @@ pub struct PeftPair {
     pub a: Vec<f32>,
     /// B [out, R].
     pub b: Vec<f32>,
+    /// m `[out]`, of a DoRA; else empty.
+    pub magnitude: Vec<f32>,
 }
 
 /// The matrices that a LoRA may stand beside: peft's name, their block, and where their output is.
@@ -79,10 +86,14 @@ impl PeftLora {
             for pair in of_layers.iter().flat_map(|layer| &layers[layer]) {
                 let projection = transposed(&pair.b, self.r);
                 let weight = pair.a.clone();
-                interventions.params.push(Params { projection, weight, ..Params::default() });
+                let mut params = Params { projection, weight, ..Params::default() };
+                if self.dora {
+                    params.others.insert(MAGNITUDE, pair.magnitude.clone());
+                }
+                interventions.params.push(params);
             }
             interventions.configs.push(ReftConfig {
-                kind: KIND.to_owned(),
+                kind: if self.dora { DORA } else { LORA }.to_owned(),
                 layers: Layers::List(of_layers),
                 component: Components::List(components),
                 rank: self.r,
@@ -101,39 +112,52 @@ impl PeftLora {
     /// `Unsupported` if there are others among them, or of several ranks or scales, or a head; `Device` if the parameters cannot be
     /// read.
     pub async fn of(reft: &Reft) -> Result<PeftLora> {
-        let settings = |config: &ReftConfig| (config.rank, config.alpha, config.rslora);
-        let (r, alpha, rslora) = settings(&reft.configs[0]);
-        if reft.configs.iter().any(|config| settings(config) != (r, alpha, rslora)) || reft.head.is_some() {
-            return Err(Error::unsupported("expected a LoRA of one rank and one alpha, without a head"));
+        let settings = |config: &ReftConfig| (config.rank, config.alpha, config.rslora, config.kind == DORA);
+        let (r, alpha, rslora, dora) = settings(&reft.configs[0]);
+        if reft.configs.iter().any(|config| settings(config) != (r, alpha, rslora, dora))
+            || reft.head.is_some()
+        {
+            return Err(Error::unsupported(
+                "expected a LoRA or a DoRA of one rank and one alpha, without a head",
+            ));
         }
         let values = reft.values().await?;
         let mut pairs: Vec<PeftPair> = Vec::new();
         for it in &reft.interventions {
             let (layer, component) = (it.place.layer, it.place.component);
-            let row = PROJECTIONS.iter().find(|row| row.2 == component).filter(|_| it.kind.name == KIND);
+            let row = PROJECTIONS
+                .iter()
+                .find(|row| row.2 == component)
+                .filter(|_| [LORA, DORA].contains(&it.kind.name));
             let everywhere = it.positions.to_string() == "all";
             let Some((projection, ..)) = row.filter(|_| it.head.is_none() && everywhere) else {
                 let (kind, positions) = (it.kind.name, &it.positions);
                 return Err(Error::unsupported(format!(
-                    "{kind} at {} of layer {layer}, positions {positions}: expected lora on whole matrices at all positions, for peft has no others",
+                    "{kind} at {} of layer {layer}, positions {positions}: expected lora or dora on whole matrices at all positions, for peft has no others",
                     component.name()
                 )));
             };
             if pairs.iter().any(|pair| pair.layer == layer && pair.projection == *projection) {
+                let kind = it.kind.name;
                 return Err(Error::unsupported(format!(
-                    "layer {layer} {projection}: expected one lora, got two"
+                    "layer {layer} {projection}: expected one {kind}, got two"
                 )));
             }
             let params = values_of(reft, it, &values);
             let b = transposed(&params.projection, it.sizes.n_embd);
-            pairs.push(PeftPair { layer, projection: (*projection).to_owned(), a: params.weight.clone(), b });
+            let (a, projection) = (params.weight.clone(), (*projection).to_owned());
+            let magnitude = params.part(MAGNITUDE).to_vec();
+            pairs.push(PeftPair { layer, projection, a, b, magnitude });
         }
         pairs.sort_by(|a, b| (a.layer, &a.projection).cmp(&(b.layer, &b.projection)));
         // Ours without an alpha are multiplied by 1.
         let (alpha, rslora) = if alpha == 0.0 { (r as f32, false) } else { (alpha, rslora) };
-        Ok(PeftLora { r, alpha, rslora, pairs })
+        Ok(PeftLora { r, alpha, rslora, dora, pairs })
     }
 }
+
+/// Our name of m.
+const MAGNITUDE: &str = "magnitude";
 
 fn row_of(projection: &str) -> Option<&'static (&'static str, &'static str, Component)> {
     PROJECTIONS.iter().find(|(name, ..)| *name == projection)
@@ -142,12 +166,13 @@ fn row_of(projection: &str) -> Option<&'static (&'static str, &'static str, Comp
 /// Reads a directory.
 ///
 /// # Errors
-/// `File` for what is wrong with a file, `Unsupported` for adapters that are not plain LoRAs.
+/// `File` for what is wrong with a file, `Unsupported` for adapters that are not plain LoRAs or DoRAs.
 pub fn read(files: &[File]) -> Result<PeftLora> {
     let (config, weights) = open(files)?;
     let (r, alpha, rslora) = settings(&config).map_err(|error| error.at(CONFIG))?;
-    let pairs = pairs(weights, r).map_err(|error| error.at(WEIGHTS))?;
-    Ok(PeftLora { r, alpha, rslora, pairs })
+    let dora = config["use_dora"] == true;
+    let pairs = pairs(weights, r, dora).map_err(|error| error.at(WEIGHTS))?;
+    Ok(PeftLora { r, alpha, rslora, dora, pairs })
 }
 
 /// A directory's configuration, and the bytes of its tensors.
@@ -156,9 +181,9 @@ pub(super) fn open(files: &[File]) -> Result<(Value, &[u8])> {
     Ok((json(CONFIG, file(CONFIG)?)?, file(WEIGHTS)?))
 }
 
-/// Options that change what is computed, with the values that change nothing.
+/// Options that change what is computed, with the values that change nothing, or what can be read.
 const PLAIN: [(&str, &[&str]); 8] = [
-    ("use_dora", &["false"]),
+    ("use_dora", &["false", "true"]),
     ("bias", &["\"none\""]),
     ("fan_in_fan_out", &["false"]),
     ("rank_pattern", &["{}"]),
@@ -178,7 +203,7 @@ fn settings(config: &Value) -> Result<(usize, f32, bool)> {
     for (name, plain) in PLAIN {
         let value = &config[name];
         if !value.is_null() && !plain.contains(&value.to_string().as_str()) {
-            return Err(Error::unsupported(format!("{name} {value}: expected {}", plain[0])));
+            return Err(Error::unsupported(format!("{name} {value}: expected {}", plain.join(" or "))));
         }
     }
     let r = config["r"].as_u64().filter(|r| *r > 0);
@@ -189,41 +214,63 @@ fn settings(config: &Value) -> Result<(usize, f32, bool)> {
     Ok((r as usize, alpha as f32, config["use_rslora"] == true))
 }
 
-fn pairs(bytes: &[u8], r: usize) -> Result<Vec<PeftPair>> {
+fn pairs(bytes: &[u8], r: usize, dora: bool) -> Result<Vec<PeftPair>> {
     let file = SafeTensors::deserialize(bytes)
         .map_err(|error| Error::file(format!("not a safetensors file: {error}")))?;
-    let mut found: BTreeMap<(usize, String), [Option<Vec<f32>>; 2]> = BTreeMap::new();
+    let mut found: BTreeMap<(usize, String), [Option<Vec<f32>>; 3]> = BTreeMap::new();
     for (name, view) in file.iter() {
-        let (layer, projection, side) = place(name).ok_or_else(|| {
+        let (layer, projection, part) = place(name).ok_or_else(|| {
             Error::unsupported(format!(
-                "tensor {name:?}: expected …layers.<L>.<block>.<projection>.lora_A.weight, or lora_B"
+                "tensor {name:?}: expected …layers.<L>.<block>.<projection>.lora_A.weight, lora_B or lora_magnitude_vector"
             ))
         })?;
         let shape = view.shape();
-        if shape.len() != 2 || shape[side] != r {
-            let expected = if side == 0 { format!("[{r}, in]") } else { format!("[out, {r}]") };
+        let expected = [format!("[{r}, in]"), format!("[out, {r}]"), "[out]".to_owned()];
+        let fits = match (part, shape) {
+            (0, [rank, _]) | (1, [_, rank]) => *rank == r,
+            (part, [_]) => part == 2,
+            _ => false,
+        };
+        if !fits {
+            let expected = &expected[part];
             return Err(Error::file(format!("tensor {name:?}: expected {expected}, got {shape:?}")));
         }
         let values = values(&view).map_err(|error| error.at(format!("tensor {name:?}")))?;
-        if found.entry((layer, projection)).or_default()[side].replace(values).is_some() {
+        if found.entry((layer, projection)).or_default()[part].replace(values).is_some() {
             return Err(Error::file(format!("tensor {name:?}: the same matrix has two of them")));
         }
     }
-    let pair = |((layer, projection), sides): ((usize, String), [Option<Vec<f32>>; 2])| match sides {
-        [Some(a), Some(b)] => Ok(PeftPair { layer, projection, a, b }),
+    let pair = |((layer, projection), parts): ((usize, String), [Option<Vec<f32>>; 3])| match parts {
+        [Some(a), Some(b), magnitude] if magnitude.is_some() == dora => {
+            Ok(PeftPair { layer, projection, a, b, magnitude: magnitude.unwrap_or_default() })
+        }
+        [Some(_), Some(_), magnitude] => {
+            let (expected, got) =
+                (if dora { "a" } else { "no" }, if magnitude.is_some() { "one" } else { "none" });
+            Err(Error::file(format!(
+                "layer {layer} {projection}: use_dora {dora}: expected {expected} lora_magnitude_vector, got {got}"
+            )))
+        }
         _ => Err(Error::file(format!("layer {layer} {projection}: expected both lora_A and lora_B"))),
     };
     found.into_iter().map(pair).collect()
 }
 
-/// Layer, matrix, and 0 for A or 1 for B.
+/// The tensors beside a matrix.
+const PARTS: [&str; 3] = ["lora_A", "lora_B", "lora_magnitude_vector"];
+
+/// Layer, matrix, and which of [`PARTS`] it is.
 fn place(name: &str) -> Option<(usize, String, usize)> {
     let (_, rest) = name.split_once(".layers.")?;
     let parts: Vec<&str> = rest.split('.').collect();
-    let [layer, block, projection, side, "weight"] = parts[..] else { return None };
-    let side = ["lora_A", "lora_B"].iter().position(|name| *name == side)?;
+    let (layer, block, projection, part) = match parts[..] {
+        [layer, block, projection, part, "weight"] => (layer, block, projection, part),
+        [layer, block, projection, part] if part == PARTS[2] => (layer, block, projection, part),
+        _ => return None,
+    };
+    let part = PARTS.iter().position(|name| *name == part)?;
     (row_of(projection)?.1 == block).then_some(())?;
-    Some((layer.parse().ok()?, projection.to_owned(), side))
+    Some((layer.parse().ok()?, projection.to_owned(), part))
 }
 
 /// A tensor's numbers, whatever their width.
@@ -259,6 +306,11 @@ pub fn write(lora: &PeftLora, base_model: &str) -> Vec<File> {
             let view = TensorView::new(Dtype::F32, shape.to_vec(), bytemuck::cast_slice(values));
             tensors.push((format!("{stem}.{side}.weight"), view.expect("the shape holds the values")));
         }
+        if lora.dora {
+            let values = bytemuck::cast_slice(&pair.magnitude);
+            let view = TensorView::new(Dtype::F32, vec![pair.magnitude.len()], values);
+            tensors.push((format!("{stem}.{}", PARTS[2]), view.expect("the shape holds the values")));
+        }
     }
     let targets: BTreeSet<&str> = lora.pairs.iter().map(|pair| pair.projection.as_str()).collect();
     let layers: BTreeSet<usize> = lora.pairs.iter().map(|pair| pair.layer).collect();
@@ -275,7 +327,7 @@ pub fn write(lora: &PeftLora, base_model: &str) -> Vec<File> {
         "r": lora.r,
         "target_modules": targets,
         "task_type": "CAUSAL_LM",
-        "use_dora": false,
+        "use_dora": lora.dora,
         "use_rslora": lora.rslora,
     });
     directory(&config, tensors)

@@ -13,6 +13,7 @@ mod consreft;
 mod dii_lowrank;
 mod dii_rotated;
 mod direft;
+mod dora;
 mod ia3;
 mod interchange;
 mod lobireft;
@@ -31,7 +32,7 @@ mod zero;
 pub use crate::kernel::{Activation, Learned};
 
 /// Every kind there is. A new one is a file and a line.
-pub static KINDS: [&Kind; 20] = [
+pub static KINDS: [&Kind; 21] = [
     &loreft::LOREFT,
     &direft::DIREFT,
     &noreft::NOREFT,
@@ -42,6 +43,7 @@ pub static KINDS: [&Kind; 20] = [
     &dii_rotated::DII_ROTATED,
     &boundless_das::BOUNDLESS_DAS,
     &lora::LORA,
+    &dora::DORA,
     &series_adapter::SERIES_ADAPTER,
     &parallel_adapter::PARALLEL_ADAPTER,
     &ia3::IA3,
@@ -144,12 +146,19 @@ pub enum Projection {
     Free,
     /// Trained as it is, from 0 on: at the start nothing is changed.
     FromZero,
+    /// The same beside learned magnitudes m `[D]`: the lengths of the rows of the matrix that is changed.
+    WithMagnitude,
 }
 
 impl Projection {
     /// Whether its rows are orthonormal.
     pub fn is_orthonormal(self) -> bool {
-        !matches!(self, Projection::Free | Projection::FromZero)
+        matches!(self, Projection::Orthonormal | Projection::Square | Projection::Boundless)
+    }
+
+    /// Whether it starts at 0.
+    pub fn is_from_zero(self) -> bool {
+        matches!(self, Projection::FromZero | Projection::WithMagnitude)
     }
 
     /// Whether it is made from as many rows as columns.
@@ -171,6 +180,11 @@ impl Kind {
             Function::Mix { gain, .. } => gain != 0.0,
             Function::Scale | Function::Rows { .. } => false,
         }
+    }
+
+    /// Whether it learns the lengths of a matrix's rows.
+    pub fn has_magnitude(&self) -> bool {
+        matches!(self.function, Function::LowRank { projection: Projection::WithMagnitude, .. })
     }
 
     /// Whether it edits virtual tokens, which come before the prompt.

@@ -69,6 +69,18 @@ const WORDS: Record<string, Words> = {
       learningRate: "0.01",
     },
   },
+  dora: {
+    title: "DoRA",
+    words: "As LoRA, and learns apart from it how much of each row of the weights there is.",
+    values: {
+      layers: "all",
+      component: "query_output, value_output",
+      positions: "all",
+      rank: "4",
+      alpha: "8",
+      learningRate: "0.01",
+    },
+  },
 };
 
 /** What the page offers of the kinds: those that learn by examples alone. One without words here shows its equation. */
