@@ -30,6 +30,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "consreft": {"kind": "consreft", **AT_THE_END},
     "lobireft": {"kind": "lobireft", **AT_THE_END},
     "lora": {"kind": "lora", "rank": 4, "alpha": 8},
+    "dora": {"kind": "dora", "rank": 4, "alpha": 8},
     "series adapter": {"kind": "series_adapter", "rank": 4},
     "parallel adapter": {"kind": "parallel_adapter", "rank": 4},
     "ia3": {"kind": "ia3"},
