@@ -5,13 +5,13 @@ mod common;
 use common::{Make, Random, packed_spans, read};
 use webreft::backend::Backend;
 use webreft::kernel::{
-    Activation, DROPOUT_WORDS, Dense, Dropout, Drops, Edit, EditInputs, Heads, Learned, Mix, NONE,
+    Activation, DROPOUT_WORDS, Dense, Dropout, Drops, Edit, EditInputs, Heads, Learned, Magnitude, Mix, NONE,
     OrthogonalMap, Rope, Rotation, Scale, ScaleInputs, attention, attention_backward, binary_cross_entropy,
     cross_entropy, dense, dense_backward, dropout, gather_rows, lowrank_edit, lowrank_edit_backward,
-    lowrank_edit_input, matmul, matmul_backward, mean_rows, mean_rows_backward, mix_rows, mix_rows_backward,
-    mul_up, preference, reward_loss, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward, rotation,
-    rotation_backward, scale_rows, scale_rows_backward, silu_gate, silu_gate_backward, silu_mul,
-    silu_mul_backward, squared_error,
+    lowrank_edit_input, magnitude, magnitude_backward, matmul, matmul_backward, mean_rows,
+    mean_rows_backward, mix_rows, mix_rows_backward, mul_up, preference, reward_loss, rms_norm,
+    rms_norm_backward, rope_qkv, rope_qkv_backward, rotation, rotation_backward, scale_rows,
+    scale_rows_backward, silu_gate, silu_gate_backward, silu_mul, silu_mul_backward, squared_error,
 };
 use webreft::plan::{Buf, Target};
 use webreft::quant::{F32, Q4_0};
@@ -444,6 +444,44 @@ fn scaled_rows() {
             },
         );
     }
+}
+
+/// By the learned lengths, where nothing is added to the matrix: the lengths that its rows have do not move then. Elsewhere they count as
+/// constants, and tests/model.rs holds them still.
+#[test]
+fn magnitudes() {
+    let (n_embd, n_in, rank) = (3, 8, 2);
+    let (p_at, m_at) = (rank * n_in, rank * (n_in + n_embd));
+    let edit = Edit {
+        n_embd,
+        n_in,
+        first: 1,
+        rank,
+        learned: Learned::Input,
+        act: Activation::Linear,
+        subtracts: false,
+        free: true,
+        w_at: 0,
+        b_at: None,
+        p_at,
+        c_at: None,
+    };
+    let it = Magnitude { scale: 0.5, m_at, norms_at: 0, scales_at: n_embd, g_at: 0 };
+    let factors = |make: &mut Make<'_>, theta: Buf| {
+        let matrix = make.matrix(&F32, &[5], n_in);
+        let base = make.values("base", &[n_embd], &[0.5, 2.0, 3.0]);
+        let rot = make.plan.scratch("rot", &[2 * n_embd]);
+        magnitude(&mut make.plan, &edit, &it, &matrix, [theta, base, rot]);
+        rot
+    };
+    let mut theta = random(14, &[&[m_at + n_embd]]);
+    theta[0].values[..m_at].fill(0.0);
+    check("magnitude", theta, &|make, theta| vec![factors(make, theta[0])], &|make, theta, drot| {
+        let rot = factors(make, theta[0]);
+        let grad = make.values("grad", &[m_at + n_embd], &vec![0.0; m_at + n_embd]);
+        magnitude_backward(&mut make.plan, &edit, &it, [rot, drot[0], grad]);
+        vec![grad]
+    });
 }
 
 #[test]
