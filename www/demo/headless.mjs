@@ -155,6 +155,7 @@ async function compare() {
   await idle();
   const rows = await compared();
   await picture("compared");
+  const chosen = await part("kind").inputValue();
   await part("method").click();
   for (const { kind, numbers } of rows) {
     const [trained, bytes, loss, accuracy, step, seconds] = numbers;
@@ -164,6 +165,7 @@ async function compare() {
     const expected = await wouldTrain(kind);
     if (trained !== expected) throw new Error(`${kind} trained ${trained} numbers, and would train ${expected}`);
   }
+  await wouldTrain(chosen);
   await part("method").click();
   const kinds = rows.map(({ kind }) => kind).join();
   if (kinds !== "loreft,lora") throw new Error(`compared were ${kinds}`);

@@ -38,7 +38,7 @@ const ADAPTER = {
   component: "attention_output, mlp_output",
   positions: "all",
   rank: "4",
-  learningRate: "0.01",
+  learningRate: "0.003",
 };
 
 type Words = Pick<Method, "title" | "words" | "values">;
@@ -103,7 +103,7 @@ const WORDS: Record<string, Words> = {
       layers: "all",
       component: "key_output, value_output, up_output",
       positions: "all",
-      learningRate: "0.1",
+      learningRate: "0.03",
     },
   },
   prompt_tuning: {

@@ -14,7 +14,10 @@ const HELD = 0.3;
 /** The kinds that are compared unless others are chosen. */
 const USUAL = ["loreft", "lora"];
 
-const COLUMNS = ["Method", "Trained numbers", "File", "Lowest loss", "Accuracy there", "At step", "Time"];
+/** What the table says of each. */
+const COLUMNS = ["Trained numbers", "File", "Lowest loss", "Accuracy there", "At step", "Time"] as const;
+
+type Column = (typeof COLUMNS)[number];
 
 /** Two curves of a comparison differ in their colour or in their dashes, and neighbours in both. */
 const COLORS = ["--curve-1", "--curve-2", "--curve-3", "--curve-4", "--curve-5"];
@@ -37,7 +40,7 @@ export function mountCompare(root: HTMLElement, app: App, examples: ExamplesView
   });
   const chart = new LossChart(chartBox);
   const rows = h("tbody", { "data-testid": "compared" });
-  const head = h("tr", {}, ...COLUMNS.map((name) => h("th", { scope: "col" }, name)));
+  const head = h("tr", {}, ...["Method", ...COLUMNS].map((name) => h("th", { scope: "col" }, name)));
   const table = h("div", { class: "table-box" }, h("table", { class: "compared" }, h("thead", {}, head), rows));
   const results = h(
     "div",
@@ -188,33 +191,29 @@ interface MethodRow {
 }
 
 function methodRow({ kind, title }: Method, drawn: Curve): MethodRow {
-  const [trained, file, loss, accuracy, at, time] = [cell(), cell(), cell(), cell(), cell(), cell()];
   const name = h("th", { scope: "row" }, sample(drawn), title);
-  const root = h("tr", { "data-kind": kind }, name, trained, file, loss, accuracy, at, time);
+  const cells = new Map(COLUMNS.map((column) => [column, h("td", { "data-column": column })]));
+  const root = h("tr", { "data-kind": kind }, name, ...cells.values());
+  const put = (column: Column, value: number, text: string) => cells.get(column)?.replaceChildren(data(value, text));
   let lowest = Number.POSITIVE_INFINITY;
   let spent = 0;
   return {
     root,
-    size: (trainable) => trained.replaceChildren(data(trainable, trainable.toLocaleString("en"))),
+    size: (trainable) => put("Trained numbers", trainable, trainable.toLocaleString("en")),
     add(step) {
       spent += step.seconds;
-      time.replaceChildren(data(spent, seconds(spent)));
+      put("Time", spent, seconds(spent));
       const { validationLoss, validationAccuracy } = step;
-      if (validationLoss === undefined || !(validationLoss < lowest)) return;
+      if (validationLoss === undefined || validationAccuracy === undefined || !(validationLoss < lowest)) return;
       lowest = validationLoss;
-      loss.replaceChildren(data(lowest, lowest.toFixed(3)));
-      if (validationAccuracy !== undefined)
-        accuracy.replaceChildren(data(validationAccuracy, `${Math.round(100 * validationAccuracy)} %`));
-      at.replaceChildren(data(step.step, `${step.step} of ${step.steps}`));
+      put("Lowest loss", lowest, lowest.toFixed(3));
+      put("Accuracy there", validationAccuracy, `${Math.round(100 * validationAccuracy)} %`);
+      put("At step", step.step, `${step.step} of ${step.steps}`);
     },
-    file: (size) => file.replaceChildren(data(size, bytes(size))),
-    fail: (message) => root.replaceChildren(name, h("td", { colspan: COLUMNS.length - 1, class: "failed" }, message)),
-    told: () => `${title}: ${root.querySelector(".failed")?.textContent ?? `lowest loss ${loss.textContent}`}`,
+    file: (size) => put("File", size, bytes(size)),
+    fail: (message) => root.replaceChildren(name, h("td", { colspan: COLUMNS.length, class: "failed" }, message)),
+    told: () => `${title}: ${root.querySelector(".failed")?.textContent ?? `lowest loss ${lowest.toFixed(3)}`}`,
   };
-}
-
-function cell(): HTMLTableCellElement {
-  return h("td", {});
 }
 
 function curve(at: number): Curve {
