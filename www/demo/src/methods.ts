@@ -114,7 +114,7 @@ const WORDS: Record<string, Words> = {
   p_tuning: {
     title: "P-tuning",
     words: "As prompt tuning, but a network writes the made-up words: many more numbers, and they learn together.",
-    values: { virtualTokens: "8", learningRate: "0.01" },
+    values: { virtualTokens: "8", learningRate: "0.003" },
   },
   prefix_tuning: {
     title: "Prefix tuning",
