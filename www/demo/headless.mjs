@@ -1,9 +1,10 @@
 /**
  * Takes the page at the given address through its main job in headless Chromium, as a visitor would: load the built-in
- * model, ask, train, ask again, save, open what was saved, ask once more. Then the same training is left in the middle by a
- * reload, and gone on with; and a browser without durable storage trains by another method. Prints each phase as a line of
- * JSON; fails if the page shows a problem, the loss did not fall, the reopened persona answers differently, the main thread is
- * held, the training that was left ends otherwise than the unbroken one, or anything of it stays behind.
+ * model, ask, train, ask again, compare methods, save, open what was saved, ask once more. Then the same training is left in the
+ * middle by a reload, and gone on with; and a browser without durable storage trains by another method. Prints each phase as a
+ * line of JSON; fails if the page shows a problem, the loss did not fall, the comparison's numbers are not real or touch what was
+ * trained, the reopened persona answers differently, the main thread is held, the training that was left ends otherwise than the
+ * unbroken one, or anything of it stays behind.
  */
 import { readFile } from "node:fs/promises";
 import process from "node:process";
@@ -15,6 +16,8 @@ const [address] = process.argv.slice(2);
 const PATIENCE = 600_000;
 /** Enough for the loss to fall; a program in place of a GPU takes seconds for a step. */
 const EPOCHS = 12;
+/** Of each method that is compared. */
+const COMPARED_EPOCHS = 3;
 /** What a task of the page's main thread may take of a core. By the clock it is longer where others want the cores, too. */
 const TASK_MS = 50;
 const began = performance.now();
@@ -122,6 +125,72 @@ async function trainWithBreak() {
   return train("go-on");
 }
 
+/** Chooses a kind; returns how many numbers the page says that it trains. */
+async function wouldTrain(kind) {
+  await part("kind").selectOption(kind);
+  await page.waitForFunction(
+    (counted) => document.querySelector("[data-testid=would-train]")?.dataset.kind === counted,
+    kind,
+    { polling: 50 },
+  );
+  const trainable = await value("trainable");
+  if (!(trainable > 0)) throw new Error(`${kind} trains nothing: ${await text("would-train")}`);
+  return trainable;
+}
+
+/** Of each row of the comparison the kind, the numbers, and what it says. */
+const compared = () =>
+  part("compared").evaluate((body) =>
+    [...body.rows].map((row) => ({
+      kind: row.dataset.kind,
+      numbers: [...row.querySelectorAll("data")].map((data) => Number(data.value)),
+      words: row.innerText,
+    })),
+  );
+
+/** Compares the methods that the page begins with; then some that fail, and some that are stopped. */
+async function compare() {
+  await part("compare-epochs").fill(String(COMPARED_EPOCHS));
+  await part("compare").click();
+  await idle();
+  const rows = await compared();
+  await picture("compared");
+  const chosen = await part("kind").inputValue();
+  await part("method").click();
+  for (const { kind, numbers } of rows) {
+    const [trained, bytes, loss, accuracy, step, seconds] = numbers;
+    tell("compared", { kind, trained, bytes, loss, accuracy, step, seconds });
+    const isReal = bytes > 4 * trained && loss > 0 && accuracy >= 0 && accuracy <= 1 && step >= 1 && seconds > 0;
+    if (!isReal || !numbers.every(Number.isFinite)) throw new Error(`the comparison says of ${kind}: ${numbers}`);
+    const expected = await wouldTrain(kind);
+    if (trained !== expected) throw new Error(`${kind} trained ${trained} numbers, and would train ${expected}`);
+  }
+  await wouldTrain(chosen);
+  await part("method").click();
+  const kinds = rows.map(({ kind }) => kind).join();
+  if (kinds !== "loreft,lora") throw new Error(`compared were ${kinds}`);
+  if (!(await text("compare-status")).includes("3 of 10 examples")) throw new Error(await text("compare-status"));
+
+  await part("compare-epochs").fill("0");
+  await part("compare").click();
+  await idle();
+  const failed = await compared();
+  tell("failed to compare", { rows: failed.map(({ words }) => words) });
+  if (failed.length !== 2 || !failed.every(({ words }) => words.includes("epochs: expected at least 1")))
+    throw new Error("a row does not say what went wrong");
+
+  await part("compare-epochs").fill("1000");
+  await part("compare").click();
+  await page.waitForFunction(() => document.querySelectorAll("[data-testid=compared] data").length > 1, undefined, {
+    polling: 50,
+  });
+  await part("compare-stop").click();
+  await idle();
+  const stopped = await compared();
+  tell("stopped comparing", { rows: stopped.length, status: await text("compare-status") });
+  if (stopped.length !== 1) throw new Error("a comparison that was stopped went on");
+}
+
 /** Another method, in a page whose browser keeps nothing: it trains as well, and says so on the console alone. */
 async function trainWithoutStorage() {
   await page.close();
@@ -134,14 +203,7 @@ async function trainWithoutStorage() {
   await part("method").click();
   const counts = {};
   for (const kind of await part("kind").evaluate((select) => [...select.options].map(({ value }) => value))) {
-    await part("kind").selectOption(kind);
-    await page.waitForFunction(
-      (counted) => document.querySelector("[data-testid=would-train]")?.dataset.kind === counted,
-      kind,
-      { polling: 50 },
-    );
-    counts[kind] = await value("trainable");
-    if (!(counts[kind] > 0)) throw new Error(`${kind} trains nothing: ${await text("would-train")}`);
+    counts[kind] = await wouldTrain(kind);
   }
   tell("methods", counts);
   await part("kind").selectOption("lora");
@@ -173,6 +235,10 @@ async function work() {
   const after = { base: await text("answer-base"), reft: await text("answer-reft") };
   tell("answer after", { prompt, text: after.reft, base: after.base });
   await picture("trained");
+
+  const mine = await text("persona");
+  await compare();
+  if ((await text("persona")) !== mine) throw new Error("the comparison took the place of what was trained");
 
   const [download] = await Promise.all([page.waitForEvent("download"), part("save").click()]);
   const file = await download.path();

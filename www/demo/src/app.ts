@@ -1,7 +1,7 @@
 /** What the page is doing: one model, one set of interventions, one thing at a time. */
 import { type Reft, type WebReft, WebReftError } from "webreft";
 
-export type Activity = "idle" | "loading" | "training" | "answering" | "filing";
+export type Activity = "idle" | "loading" | "training" | "comparing" | "answering" | "filing";
 
 /** A trained or loaded set of interventions, as the page calls it. */
 export interface Persona {
@@ -35,8 +35,7 @@ export class App extends EventTarget {
     try {
       await work();
     } catch (error) {
-      const { kind } = this.fail(error);
-      if (kind === "bug" || kind === "device") await this.#letGo();
+      if (endsModel(this.fail(error))) await this.#letGo();
     } finally {
       this.activity = "idle";
       this.changed();
@@ -45,7 +44,7 @@ export class App extends EventTarget {
 
   /** Shows what went wrong. */
   fail(error: unknown): WebReftError {
-    const problem = error instanceof WebReftError ? error : new WebReftError("bug", String(error), { cause: error });
+    const problem = asProblem(error);
     if (problem.kind !== "aborted") this.problem = problem;
     this.changed();
     return problem;
@@ -69,4 +68,14 @@ export class App extends EventTarget {
     this.model = undefined;
     this.persona = undefined;
   }
+}
+
+/** What was thrown, with a kind. What webreft did not throw is a bug. */
+export function asProblem(error: unknown): WebReftError {
+  return error instanceof WebReftError ? error : new WebReftError("bug", String(error), { cause: error });
+}
+
+/** Whether the model cannot be used any more. */
+export function endsModel({ kind }: WebReftError): boolean {
+  return kind === "bug" || kind === "device";
 }

@@ -1,15 +1,30 @@
-/** The loss, step by step, drawn as it comes. */
+/** Losses, step by step, drawn as they come. */
 import type uPlot from "uplot";
-import type { TrainStep } from "webreft";
 import { drawn } from "./dom.js";
+
+/** How a curve is drawn. */
+export interface Curve {
+  /** Its colour, by the name that the style sheet has for it. */
+  color: string;
+  /** Lengths of dashes and gaps in turns, in pixels; none for an unbroken line. */
+  dash: number[];
+}
+
+/** A loss after a step of so many. */
+export interface Point {
+  step: number;
+  steps: number;
+  loss: number;
+}
 
 /** Draws into `root`, in the page's colours and at its width. */
 export class LossChart {
   readonly #root: HTMLElement;
   #library: typeof uPlot | undefined;
   #plot: uPlot | undefined;
-  #steps: number[] = [];
-  #losses: number[] = [];
+  #curves: Curve[] = [];
+  /** Of each curve the losses after the first step, the second, …; empty where there is none. */
+  #losses: number[][] = [];
   #total = 2;
 
   constructor(root: HTMLElement) {
@@ -19,17 +34,20 @@ export class LossChart {
     void this.#prepare();
   }
 
-  /** Begins a new curve. */
-  start(): void {
-    this.#steps = [];
-    this.#losses = [];
+  /** Begins new curves. */
+  start(curves: Curve[]): void {
+    for (const _ of this.#curves) this.#plot?.delSeries(1);
+    this.#curves = curves;
+    this.#losses = curves.map(() => []);
+    for (const series of this.#series()) this.#plot?.addSeries(series);
     this.#show();
   }
 
-  add(more: TrainStep[]): void {
-    for (const { step, loss, steps } of more) {
-      this.#steps.push(step);
-      this.#losses.push(loss);
+  /** Draws a curve on: the first one, or the one of that number. */
+  add(more: Point[], curve = 0): void {
+    const losses = this.#losses[curve] ?? [];
+    for (const { step, steps, loss } of more) {
+      losses[step - 1] = loss;
       this.#total = Math.max(steps, 2);
     }
     this.#show();
@@ -43,7 +61,28 @@ export class LossChart {
   }
 
   #show(): void {
-    this.#plot?.setData([this.#steps, this.#losses]);
+    this.#plot?.setData(this.#data());
+  }
+
+  #data(): uPlot.AlignedData {
+    const longest = Math.max(0, ...this.#losses.map(({ length }) => length));
+    return [Array.from({ length: longest }, (_, at) => at + 1), ...this.#losses];
+  }
+
+  #series(): uPlot.Series[] {
+    return this.#curves.map(({ color, dash }, at) => ({
+      stroke: this.#color(color),
+      width: 2,
+      dash: dash.map((length) => length * devicePixelRatio),
+      // One loss makes no line yet.
+      points: { show: () => this.#losses[at]?.length === 1, size: 6 },
+    }));
+  }
+
+  /** A canvas takes no variables: a colour is what an element in it would be drawn in. */
+  #color(name: string): string {
+    this.#root.style.color = `var(${name})`;
+    return getComputedStyle(this.#root).color;
   }
 
   #size(): { width: number; height: number } {
@@ -53,17 +92,11 @@ export class LossChart {
   #make(): void {
     if (!this.#library) return;
     this.#plot?.destroy();
-    const style = getComputedStyle(this.#root);
-    // A canvas takes no variables: a colour is what an element in it would be drawn in.
-    const color = (name: string) => {
-      this.#root.style.color = `var(${name})`;
-      return style.color;
-    };
-    const font = `12px ${style.getPropertyValue("--mono")}`;
+    const font = `12px ${getComputedStyle(this.#root).getPropertyValue("--mono")}`;
     const axis: uPlot.Axis = {
-      stroke: color("--muted"),
+      stroke: this.#color("--muted"),
       font,
-      grid: { stroke: color("--line"), width: 1 },
+      grid: { stroke: this.#color("--line"), width: 1 },
       ticks: { show: false },
     };
     this.#plot = new this.#library(
@@ -79,13 +112,9 @@ export class LossChart {
           { ...axis, grid: { show: false }, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000], size: 28 },
           { ...axis, size: 44 },
         ],
-        // One loss makes no line yet.
-        series: [
-          {},
-          { stroke: color("--accent"), width: 2, points: { show: () => this.#steps.length === 1, size: 6 } },
-        ],
+        series: [{}, ...this.#series()],
       },
-      [this.#steps, this.#losses],
+      this.#data(),
       this.#root,
     );
   }

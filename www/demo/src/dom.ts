@@ -42,6 +42,11 @@ export function field(label: string, input: HTMLElement, hint?: string): HTMLLab
   return h("label", { class: "field" }, ...parts);
 }
 
+/** A field for a number. */
+export function number(attributes: Attributes): HTMLInputElement {
+  return h("input", { type: "number", required: true, ...attributes });
+}
+
 /** A value as people read it, with the exact one in the markup. */
 export function data(value: number, text: string, attributes: Attributes = {}): HTMLDataElement {
   return h("data", { value, ...attributes }, text);

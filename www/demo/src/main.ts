@@ -7,6 +7,7 @@ import { probe } from "webreft";
 import { App } from "./app.js";
 import { drawn, part } from "./dom.js";
 import { mountAnswers } from "./views/answers.js";
+import { mountCompare } from "./views/compare.js";
 import { mountExamples } from "./views/examples.js";
 import { mountModel } from "./views/model.js";
 import { mountProblem } from "./views/problem.js";
@@ -26,6 +27,8 @@ await drawn();
 mountTraining(part("training"), app, examples);
 await drawn();
 mountAnswers(part("answers"), app);
+await drawn();
+mountCompare(part("compare"), app, examples);
 
 // A visitor whose browser cannot do this hears of it at once.
 probe().catch((error) => app.fail(error));

@@ -2,7 +2,7 @@
 import type { KindInfo, ReftConfig } from "webreft";
 
 /** The fields of a method, in the order of the page. */
-export const FIELDS = ["layers", "component", "positions", "rank", "alpha", "learningRate"] as const;
+export const FIELDS = ["layers", "component", "positions", "rank", "alpha", "virtualTokens", "learningRate"] as const;
 
 export type FieldName = (typeof FIELDS)[number];
 
@@ -21,6 +21,25 @@ export interface Method {
 
 /** One layer, at the last token of the prompt: where the whole question has been read. */
 const AT_THE_END = { layers: "1", component: "block_output", positions: "l1", rank: "4", learningRate: "0.01" };
+
+/** As peft has LoRA. */
+const AT_EVERY_TOKEN = {
+  layers: "all",
+  component: "query_output, value_output",
+  positions: "all",
+  rank: "4",
+  alpha: "8",
+  learningRate: "0.01",
+};
+
+/** A small network at each half of every layer. */
+const ADAPTER = {
+  layers: "all",
+  component: "attention_output, mlp_output",
+  positions: "all",
+  rank: "4",
+  learningRate: "0.003",
+};
 
 type Words = Pick<Method, "title" | "words" | "values">;
 
@@ -60,26 +79,47 @@ const WORDS: Record<string, Words> = {
   lora: {
     title: "LoRA",
     words: "Edits weights, not thoughts: at every token and in every layer. More numbers, slower answers.",
-    values: {
-      layers: "all",
-      component: "query_output, value_output",
-      positions: "all",
-      rank: "4",
-      alpha: "8",
-      learningRate: "0.01",
-    },
+    values: AT_EVERY_TOKEN,
   },
   dora: {
     title: "DoRA",
-    words: "As LoRA, and learns apart from it how much of each row of the weights there is.",
+    words: "As LoRA, but how far a weight reaches is learned apart from where it points.",
+    values: AT_EVERY_TOKEN,
+  },
+  series_adapter: {
+    title: "Series adapter",
+    words: "A small network behind each half of every layer, which corrects what it says.",
+    values: ADAPTER,
+  },
+  parallel_adapter: {
+    title: "Parallel adapter",
+    words: "A small network beside each half of every layer: it reads the same, and has its own say.",
+    values: ADAPTER,
+  },
+  ia3: {
+    title: "(IA)³",
+    words: "Turns what passes through each layer up or down, a number for each channel. It cannot say anything new.",
     values: {
       layers: "all",
-      component: "query_output, value_output",
+      component: "key_output, value_output, up_output",
       positions: "all",
-      rank: "4",
-      alpha: "8",
-      learningRate: "0.01",
+      learningRate: "0.03",
     },
+  },
+  prompt_tuning: {
+    title: "Prompt tuning",
+    words: "Puts a few made-up words before each question, and learns what they mean. The model inside is not touched.",
+    values: { virtualTokens: "8", learningRate: "0.1" },
+  },
+  p_tuning: {
+    title: "P-tuning",
+    words: "As prompt tuning, but a network writes the made-up words: many more numbers, and they learn together.",
+    values: { virtualTokens: "8", learningRate: "0.003" },
+  },
+  prefix_tuning: {
+    title: "Prefix tuning",
+    words: "Made-up words before each question, learned as what every layer would remember of them.",
+    values: { virtualTokens: "8", learningRate: "0.1" },
   },
 };
 
@@ -90,7 +130,7 @@ export function methods(kinds: KindInfo[]): Method[] {
     const { name, equation, usualLayers, usualComponents, usualPositions } = kind;
     const component = usualComponents.join(", ");
     const placed = { ...AT_THE_END, layers: usualLayers, component, positions: usualPositions };
-    const values: MethodValues = kind.virtual ? { learningRate: "0.01" } : placed;
+    const values: MethodValues = kind.virtual ? { virtualTokens: "8", learningRate: "0.01" } : placed;
     return { kind: name, equation, ...(WORDS[name] ?? { title: name, words: "", values }) };
   });
 }
@@ -100,15 +140,20 @@ export const FIRST: Method[] = [{ kind: "loreft", equation: "", ...LOREFT }];
 
 /** What the fields ask for. */
 export function configOf(kind: string, values: MethodValues, seed: number): ReftConfig {
-  const { layers = "all", component, positions, rank, alpha } = values;
+  const { layers, component, positions, rank, alpha, virtualTokens } = values;
   return {
     kind,
-    layers:
-      layers.trim() === "all" || layers.trim() === "first" ? layers.trim() : [...layers.matchAll(/\d+/g)].map(Number),
+    ...(layers !== undefined && { layers: layersOf(layers.trim()) }),
     ...(component !== undefined && { component: component.split(",").map((name) => name.trim()) }),
     ...(positions !== undefined && { positions: positions.trim() }),
     ...(rank !== undefined && { rank: Number(rank) }),
     ...(alpha !== undefined && { alpha: Number(alpha) }),
+    ...(virtualTokens !== undefined && { virtualTokens: Number(virtualTokens) }),
     seed,
   };
+}
+
+/** A word that the engine knows, or the numbers in it. */
+function layersOf(text: string): NonNullable<ReftConfig["layers"]> {
+  return text === "all" || text === "first" ? text : [...text.matchAll(/\d+/g)].map(Number);
 }

@@ -42,6 +42,11 @@ export async function fileBytes(address: URL): Promise<Uint8Array<ArrayBuffer>> 
   return new Uint8Array(await (await fetch(address)).arrayBuffer());
 }
 
+/** The numbers in a file of interventions, without the header, which tells how they were trained. */
+export function numbersIn(file: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  return file.slice(8 + Number(new DataView(file.buffer).getBigUint64(0, true)));
+}
+
 /** The error that work ends with. */
 export async function failure(work: Promise<unknown>): Promise<WebReftError> {
   try {

@@ -11,7 +11,7 @@ import {
   WebReftError,
 } from "webreft";
 import numbers from "../../../tests/numbers/loreft.json";
-import { all, EXAMPLES, failure, fileBytes, LOREFT, load, Q8, shared } from "./fixtures.js";
+import { all, EXAMPLES, failure, fileBytes, LOREFT, load, numbersIn, Q8, shared } from "./fixtures.js";
 
 const PROMPT = "four and";
 const GREEDY = { maxTokens: 12 };
@@ -220,7 +220,9 @@ test("examples are held back, patience ends the training, and the best parameter
   expect(await resumed.reft.save()).toEqual(await reft.save());
   const till = model.reft(LOREFT);
   for await (const _ of till.train(EXAMPLES, { ...options, epochs: best }));
-  expect(await till.save()).toEqual(await reft.save());
+  const kept = numbersIn(await reft.save());
+  expect(kept.length).toBeGreaterThan(0);
+  expect(numbersIn(await till.save())).toEqual(kept);
 });
 
 test("a training goes on from its checkpoint as if it had not been left", async () => {

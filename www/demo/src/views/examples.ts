@@ -120,7 +120,7 @@ export function mountExamples(root: HTMLElement, app: App): ExamplesView {
   );
   fill(PRESETS.values().next().value ?? []);
 
-  app.on("change", () => root.toggleAttribute("inert", app.activity === "training"));
+  app.on("change", () => root.toggleAttribute("inert", ["training", "comparing"].includes(app.activity)));
   return { read, fill };
 }
 

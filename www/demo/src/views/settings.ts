@@ -1,7 +1,7 @@
 /** What is trained, and how: the method with its places, and the course of the training. Both are out of the way until asked for. */
 import type { ReftConfig, Training, WebReft } from "webreft";
 import type { App } from "../app.js";
-import { data, field, h } from "../dom.js";
+import { data, field, h, number } from "../dom.js";
 import { bytes, plural } from "../format.js";
 import { configOf, FIELDS, FIRST, type FieldName, type Method, type MethodValues, methods } from "../methods.js";
 
@@ -33,6 +33,7 @@ export function mountSettings(app: App): SettingsView {
     positions: text("positions"),
     rank: number({ min: 1, max: 256, "data-testid": "rank" }),
     alpha: number({ min: 0, max: 1024, step: "any" }),
+    virtualTokens: number({ min: 1, max: 1024, "data-testid": "virtual-tokens" }),
     learningRate: number({ min: 0, max: 1, step: "any", "data-testid": "rate" }),
   };
   const epochs = number({ min: 1, max: 10000, "data-testid": "epochs" });
@@ -51,6 +52,7 @@ export function mountSettings(app: App): SettingsView {
     positions: field("Positions", inputs.positions, "l1: the last; f1+l1; all"),
     rank: field("Rank", inputs.rank, "directions of the edit"),
     alpha: field("Alpha", inputs.alpha, "strength: alpha / rank"),
+    virtualTokens: field("Virtual tokens", inputs.virtualTokens, "made-up words, before each question"),
   };
   const method = h(
     "details",
@@ -173,8 +175,4 @@ async function tellSize(model: WebReft, config: ReftConfig): Promise<(Node | str
 
 function text(name: string): HTMLInputElement {
   return h("input", { type: "text", autocomplete: "off", spellcheck: "false", "data-testid": name });
-}
-
-function number(attributes: Record<string, string | number>): HTMLInputElement {
-  return h("input", { type: "number", required: true, ...attributes });
 }

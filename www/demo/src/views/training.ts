@@ -72,7 +72,7 @@ export function mountTraining(root: HTMLElement, app: App, examples: ExamplesVie
     log.replaceChildren();
     listed.hidden = chartBox.hidden = false;
     steps = [];
-    chart.start();
+    chart.start([{ color: "--accent", dash: [] }]);
     status.textContent = "Preparing";
     spoken.textContent = "Training";
   };
