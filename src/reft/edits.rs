@@ -182,7 +182,7 @@ impl<'a> Site<'a> {
     fn edit(&mut self, plan: &mut Plan, h: Buf, inputs: Inputs, dropout: Option<&Tensor>) {
         let EditBufs { rows, strength, source } = self.bufs;
         self.made = match &self.intervention().arithmetic {
-            Arithmetic::LowRank(edit, _, boundary, magnitude) => {
+            Arithmetic::LowRank { edit, boundary, magnitude, .. } => {
                 let (theta, rot) = (self.theta(plan), plan.tensor(&self.reft.rot));
                 let whole = ScaleInputs { rows, strength, theta: rot, bias: inputs.bias };
                 let strength = match (boundary, magnitude) {
@@ -244,7 +244,7 @@ impl<'a> Site<'a> {
         let drops = self.drops(plan, Dropped::Row, dropout);
         match (&self.intervention().arithmetic, &mut self.made) {
             (
-                Arithmetic::LowRank(edit, _, boundary, magnitude),
+                Arithmetic::LowRank { edit, boundary, magnitude, .. },
                 Made::LowRank { inputs, trace, gradient, scaled },
             ) => {
                 if let Some((it, Scaled { inputs, before })) = magnitude.as_ref().zip(scaled.as_ref()) {

@@ -10,7 +10,9 @@ mod encoder;
 mod file;
 pub mod foreign;
 mod head;
+mod intervention;
 pub mod kinds;
+mod layout;
 mod magnitude;
 mod params;
 mod positions;
@@ -18,8 +20,8 @@ mod rotation;
 
 use crate::backend::{Backend, Tensor};
 use crate::error::{Error, Result};
-use crate::kernel::{self, Edit, LearnedRows, Magnitude, Mix, Rotation, Scale};
-use crate::model::{self, Component, Model, Place, Window};
+use crate::kernel::{self, Rotation};
+use crate::model::{self, Component, Model, Place};
 use crate::plan::Plan;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -30,152 +32,20 @@ pub use config::{Components, Layers, ReftConfig};
 pub use edits::{EditBufs, Edits, Gradients, RowEdits};
 pub use file::{About, Trained};
 pub use head::{Head, HeadConfig, HeadParams, Pooling};
+pub use intervention::{Arithmetic, Intervention};
 pub use kinds::Kind;
 pub use params::{Params, Part, Sizes};
 pub use positions::{CountedRow, Positions, pyreft_slots};
 pub use rotation::Base;
 
+pub(crate) use intervention::Dropped;
 pub(crate) use positions::{position, virtual_tokens};
 
 use config::Site;
 use encoder::Encoder;
-use kinds::{Encoded, Function, Learned, Projection};
+use kinds::Function;
+use layout::{Layout, moved};
 use magnitude::Magnitudes;
-
-/// One intervention: where it stands, what it edits, and where its numbers lie.
-#[derive(Clone, Debug)]
-pub struct Intervention {
-    /// What it does.
-    pub kind: &'static Kind,
-    /// Layer and component.
-    pub place: Place,
-    /// The head it stands in, where it stands in one.
-    pub head: Option<usize>,
-    /// Which tokens it edits.
-    pub positions: Positions,
-    /// Its arithmetic.
-    pub arithmetic: Arithmetic,
-    /// What each edit is multiplied by; 1 for a DoRA, whose magnitudes know its scale.
-    pub scale: f32,
-    /// The intervention whose parameters it has: itself, unless they are shared.
-    pub owner: usize,
-    /// How many numbers its parameters are.
-    pub sizes: Sizes,
-    /// Where they begin in `theta`.
-    pub theta_at: usize,
-}
-
-/// The arithmetic of an intervention, as kernels take it.
-#[derive(Clone, Copy, Debug)]
-pub enum Arithmetic {
-    /// A low-rank edit, the rotation that it turns by, where it has one, where in `theta` the boundary of its subspace lies, where
-    /// one is learned, and where the magnitudes of the matrix's rows lie, where they are.
-    LowRank(Edit, Option<Rotation>, Option<usize>, Option<Magnitude>),
-    /// A row mixed with one of another run.
-    Mix(Mix),
-    /// A row scaled by a learned vector.
-    Scale(Scale),
-    /// A virtual token's row, which is learned.
-    Rows(LearnedRows),
-}
-
-/// What an intervention drops in training with dropout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dropped {
-    /// Numbers of the edited rows.
-    Row,
-    /// Numbers of the input that it reads.
-    Input,
-}
-
-impl Intervention {
-    /// The low-rank edit, if it is one.
-    pub fn edit(&self) -> Option<&Edit> {
-        match &self.arithmetic {
-            Arithmetic::LowRank(edit, ..) => Some(edit),
-            _ => None,
-        }
-    }
-
-    /// The rotation, if it has one.
-    pub fn rotation(&self) -> Option<&Rotation> {
-        match &self.arithmetic {
-            Arithmetic::LowRank(_, rotation, ..) => rotation.as_ref(),
-            _ => None,
-        }
-    }
-
-    /// Where its magnitudes lie, if it has any.
-    pub fn magnitude(&self) -> Option<&Magnitude> {
-        match &self.arithmetic {
-            Arithmetic::LowRank(.., magnitude) => magnitude.as_ref(),
-            _ => None,
-        }
-    }
-
-    /// The columns it edits.
-    pub fn window(&self) -> Window {
-        let first = match &self.arithmetic {
-            Arithmetic::LowRank(edit, ..) => edit.first,
-            Arithmetic::Mix(mix) => mix.first,
-            Arithmetic::Scale(scale) => scale.first,
-            Arithmetic::Rows(rows) => rows.first,
-        };
-        Window { first, width: self.sizes.n_embd }
-    }
-
-    /// Numbers that say how much of an edit of one row is made: one for each dimension of the subspace, or one; a DoRA's is whole.
-    pub fn strengths(&self) -> usize {
-        self.edit().filter(|_| self.magnitude().is_none()).map_or(1, |edit| edit.rank)
-    }
-
-    /// The rows that it edits of a sequence of `n_tokens`, the first `n_prompt` of which are the prompt, behind `n_virtual` virtual
-    /// tokens: row, and how often it counts in gradients; of virtual tokens row, and which of them it is.
-    pub fn rows(&self, n_virtual: usize, n_prompt: usize, n_tokens: usize) -> Vec<CountedRow> {
-        let n_own = self.sizes.n_virtual as u32;
-        match self.kind.is_virtual() {
-            true => (0..n_own).map(|row| [row, row]).collect(),
-            false => {
-                let rows = self.positions.rows(n_prompt, n_tokens);
-                rows.into_iter().map(|[row, count]| [row + n_virtual as u32, count]).collect()
-            }
-        }
-    }
-
-    /// Whether tokens after the prompt are edited.
-    pub fn beyond_prompt(&self) -> bool {
-        !self.kind.is_virtual() && self.positions.beyond_prompt()
-    }
-
-    /// What dropout is for: the edited rows of pyreft's kinds, the input that a LoRA or a parallel adapter reads, nothing of the others.
-    pub(crate) fn drops(&self) -> Option<Dropped> {
-        match self.kind.function {
-            Function::LowRank { learned: Learned::Input | Learned::SublayerInput, .. } => {
-                Some(Dropped::Input)
-            }
-            Function::LowRank { projection: Projection::FromZero, .. } => None,
-            Function::LowRank { learned: Learned::Bias | Learned::State, .. } => Some(Dropped::Row),
-            _ => None,
-        }
-    }
-
-    /// Fails unless `got` numbers are the hidden states of another run that edits of so many rows read.
-    pub(crate) fn check_source(&self, n_rows: usize, got: usize) -> Result<()> {
-        let expected = if self.kind.reads_source() { n_rows * self.sizes.n_embd } else { got };
-        match got == expected {
-            true => Ok(()),
-            false => Err(Error::input(format!(
-                "{} reads hidden states of another run: expected {expected} numbers for {n_rows} rows, got {got}",
-                self.kind.name
-            ))),
-        }
-    }
-
-    /// Where its parameters lie in `theta`, by name.
-    pub fn parts(&self) -> Vec<Part> {
-        self.sizes.parts(self.theta_at)
-    }
-}
 
 /// A set of interventions on one model, trained and saved together.
 pub struct Reft {
@@ -314,7 +184,7 @@ impl Reft {
                     Some(owner) => (owner.theta_at, moved(&owner.arithmetic, &site)),
                     None => layout.place(&site),
                 };
-                let has_magnitude = matches!(arithmetic, Arithmetic::LowRank(.., Some(_)));
+                let has_magnitude = matches!(arithmetic, Arithmetic::LowRank { magnitude: Some(_), .. });
                 let scale = if has_magnitude { 1.0 } else { site.scale };
                 let Site { kind, place, head, positions, sizes, .. } = site;
                 interventions.push(Intervention {
@@ -465,7 +335,7 @@ impl Reft {
     /// Where in `theta` the temperatures of learned boundaries lie: no gradient moves them.
     fn temperatures(&self) -> impl Iterator<Item = usize> {
         self.owners().filter_map(|(_, it)| match it.arithmetic {
-            Arithmetic::LowRank(_, _, boundary, _) => Some(boundary? + 1),
+            Arithmetic::LowRank { boundary, .. } => Some(boundary? + 1),
             _ => None,
         })
     }
@@ -508,110 +378,4 @@ fn check(model: &Model, configs: &[ReftConfig]) -> Result<Vec<Vec<Site>>> {
 /// The sites of one configuration that have parameters of their own.
 fn owners(sites: &[Site]) -> impl Iterator<Item = &Site> {
     sites.iter().enumerate().filter(|(number, site)| site.owner == *number).map(|(_, site)| site)
-}
-
-/// The flat buffers in the making.
-struct Layout<'a> {
-    model: &'a Model,
-    params: std::slice::Iter<'a, Params>,
-    theta: Vec<f32>,
-    base: Vec<f32>,
-    encoders: Vec<Encoder>,
-    magnitudes: Vec<Magnitudes>,
-    n_rot: usize,
-}
-
-impl<'a> Layout<'a> {
-    fn new(model: &'a Model, params: &'a [Params]) -> Layout<'a> {
-        let (theta, base, encoders, magnitudes) = Default::default();
-        Layout { model, params: params.iter(), theta, base, encoders, magnitudes, n_rot: 0 }
-    }
-
-    /// Appends the next parameters; returns where they begin, and the arithmetic with them.
-    fn place(&mut self, site: &Site) -> (usize, Arithmetic) {
-        let params = self.params.next().expect("checked before");
-        let (theta_at, sizes) = (self.theta.len(), &site.sizes);
-        let parts = sizes.parts(theta_at);
-        parts.iter().for_each(|part| self.theta.extend(params.part(part.name)));
-        let at = |name: &str| parts.iter().find(|part| part.name == name).map(|part| part.range.start);
-        let (n_embd, first) = (site.window.width, site.window.first);
-        let arithmetic = match site.kind.function {
-            Function::Mix { keep, gain } => Arithmetic::Mix(Mix { n_embd, first, keep, gain }),
-            Function::Scale => Arithmetic::Scale(Scale { n_embd, first, l_at: theta_at }),
-            Function::Rows { encoder, .. } => Arithmetic::Rows(self.rows(site, &parts, encoder)),
-            Function::LowRank { projection, learned, subtracts, .. } => {
-                let rotation = projection.is_orthonormal().then(|| self.rotation(params, sizes, theta_at));
-                let edit = Edit {
-                    n_embd,
-                    n_in: sizes.n_in,
-                    first,
-                    rank: sizes.rank,
-                    learned,
-                    act: site.act,
-                    subtracts,
-                    free: !projection.is_orthonormal(),
-                    w_at: at("weight").unwrap_or(theta_at), // not read where there is none
-                    b_at: at("bias"),
-                    p_at: rotation.map_or(theta_at, |rotation| rotation.r_at),
-                    c_at: at("projection_bias").filter(|_| subtracts),
-                };
-                let magnitude = at("magnitude").map(|m_at| self.magnitude(site, edit, m_at));
-                Arithmetic::LowRank(edit, rotation, at("boundary"), magnitude)
-            }
-        };
-        (theta_at, arithmetic)
-    }
-
-    fn rows(&mut self, site: &Site, parts: &[Part], encoder: Encoded) -> LearnedRows {
-        let (n_embd, first, n_rows) = (site.window.width, site.window.first, site.sizes.n_virtual);
-        let (rows_at, row_stride, encoded) = match (encoder, parts) {
-            (Encoded::No, _) | (_, [_]) => (parts[0].range.start, parts[0].shape[1], false),
-            (Encoded::By(_, act) | Encoded::IfAsked(_, act), [.., bias]) => {
-                let (rows_at, width) = (self.n_rot, bias.shape[0]);
-                self.encoders.push(Encoder::new(parts, act, rows_at));
-                self.n_rot += n_rows * width;
-                (rows_at, width, true)
-            }
-            (_, []) => unreachable!("learned rows have parts"),
-        };
-        LearnedRows { n_embd, first, n_rows, rows_at, row_stride, encoded }
-    }
-
-    fn magnitude(&mut self, site: &Site, edit: Edit, m_at: usize) -> Magnitude {
-        let (norms_at, g_at) = (self.base.len(), self.n_rot);
-        let scales_at = norms_at + edit.n_embd;
-        self.base.resize(scales_at, 0.0); // until the model's weights are asked
-        self.base.extend(vec![site.scale; edit.rank]);
-        self.n_rot += 2 * edit.n_embd;
-        let it = Magnitude { scale: site.scale, m_at, norms_at, scales_at, g_at };
-        let matrix = self.model.matrix_at(site.place).expect("it stands at a matrix's output");
-        self.magnitudes.push(Magnitudes::new(edit, it, matrix.clone()));
-        it
-    }
-
-    fn rotation(&mut self, params: &Params, sizes: &Sizes, x_at: usize) -> Rotation {
-        let (base, map) = params.base.as_ref().expect("checked before").numbers();
-        let n_embd = sizes.n_embd;
-        let rank = params.projection.len() / n_embd;
-        let (base_at, r_at) = (self.base.len(), self.n_rot);
-        self.base.extend(base);
-        self.n_rot += rank * n_embd;
-        Rotation { n_embd, rank, map, base_at, x_at, r_at }
-    }
-}
-
-/// The same arithmetic with the same parameters at another site.
-fn moved(owner: &Arithmetic, site: &Site) -> Arithmetic {
-    let Window { first, width } = site.window;
-    match *owner {
-        Arithmetic::LowRank(edit, rotation, boundary, magnitude) => {
-            Arithmetic::LowRank(Edit { first, ..edit }, rotation, boundary, magnitude)
-        }
-        Arithmetic::Mix(mix) => Arithmetic::Mix(Mix { first, ..mix }),
-        Arithmetic::Scale(scale) => Arithmetic::Scale(Scale { first, ..scale }),
-        Arithmetic::Rows(rows) => {
-            let rows_at = rows.rows_at + site.column;
-            Arithmetic::Rows(LearnedRows { first, n_embd: width, rows_at, ..rows })
-        }
-    }
 }
