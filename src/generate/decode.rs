@@ -35,7 +35,7 @@ impl Decode {
         let mut cast = Cast::default();
         for (row, prompt) in prompts.iter().enumerate() {
             cast.add(prompt, row, |persona, number, it| {
-                let rows = if it.beyond_prompt() { vec![[0, 1]] } else { Vec::new() };
+                let rows = if it.positions.beyond_prompt() { vec![[0, 1]] } else { Vec::new() };
                 persona.edits(number, rows)
             });
         }

@@ -114,11 +114,6 @@ impl Intervention {
         }
     }
 
-    /// Whether tokens after the prompt are edited.
-    pub fn beyond_prompt(&self) -> bool {
-        !self.kind.is_virtual() && self.positions.beyond_prompt()
-    }
-
     /// What dropout is for: the edited rows of pyreft's kinds, the input that a LoRA or a parallel adapter reads, nothing of the others.
     pub(crate) fn drops(&self) -> Option<Dropped> {
         match self.kind.function {

@@ -87,6 +87,8 @@ pub struct Training {
     optimizer: Optimizer,
     is_prepared: bool,
     pub(super) options: TrainOptions,
+    /// The options as the interventions' file tells them.
+    told: Value,
     schedule: Schedule,
     pub(super) random: ChaCha8Rng,
     pub(super) order: Vec<usize>,
@@ -121,6 +123,7 @@ impl Training {
             group,
             optimizer,
             is_prepared: false,
+            told: options.json(),
             options,
             schedule,
             random,
@@ -231,7 +234,7 @@ impl Training {
     /// Tells the interventions how they were trained so far.
     fn note(&self, reft: &Reft, trainer: &Trainer, loss: f64) {
         reft.note(Trained {
-            options: self.options.json(),
+            options: self.told.clone(),
             examples: self.n_learned,
             steps: trainer.n_steps,
             loss: Some(loss).filter(|loss| loss.is_finite()),
