@@ -1,11 +1,13 @@
 //! `webreft compare`: methods trained on the same tasks with the same budget, each run a line of JSON.
 //!
 //! Each method's learning rate is chosen by what is held out for tuning, with one seed and the same rates for all; then it is trained
-//! from each seed, and asked after what is held out for the test.
+//! from each seed, and asked after what is held out for the test. Runs are kept in a file: one that is there is not made again.
 
-use super::{ModelOptions, print_line, read};
+use super::{ModelOptions, read};
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
 use webreft::engine::{Engine, Example};
@@ -20,6 +22,9 @@ pub(super) struct Options {
     /// The file of tasks and methods.
     #[arg(long)]
     plan: PathBuf,
+    /// The file of runs: those that it holds are not made again, others are added to it.
+    #[arg(long)]
+    runs: PathBuf,
     /// The tasks, separated by commas; all that the file has if not given.
     #[arg(long, value_delimiter = ',')]
     tasks: Option<Vec<String>>,
@@ -63,16 +68,26 @@ struct Method {
     configs: Vec<ReftConfig>,
 }
 
-/// What a training came to.
-#[derive(Serialize)]
+/// Which run it is.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Run<'a> {
-    task: &'a str,
-    method: &'a str,
-    /// `tune` or `test`: what was asked after.
-    asked: &'static str,
+struct Setting {
+    task: String,
+    method: String,
+    /// `tune` or `test`: what is asked after.
+    asked: String,
     learning_rate: f64,
     seed: u64,
+    /// Steps of the training.
+    budget: usize,
+}
+
+/// What a training came to.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Run {
+    #[serde(flatten)]
+    setting: Setting,
     /// Trained numbers.
     trained: usize,
     /// Bytes of the saved file.
@@ -83,16 +98,48 @@ struct Run<'a> {
     seconds: f64,
     /// Steps made before each look.
     steps: Vec<usize>,
-    /// Mean loss of what is held out at each look.
-    losses: Vec<f64>,
+    /// Mean loss of what is held out at each look; none where a training went astray.
+    losses: Vec<Option<f64>>,
     /// Share of what is held out that is right at each look: tokens, or classes.
-    accuracies: Vec<f64>,
+    accuracies: Vec<Option<f64>>,
 }
 
-impl Run<'_> {
+impl Run {
     /// The loss in the end; a training that went astray is the worst.
     fn last_loss(&self) -> f64 {
-        self.losses.last().copied().filter(|loss| loss.is_finite()).unwrap_or(f64::INFINITY)
+        self.losses.last().copied().flatten().unwrap_or(f64::INFINITY)
+    }
+}
+
+/// The runs that there are, and the file that keeps them.
+struct Runs {
+    made: Vec<Run>,
+    file: File,
+}
+
+impl Runs {
+    fn open(path: &PathBuf) -> Result<Self> {
+        let failed = |error: std::io::Error| Error::input(format!("{}: {error}", path.display()));
+        let file = OpenOptions::new().create(true).append(true).open(path).map_err(failed)?;
+        let made = serde_json::Deserializer::from_slice(&read(path)?)
+            .into_iter()
+            .collect::<serde_json::Result<_>>()
+            .map_err(|error| Error::input(format!("{}: {error}", path.display())))?;
+        Ok(Self { made, file })
+    }
+
+    /// The run of these settings, made if it is not there.
+    fn get(&mut self, setting: Setting, make: impl FnOnce(Setting) -> Result<Run>) -> Result<Run> {
+        if let Some(made) = self.made.iter().find(|run| run.setting == setting) {
+            return Ok(made.clone());
+        }
+        let run = make(setting)?;
+        let line = serde_json::to_string(&run).expect("a run is plain data");
+        writeln!(self.file, "{line}").map_err(|error| Error::input(format!("keeping a run: {error}")))?;
+        let Setting { task, method, asked, learning_rate, .. } = &run.setting;
+        let (loss, seconds) = (run.last_loss(), run.seconds);
+        eprintln!("{task}: {method}, {asked} at {learning_rate}: {loss:.4} in {seconds:.0} s");
+        Ok(run)
     }
 }
 
@@ -101,10 +148,11 @@ pub(super) fn run(options: &Options) -> Result<()> {
         .map_err(|error| Error::input(format!("{}: {error}", options.plan.display())))?;
     keep(&mut plan.tasks, options.tasks.as_deref(), "task", |task| &task.name)?;
     keep(&mut plan.methods, options.methods.as_deref(), "method", |method| &method.name)?;
+    let mut runs = Runs::open(&options.runs)?;
     let engine = options.model.load()?;
     for task in &plan.tasks {
         for method in &plan.methods {
-            compare(&engine, options, task, method)?;
+            compare(&engine, options, task, method, &mut runs)?;
         }
     }
     Ok(())
@@ -123,43 +171,53 @@ fn keep<T>(all: &mut Vec<T>, asked: Option<&[String]>, what: &str, name: fn(&T) 
     Ok(())
 }
 
-fn compare(engine: &Engine, options: &Options, task: &Task, method: &Method) -> Result<()> {
-    let mut best: Option<Run<'_>> = None;
+fn compare(engine: &Engine, options: &Options, task: &Task, method: &Method, runs: &mut Runs) -> Result<()> {
+    let mut run = |asked: &str, learning_rate, seed| {
+        let setting = Setting {
+            task: task.name.clone(),
+            method: method.name.clone(),
+            asked: asked.to_owned(),
+            learning_rate,
+            seed,
+            budget: options.steps,
+        };
+        runs.get(setting, |setting| pollster::block_on(train(engine, options, (task, method), setting)))
+    };
+    let mut best: Option<Run> = None;
     for rate in &options.rates {
-        let run = pollster::block_on(train(engine, options, (task, method), ("tune", *rate, 0)))?;
-        print_line(&run);
+        let run = run("tune", *rate, 0)?;
         if best.as_ref().is_none_or(|best| run.last_loss() < best.last_loss()) {
             best = Some(run);
         }
     }
-    let rate = best.ok_or_else(|| Error::input("rates: expected at least one"))?.learning_rate;
+    let rate = best.ok_or_else(|| Error::input("rates: expected at least one"))?.setting.learning_rate;
     for seed in 1..=options.seeds {
-        print_line(&pollster::block_on(train(engine, options, (task, method), ("test", rate, seed)))?);
+        run("test", rate, seed)?;
     }
     Ok(())
 }
 
-async fn train<'a>(
+async fn train(
     engine: &Engine,
     options: &Options,
-    (task, method): (&'a Task, &'a Method),
-    (asked, learning_rate, seed): (&'static str, f64, u64),
-) -> Result<Run<'a>> {
+    (task, method): (&Task, &Method),
+    setting: Setting,
+) -> Result<Run> {
     let model = engine.model();
     let before = model.backend.memory();
     let configs: Vec<ReftConfig> =
-        method.configs.iter().map(|config| ReftConfig { seed, ..config.clone() }).collect();
-    let head = task.outputs.map(|outputs| HeadConfig { outputs, bias: false, pooling: Pooling::Last, seed });
+        method.configs.iter().map(|config| ReftConfig { seed: setting.seed, ..config.clone() }).collect();
+    let head = task.outputs.map(|outputs| HeadConfig { outputs, bias: false, pooling: Pooling::Last, seed: setting.seed });
     let reft = Reft::with_head(model, &configs, head)?;
     let mut trainer = Trainer::new(&model.backend, &reft)?;
-    let held = if asked == "tune" { &task.tune } else { &task.test };
+    let held = if setting.asked == "tune" { &task.tune } else { &task.test };
     let held = engine.sequences(&reft, held)?;
     let held: Vec<&Sequence> = held.iter().collect();
     let training = TrainOptions {
-        epochs: options.steps,
-        learning_rate,
+        epochs: setting.budget,
+        learning_rate: setting.learning_rate,
         schedule: "linear".to_owned(),
-        seed,
+        seed: setting.seed,
         ..TrainOptions::default()
     };
     let mut training = engine.training(&reft, &task.learn, &training)?;
@@ -170,16 +228,12 @@ async fn train<'a>(
             let report = trainer.evaluate(model, &reft, &held)?.report().await?;
             most = model.backend.memory().max(most);
             steps.push((step.step + 1).min(step.steps)); // the next one is made before a step is told
-            losses.push(report.mean);
-            accuracies.push(report.accuracy.unwrap_or(f64::NAN));
+            losses.push(Some(report.mean).filter(|loss| loss.is_finite()));
+            accuracies.push(report.accuracy);
         }
     }
     Ok(Run {
-        task: &task.name,
-        method: &method.name,
-        asked,
-        learning_rate,
-        seed,
+        setting,
         trained: reft.n_params(),
         saved_bytes: reft.save(model).await?.len(),
         device_bytes: most - before.min(most),

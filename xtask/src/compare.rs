@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write as _};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use plotters::prelude::*;
 use serde::Deserialize;
 
 use crate::shell::{command, root};
-use crate::{tools, wasm};
+use crate::wasm;
 
 /// What is compared.
 #[derive(clap::Args)]
@@ -26,9 +24,9 @@ pub(crate) struct Options {
     /// Trainings of each method with its chosen rate
     #[arg(long, default_value_t = 3)]
     seeds: u64,
-    /// Write table and plots anew from the runs of the last time
+    /// Forget the runs that are there; without it they are not made again
     #[arg(long)]
-    again: bool,
+    anew: bool,
 }
 
 /// One line of `webreft compare`.
@@ -53,9 +51,10 @@ pub(crate) fn compare(options: &Options) -> Result<()> {
     let folder = wasm::target_dir(&root()).join("compare");
     fs::create_dir_all(&folder)?;
     let path = folder.join("runs.jsonl");
-    if !options.again {
-        run(options, &path)?;
+    if options.anew && path.exists() {
+        fs::remove_file(&path)?;
     }
+    run(options, &path)?;
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     let runs = text.lines().map(serde_json::from_str).collect::<Result<Vec<Run>, _>>()?;
     let mut tasks: Vec<&str> = Vec::new();
@@ -76,34 +75,20 @@ pub(crate) fn compare(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Has the engine make all runs, and keeps their lines as they come.
+/// Has the engine make the runs that are not there. The twins are faster than a CPU that plays GPU, and compute the same.
 fn run(options: &Options, path: &Path) -> Result<()> {
-    tools::vulkan()?;
     let root = root();
-    let cargo = "cargo run --quiet --release --package webreft --bin webreft -- compare --model";
+    let cargo = "cargo run --quiet --release --package webreft --bin webreft -- compare --backend cpu --model";
     let mut engine = command(&root, cargo);
     engine.arg(root.join("nano/webreft-nano-q8_0.gguf")).arg("--plan").arg(root.join("nano/compare.json"));
-    engine.args(["--seeds", &options.seeds.to_string()]);
+    engine.arg("--runs").arg(path).args(["--seeds", &options.seeds.to_string()]);
     if options.tasks != "all" {
         engine.args(["--tasks", &options.tasks]);
     }
     if let Some(methods) = &options.methods {
         engine.args(["--methods", methods]);
     }
-    let mut engine = engine.stdout(Stdio::piped()).spawn().context("starting the engine")?;
-    let lines = BufReader::new(engine.stdout.take().expect("it is piped")).lines();
-    let mut file = File::create(path)?;
-    for line in lines {
-        let line = line?;
-        writeln!(file, "{line}")?;
-        let run: Run = serde_json::from_str(&line).with_context(|| format!("reading {line}"))?;
-        let loss = run.losses.last().copied().flatten().unwrap_or(f64::NAN);
-        eprintln!(
-            "{}: {}, {} at {}: {loss:.4} in {:.0} s",
-            run.task, run.method, run.asked, run.learning_rate, run.seconds
-        );
-    }
-    ensure!(engine.wait()?.success(), "webreft compare failed");
+    ensure!(engine.status().context("starting the engine")?.success(), "webreft compare failed");
     Ok(())
 }
 

@@ -1,0 +1,1 @@
+//! Each weight format: blocks, and models that mix formats.

@@ -1,0 +1,1 @@
+//! Chat templates, byte for byte.

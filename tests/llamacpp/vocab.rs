@@ -1,0 +1,1 @@
+//! Tokenizations of whole vocabularies.
