@@ -1,18 +1,18 @@
 // Attention of each query over a run of keys, without ever holding a row of scores: running maximum and mass
 // (FlashAttention, Dao et al. 2022, arXiv:2205.14135).
 //
-//     s = scale · q·k        out = Σ e^(s − lse) v        lse = log Σ eˢ
+//     s = capped(scale · q·k)        out = Σ e^(s − lse) v        lse = log Σ eˢ
 //
 //   q      [T, H·K]   in
 //   k      [S, G·K]   in
 //   v      [S, G·K]   in
-//   span   [T]        in   the run of rows of k and v that a query sees: first, end
+//   span   [T]        in   the run of rows of k and v that a query sees, of which the last `window` count: first, end
 //   out    [T, H·K]   out
 //   stats  [T, H, 2]  out  lse; the second is left for attention_backward_q
 //
 // One workgroup per query and head; lanes over keys for scores, then over the head's values. K ≤ 256.
 
-struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, scale: f32 }
+struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, window: u32, scale: f32, cap: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
@@ -35,7 +35,7 @@ fn score(key: u32, head_kv: u32) -> f32 {
     for (var i = 0u; i < width; i++) {
         sum += dot(query[i], k[start + i]);
     }
-    return sum;
+    return capped(sum, params.cap);
 }
 
 @compute @workgroup_size(WG)
@@ -47,22 +47,23 @@ fn main(@builtin(workgroup_id) at: vec3<u32>, @builtin(local_invocation_index) l
     if lane < width { query[lane] = params.scale * q[row * width + lane]; }
     workgroupBarrier();
 
-    let keys = span[at.y];
+    let end = span[at.y].y;
+    let first = max(span[at.y].x, end - min(params.window, end));
     var highest = LOWEST;
     var mass = 0.0;
     var sums = vec4(0.0); // values lane, lane + 64, lane + 128 and lane + 192 of the head
-    for (var tile = keys.x; tile < keys.y; tile += WG) {
+    for (var tile = first; tile < end; tile += WG) {
         let key = tile + lane;
         var s = LOWEST;
-        if key < keys.y { s = score(key, head_kv); }
+        if key < end { s = score(key, head_kv); }
         let higher = max(highest, reduce_max(s, lane));
-        let p = select(0.0, exp(s - higher), key < keys.y);
+        let p = select(0.0, exp(s - higher), key < end);
         share[lane] = p;
         let shrink = exp(highest - higher);
         mass = mass * shrink + reduce_sum(p, lane);
         sums *= shrink;
         highest = higher;
-        let count = min(WG, keys.y - tile);
+        let count = min(WG, end - tile);
         for (var part = 0u; part < 4u; part++) {
             let i = part * WG + lane;
             if i >= params.head_dim { break; }

@@ -1,13 +1,13 @@
 // The gradient of attention by its keys and values, probabilities computed again from lse:
 //
-//     p = e^(scale·q·k − lse)     ds = p · (dout·v − delta)     dk = scale · Σ ds · q     dv = Σ p · dout
+//     s = capped(scale·q·k)     p = e^(s − lse)     ds = p · (dout·v − delta) · slope(s)     dk = scale · Σ ds · q     dv = Σ p · dout
 //
 // the sums being over the queries that see the key, and over the query heads that share it: no atomics.
 //
 //   q      [T, H·K]   in
 //   k      [S, G·K]   in
 //   v      [S, G·K]   in
-//   reach  [S]        in   the run of queries that see a key: first, end
+//   reach  [S]        in   the run of queries that see a key, of which the first `window` count: first, end
 //   dout   [T, H·K]   in
 //   stats  [T, H, 2]  in   lse, delta
 //   dk     [S, G·K]   out
@@ -15,7 +15,7 @@
 //
 // One workgroup per key and head of keys; lanes over queries for p and ds, then over the head's values. K ≤ 256.
 
-struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, scale: f32 }
+struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, window: u32, scale: f32, cap: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
@@ -40,8 +40,9 @@ fn p_and_ds(query: u32) -> vec2<f32> {
         s += q[query * params.head_dim + i] * key[i];
         dp += dout[query * params.head_dim + i] * value[i];
     }
-    let p = exp(params.scale * s - stats[query].x);
-    return vec2(p, p * (dp - stats[query].y));
+    s = capped(params.scale * s, params.cap);
+    let p = exp(s - stats[query].x);
+    return vec2(p, p * (dp - stats[query].y) * cap_slope(s, params.cap));
 }
 
 @compute @workgroup_size(WG)
@@ -54,16 +55,17 @@ fn main(@builtin(workgroup_id) at: vec3<u32>, @builtin(local_invocation_index) l
     }
     workgroupBarrier();
 
-    let queries = reach[at.y];
+    let first = reach[at.y].x;
+    let end = first + min(params.window, reach[at.y].y - first);
     let group = params.n_head / params.n_head_kv;
     var dk_sums = vec4(0.0); // values lane, lane + 64, lane + 128 and lane + 192 of the head
     var dv_sums = vec4(0.0);
     for (var head = head_kv * group; head < (head_kv + 1u) * group; head++) {
-        for (var tile = queries.x; tile < queries.y; tile += WG) {
+        for (var tile = first; tile < end; tile += WG) {
             share[lane] = vec2(0.0);
-            if tile + lane < queries.y { share[lane] = p_and_ds((tile + lane) * params.n_head + head); }
+            if tile + lane < end { share[lane] = p_and_ds((tile + lane) * params.n_head + head); }
             workgroupBarrier();
-            let count = min(WG, queries.y - tile);
+            let count = min(WG, end - tile);
             for (var part = 0u; part < 4u; part++) {
                 let i = part * WG + lane;
                 if i >= params.head_dim { break; }

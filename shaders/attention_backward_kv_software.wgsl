@@ -1,14 +1,14 @@
 // The gradient of attention by its keys and values as attention_backward_kv.wgsl has it, for a CPU that plays GPU: a lane
 // does four keys of a head, four queries at a time, in registers, and adds dk and dv up in memory.
 //
-//     p = e^(scale·q·k − lse)     ds = p · (dout·v − delta)     dk = scale · Σ ds · q     dv = Σ p · dout
+//     s = capped(scale·q·k)     p = e^(s − lse)     ds = p · (dout·v − delta) · slope(s)     dk = scale · Σ ds · q     dv = Σ p · dout
 //
 // the sums being over the queries that see the key, and over the query heads that share it.
 //
 //   q      [T, H·K]   in
 //   k      [S, G·K]   in
 //   v      [S, G·K]   in
-//   reach  [S]        in      the run of queries that see a key: first, end
+//   reach  [S]        in      the run of queries that see a key, of which the first `window` count: first, end
 //   dout   [T, H·K]   in
 //   stats  [T, H, 2]  in      lse, delta
 //   dk     [S, G·K]   out
@@ -16,7 +16,7 @@
 //
 // Grid: lanes over fours of keys, then heads of keys. In matrices of scores a column is a key.
 
-struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, scale: f32, n_rows: u32 }
+struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, window: u32, scale: f32, cap: f32, n_rows: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
@@ -39,7 +39,7 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     let key = min(4u * at.x + FOUR, vec4(params.n_rows - 1u));
     let kv_at = (key * params.n_head_kv + at.y) * width;
     let first = vec4(reach[key.x].x, reach[key.y].x, reach[key.z].x, reach[key.w].x);
-    let end = vec4(reach[key.x].y, reach[key.y].y, reach[key.z].y, reach[key.w].y);
+    let end = first + min(vec4(params.window), vec4(reach[key.x].y, reach[key.y].y, reach[key.z].y, reach[key.w].y) - first);
     let first_query = min(min(first.x, first.y), min(first.z, first.w));
     let end_query = max(max(end.x, end.y), max(end.z, end.w));
 
@@ -70,8 +70,9 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
             var ds = mat4x4<f32>();
             for (var j = 0u; j < 4u; j++) {
                 let sees = (t >= vec4(first[j])) & (t < vec4(end[j]));
-                p[j] = select(vec4(0.0), exp(params.scale * s[j] - lse), sees);
-                ds[j] = select(vec4(0.0), params.scale * p[j] * (dp[j] - delta), sees);
+                let scores = capped4(params.scale * s[j], params.cap);
+                p[j] = select(vec4(0.0), exp(scores - lse), sees);
+                ds[j] = select(vec4(0.0), params.scale * p[j] * (dp[j] - delta) * cap_slope4(scores, params.cap), sees);
             }
             for (var i = 0u; i < width; i++) {
                 let queries = mat4x4(q[q_at.x + i], q[q_at.y + i], q[q_at.z + i], q[q_at.w + i]);

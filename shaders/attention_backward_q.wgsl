@@ -1,11 +1,11 @@
 // The gradient of attention by its queries, probabilities computed again from lse:
 //
-//     p = e^(scale·q·k − lse)     delta = Σ dout ∘ out     ds = p · (dout·v − delta)     dq = scale · Σ ds · k
+//     s = capped(scale·q·k)     p = e^(s − lse)     delta = Σ dout ∘ out     ds = p · (dout·v − delta) · slope(s)     dq = scale · Σ ds · k
 //
 //   q      [T, H·K]   in
 //   k      [S, G·K]   in
 //   v      [S, G·K]   in
-//   span   [T]        in      the run of rows of k and v that a query sees: first, end
+//   span   [T]        in      the run of rows of k and v that a query sees, of which the last `window` count: first, end
 //   out    [T, H·K]   in
 //   dout   [T, H·K]   in
 //   stats  [T, H, 2]  in out  lse; delta, written here for attention_backward_kv
@@ -13,7 +13,7 @@
 //
 // One workgroup per query and head; lanes over keys for ds, then over the head's values. K ≤ 256.
 
-struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, scale: f32 }
+struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, window: u32, scale: f32, cap: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
@@ -46,12 +46,13 @@ fn main(@builtin(workgroup_id) at: vec3<u32>, @builtin(local_invocation_index) l
     let delta = reduce_sum(along, lane);
     let lse = stats[row].x;
 
-    let keys = span[at.y];
+    let end = span[at.y].y;
+    let first = max(span[at.y].x, end - min(params.window, end));
     var sums = vec4(0.0); // values lane, lane + 64, lane + 128 and lane + 192 of the head
-    for (var tile = keys.x; tile < keys.y; tile += WG) {
+    for (var tile = first; tile < end; tile += WG) {
         let key = tile + lane;
         var ds = 0.0;
-        if key < keys.y {
+        if key < end {
             let from_key = (key * params.n_head_kv + head_kv) * params.head_dim;
             var s = 0.0;
             var dp = 0.0;
@@ -59,11 +60,12 @@ fn main(@builtin(workgroup_id) at: vec3<u32>, @builtin(local_invocation_index) l
                 s += query[i] * k[from_key + i];
                 dp += dresult[i] * v[from_key + i];
             }
-            ds = exp(params.scale * s - lse) * (dp - delta);
+            s = capped(params.scale * s, params.cap);
+            ds = exp(s - lse) * (dp - delta) * cap_slope(s, params.cap);
         }
         share[lane] = ds;
         workgroupBarrier();
-        let count = min(WG, keys.y - tile);
+        let count = min(WG, end - tile);
         for (var part = 0u; part < 4u; part++) {
             let i = part * WG + lane;
             if i >= params.head_dim { break; }

@@ -1,12 +1,12 @@
 // The gradient of attention by its queries as attention_backward_q.wgsl has it, for a CPU that plays GPU: a lane does four
 // queries of a head, four keys at a time, in registers, and adds dq up in memory.
 //
-//     p = e^(scale·q·k − lse)     delta = Σ dout ∘ out     ds = p · (dout·v − delta)     dq = scale · Σ ds · k
+//     s = capped(scale·q·k)     p = e^(s − lse)     delta = Σ dout ∘ out     ds = p · (dout·v − delta) · slope(s)     dq = scale · Σ ds · k
 //
 //   q      [T, H·K]   in
 //   k      [S, G·K]   in
 //   v      [S, G·K]   in
-//   span   [T]        in      the run of rows of k and v that a query sees: first, end
+//   span   [T]        in      the run of rows of k and v that a query sees, of which the last `window` count: first, end
 //   out    [T, H·K]   in
 //   dout   [T, H·K]   in
 //   stats  [T, H, 2]  in out  lse; delta, written here for attention_backward_kv
@@ -14,7 +14,7 @@
 //
 // Grid: lanes over heads, then fours of queries. In matrices of scores a column is a query.
 
-struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, scale: f32, n_rows: u32 }
+struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, window: u32, scale: f32, cap: f32, n_rows: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
@@ -38,8 +38,8 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     let t = min(4u * at.y + FOUR, vec4(params.n_rows - 1u));
     let row = t * params.n_head + head;
     let q_at = row * width;
-    let first = vec4(span[t.x].x, span[t.y].x, span[t.z].x, span[t.w].x);
     let end = vec4(span[t.x].y, span[t.y].y, span[t.z].y, span[t.w].y);
+    let first = max(vec4(span[t.x].x, span[t.y].x, span[t.z].x, span[t.w].x), end - min(vec4(params.window), end));
     let first_key = min(min(first.x, first.y), min(first.z, first.w));
     let end_key = max(max(end.x, end.y), max(end.z, end.w));
 
@@ -68,8 +68,9 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
         var ds = mat4x4<f32>();
         for (var j = 0u; j < 4u; j++) {
             let seen = (key >= vec4(first[j])) & (key < vec4(end[j]));
-            let p = exp(params.scale * s[j] - lse[j]);
-            ds[j] = select(vec4(0.0), params.scale * p * (dp[j] - delta[j]), seen);
+            let scores = capped4(params.scale * s[j], params.cap);
+            let p = exp(scores - lse[j]);
+            ds[j] = select(vec4(0.0), params.scale * p * (dp[j] - delta[j]) * cap_slope4(scores, params.cap), seen);
         }
         for (var i = 0u; i < width; i++) {
             let keys = mat4x4(k[kv_at.x + i], k[kv_at.y + i], k[kv_at.z + i], k[kv_at.w + i]);

@@ -1,18 +1,18 @@
 // Attention as attention.wgsl has it, for a CPU that plays GPU: a lane does four queries of a head, four keys at a time, in
 // registers, and adds its output up in memory.
 //
-//     s = scale · q·k        out = Σ e^(s − lse) v        lse = log Σ eˢ
+//     s = capped(scale · q·k)        out = Σ e^(s − lse) v        lse = log Σ eˢ
 //
 //   q      [T, H·K]   in
 //   k      [S, G·K]   in
 //   v      [S, G·K]   in
-//   span   [T]        in      the run of rows of k and v that a query sees: first, end
+//   span   [T]        in      the run of rows of k and v that a query sees, of which the last `window` count: first, end
 //   out    [T, H·K]   out
 //   stats  [T, H, 2]  out     lse; the second is left for attention_backward_q
 //
 // Grid: lanes over heads, then fours of queries. In matrices of scores a column is a query.
 
-struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, scale: f32, n_rows: u32 }
+struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, window: u32, scale: f32, cap: f32, n_rows: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
@@ -35,8 +35,8 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     let t = min(4u * at.y + FOUR, vec4(params.n_rows - 1u));
     let row = t * params.n_head + head;
     let q_at = row * width;
-    let first = vec4(span[t.x].x, span[t.y].x, span[t.z].x, span[t.w].x);
     let end = vec4(span[t.x].y, span[t.y].y, span[t.z].y, span[t.w].y);
+    let first = max(vec4(span[t.x].x, span[t.y].x, span[t.z].x, span[t.w].x), end - min(vec4(params.window), end));
     let first_key = min(min(first.x, first.y), min(first.z, first.w));
     let end_key = max(max(end.x, end.y), max(end.z, end.w));
 
@@ -58,7 +58,7 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
         var shrink = vec4<f32>();
         for (var j = 0u; j < 4u; j++) {
             let seen = (key >= vec4(first[j])) & (key < vec4(end[j]));
-            let scores = select(vec4(LOWEST), params.scale * s[j], seen);
+            let scores = select(vec4(LOWEST), capped4(params.scale * s[j], params.cap), seen);
             let higher = max(highest[j], max(max(scores.x, scores.y), max(scores.z, scores.w)));
             p[j] = select(vec4(0.0), exp(scores - higher), seen);
             shrink[j] = exp(highest[j] - higher);

@@ -1,11 +1,11 @@
-// Rows of the embedding matrix, one for each token. A slab writes only the tokens that lie in it.
+// Rows of the embedding matrix times a scale, one for each token. A slab writes only the tokens that lie in it.
 //
 //   tokens  [T]     in
 //   h       [T, D]  out
 //
 // One workgroup per token.
 
-struct Params { n_embd: u32, first_row: u32, n_rows: u32 }
+struct Params { n_embd: u32, first_row: u32, n_rows: u32, scale: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> tokens: array<u32>;
@@ -17,6 +17,6 @@ fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index
     if row >= params.n_rows { return; }
     let width = params.n_embd / 4u;
     for (var i = lane; i < width; i += 64u) {
-        h[token.x * width + i] = weight4(row * width + i);
+        h[token.x * width + i] = params.scale * weight4(row * width + i);
     }
 }

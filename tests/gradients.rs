@@ -6,12 +6,13 @@ use common::{Make, Random, packed_spans, read};
 use webreft::backend::Backend;
 use webreft::kernel::{
     Activation, DROPOUT_WORDS, Dense, Dropout, Drops, Edit, EditInputs, Heads, Learned, Magnitude, Mix, NONE,
-    OrthogonalMap, Rope, Rotation, Scale, ScaleInputs, attention, attention_backward, binary_cross_entropy,
-    cross_entropy, dense, dense_backward, dropout, gather_rows, lowrank_edit, lowrank_edit_backward,
-    lowrank_edit_input, magnitude, magnitude_backward, matmul, matmul_backward, mean_rows,
-    mean_rows_backward, mix_rows, mix_rows_backward, mul_up, preference, reward_loss, rms_norm,
+    OrthogonalMap, QkNorm, Rope, Rotation, Scale, ScaleInputs, attention, attention_backward,
+    binary_cross_entropy, cap, copy, cross_entropy, dense, dense_backward, dropout, gather_rows, glu,
+    glu_backward, glu_gate, glu_gate_backward, lowrank_edit, lowrank_edit_backward, lowrank_edit_input,
+    magnitude, magnitude_backward, matmul, matmul_backward, mean_rows, mean_rows_backward, mix_rows,
+    mix_rows_backward, mul_up, preference, qk_norm, qk_norm_backward, reward_loss, rms_norm,
     rms_norm_backward, rope_qkv, rope_qkv_backward, rotation, rotation_backward, scale_rows,
-    scale_rows_backward, silu_gate, silu_gate_backward, silu_mul, silu_mul_backward, squared_error,
+    scale_rows_backward, squared_error,
 };
 use webreft::plan::{Buf, Target};
 use webreft::quant::{F32, Q4_0};
@@ -100,13 +101,34 @@ fn rms_norms() {
 }
 
 #[test]
-fn silu_muls() {
+fn norms_of_queries_and_keys() {
+    let norm = QkNorm { n_q: 2, q_width: 8, n_k: 1, k_width: 4, eps: 1e-2 };
     check(
-        "silu_mul",
-        random(2, &[&[2, 16]]),
-        &|make, x| vec![silu_mul(&mut make.plan, x[0])],
-        &|make, x, dy| vec![silu_mul_backward(&mut make.plan, x[0], dy[0])],
+        "qk_norm",
+        random(17, &[&[3, 24]]),
+        &|make, x| {
+            let w = make.reals("w", &[12]);
+            vec![qk_norm(&mut make.plan, &norm, x[0], w)]
+        },
+        &|make, x, dy| {
+            let w = make.reals("w", &[12]);
+            let dx = copy(&mut make.plan, "dx", dy[0]);
+            qk_norm_backward(&mut make.plan, &norm, [x[0], w], dx);
+            vec![dx]
+        },
     );
+}
+
+#[test]
+fn glus() {
+    for act in [Activation::Silu, Activation::GeluTanh] {
+        check(
+            "glu",
+            random(2, &[&[2, 16]]),
+            &|make, x| vec![glu(&mut make.plan, act, x[0])],
+            &|make, x, dy| vec![glu_backward(&mut make.plan, act, x[0], dy[0])],
+        );
+    }
 }
 
 #[test]
@@ -133,9 +155,11 @@ fn products_with_a_weight() {
 
 #[test]
 fn attentions() {
-    for (n_head, n_head_kv, head_dim) in [(1, 1, 4), (4, 2, 8)] {
+    for (n_head, n_head_kv, head_dim, window, cap) in
+        [(1, 1, 4, None, 0.0), (4, 2, 8, None, 0.0), (4, 2, 8, Some(2), 0.6)]
+    {
         let (t, width, width_kv) = (7, n_head * head_dim, n_head_kv * head_dim);
-        let heads = Heads { n_head, n_head_kv, head_dim, scale: 0.7 };
+        let heads = Heads { n_head, n_head_kv, head_dim, window, scale: 0.7, cap };
         let runs = |make: &mut Make<'_>| packed_spans(t).map(|runs| make.words("runs", &[t, 2], &runs));
         check(
             "attention",
@@ -183,7 +207,13 @@ fn losses() {
     check_loss("cross_entropy", &[3, 7], 1, &weights, &|make, logits, loss| {
         let labels = make.words("labels", &[3], &[1, 0, 6]);
         let weight = make.values("weight", &[3], &weights);
-        cross_entropy(&mut make.plan, logits, [labels, weight, loss], 0);
+        cross_entropy(&mut make.plan, logits, 0.0, [labels, weight, loss], 0);
+    });
+    check_loss("cross_entropy of capped logits", &[3, 7], 1, &weights, &|make, logits, loss| {
+        let labels = make.words("labels", &[3], &[1, 0, 6]);
+        let weight = make.values("weight", &[3], &weights);
+        cap(&mut make.plan, logits, 1.5);
+        cross_entropy(&mut make.plan, logits, 1.5, [labels, weight, loss], 0);
     });
 }
 
@@ -487,16 +517,16 @@ fn magnitudes() {
 #[test]
 fn gates_in_halves() {
     check(
-        "silu_gate and mul_up",
+        "glu_gate and mul_up",
         random(11, &[&[2, 16]]),
         &|make, x| {
-            let g = silu_gate(&mut make.plan, x[0]);
+            let g = glu_gate(&mut make.plan, Activation::GeluTanh, x[0]);
             vec![mul_up(&mut make.plan, "act", g, x[0])]
         },
         &|make, x, dy| {
-            let g = silu_gate(&mut make.plan, x[0]);
+            let g = glu_gate(&mut make.plan, Activation::GeluTanh, x[0]);
             let dg = mul_up(&mut make.plan, "dg", dy[0], x[0]);
-            vec![silu_gate_backward(&mut make.plan, x[0], g, [dy[0], dg])]
+            vec![glu_gate_backward(&mut make.plan, Activation::GeluTanh, [x[0], g], [dy[0], dg])]
         },
     );
 }

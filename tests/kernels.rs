@@ -11,15 +11,16 @@ use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::kernel::{
     Activation, DROPOUT_WORDS, Dense, Dropout, Drops, Edit, EditInputs, HYPERS, Heads, Hyper, KERNELS,
-    Learned, LearnedRows, Magnitude, Mix, NONE, Optimizer, OrthogonalMap, Rope, Rotation, Rows, Scale,
-    ScaleInputs, accumulate, activate, activate_backward, add, add_rms_norm, attention, attention_backward,
-    bench_fma, binary_cross_entropy, boundary, boundary_backward, broadcast_row, copy, copy_from,
-    cross_entropy, dense, dense_backward, dropout, embed, gather_rows, grad_norm, learned_rows,
-    learned_rows_backward, lowrank_edit, lowrank_edit_backward, lowrank_edit_input, magnitude,
-    magnitude_backward, matmul, matmul_backward, mean_rows, mean_rows_backward, mix_rows, mix_rows_backward,
-    mul_up, optimizer, preference, put_rows, reward_loss, rms_norm, rms_norm_backward, rope_qkv,
-    rope_qkv_backward, rotation, rotation_backward, row_norms, scale_rows, scale_rows_backward, silu_gate,
-    silu_gate_backward, silu_mul, silu_mul_backward, spread, squared_error, token_loss,
+    Learned, LearnedRows, Magnitude, Mix, NONE, Optimizer, OrthogonalMap, QkNorm, Rope, Rotation, Rows,
+    Scale, ScaleInputs, accumulate, activate, activate_backward, add, add_onto, add_rms_norm, attention,
+    attention_backward, bench_fma, binary_cross_entropy, boundary, boundary_backward, broadcast_row, cap,
+    copy, copy_from, cross_entropy, dense, dense_backward, dropout, embed, gather_rows, glu, glu_backward,
+    glu_gate, glu_gate_backward, grad_norm, learned_rows, learned_rows_backward, lowrank_edit,
+    lowrank_edit_backward, lowrank_edit_input, magnitude, magnitude_backward, matmul, matmul_backward,
+    mean_rows, mean_rows_backward, mix_rows, mix_rows_backward, mul_up, optimizer, preference, put_rows,
+    qk_norm, qk_norm_backward, reward_loss, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward,
+    rotation, rotation_backward, row_norms, scale_rows, scale_rows_backward, spread, squared_error,
+    token_loss,
 };
 use webreft::plan::{Buf, Buffer, Matrix, Target};
 use webreft::quant::FORMATS;
@@ -83,9 +84,10 @@ const TOKENS: [usize; 7] = [1, 2, 3, 4, 5, 65, 130];
 const WIDTHS: [usize; 4] = [4, 36, 64, 1028];
 
 /// Each family of kernels with its cases.
-const FAMILIES: [fn() -> Vec<Case>; 11] = [
+const FAMILIES: [fn() -> Vec<Case>; 12] = [
     rows,
     norms,
+    qk_norms,
     means,
     drops,
     gates,
@@ -137,6 +139,8 @@ fn rows() -> Vec<Case> {
             let [a, b, bias] = [("a", vec![t, d]), ("b", vec![t, d]), ("bias", vec![d])]
                 .map(|(label, shape)| make.reals(label, &shape));
             add(&mut make.plan, "sum", a, b);
+            let onto = make.reals("onto", &[t, d]);
+            add_onto(&mut make.plan, a, onto);
             copy(&mut make.plan, "copied", a);
             if d > 4 {
                 copy_from(&mut make.plan, "part", Rows { buf: a, at: 3 }, [t, d - 3]);
@@ -169,6 +173,24 @@ fn norms() -> Vec<Case> {
     shapes().map(case).collect()
 }
 
+fn qk_norms() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (n_q, q_width, n_k, k_width, rest) in [(1, 4, 1, 4, 4), (3, 36, 1, 36, 36), (1, 1028, 1, 64, 64)] {
+        for t in TOKENS {
+            let name = format!("norms of {n_q} x {q_width} and {n_k} x {k_width}, {t} tokens");
+            cases.push(Case::new(name, q_width + 16, move |make| {
+                let norm = QkNorm { n_q, q_width, n_k, k_width, eps: 1e-5 };
+                let width = n_q * q_width + n_k * k_width + rest;
+                let [qkv, dqkv] = ["qkv", "dqkv"].map(|label| make.reals(label, &[t, width]));
+                let w = make.reals("w", &[q_width + k_width]);
+                qk_norm(&mut make.plan, &norm, qkv, w);
+                qk_norm_backward(&mut make.plan, &norm, [qkv, w], dqkv);
+            }));
+        }
+    }
+    cases
+}
+
 fn means() -> Vec<Case> {
     let case = |[t, d]: [usize; 2]| {
         Case::new(format!("means [{t}, {d}]"), t + 4, move |make| {
@@ -191,11 +213,13 @@ fn gates() -> Vec<Case> {
             let wide: Vec<f32> = make.random.reals(t * 2 * f).iter().map(|x| 8.0 * x).collect();
             let gate_up = make.values("gate_up", &[t, 2 * f], &wide);
             let dy = make.reals("dy", &[t, f]);
-            silu_mul(&mut make.plan, gate_up);
-            silu_mul_backward(&mut make.plan, gate_up, dy);
-            let g = silu_gate(&mut make.plan, gate_up);
-            let dg = mul_up(&mut make.plan, "dg", dy, gate_up);
-            silu_gate_backward(&mut make.plan, gate_up, g, [dy, dg]);
+            for act in [Activation::Silu, Activation::GeluTanh] {
+                glu(&mut make.plan, act, gate_up);
+                glu_backward(&mut make.plan, act, gate_up, dy);
+                let g = glu_gate(&mut make.plan, act, gate_up);
+                let dg = mul_up(&mut make.plan, "dg", dy, gate_up);
+                glu_gate_backward(&mut make.plan, act, [gate_up, g], [dy, dg]);
+            }
         })
     };
     shapes().map(case).collect()
@@ -229,7 +253,8 @@ fn weights() -> Vec<Case> {
                 matmul_backward(&mut make.plan, dy, &matrix, dx_onto, true);
                 let tokens: Vec<u32> = (0..t).map(|_| make.random.below(total) as u32).collect();
                 let tokens = make.words("tokens", &[t], &tokens);
-                embed(&mut make.plan, tokens, &matrix);
+                embed(&mut make.plan, tokens, &matrix, 1.0);
+                embed(&mut make.plan, tokens, &matrix, 8.5);
             }));
         }
     }
@@ -243,7 +268,8 @@ fn attentions() -> Vec<Case> {
         for t in TOKENS {
             let name = format!("attention {n_head}/{n_head_kv} heads of {head_dim}, {t} tokens");
             let scale = 1.0 / (head_dim as f32).sqrt();
-            let heads = Heads { n_head, n_head_kv, head_dim, scale };
+            let all = Heads { n_head, n_head_kv, head_dim, window: None, scale, cap: 0.0 };
+            let some = Heads { window: Some(3), cap: 0.4, ..all };
             let case = Case::new(name, t + head_dim + 64, move |make| {
                 let q = make.reals("q", &[t, n_head * head_dim]);
                 let [k, v] = ["k", "v"].map(|label| make.reals(label, &[t, n_head_kv * head_dim]));
@@ -251,19 +277,22 @@ fn attentions() -> Vec<Case> {
                 let [span, reach] = packed_spans(t);
                 let span = make.words("span", &[t, 2], &span);
                 let reach = make.words("reach", &[t, 2], &reach);
-                let forward = attention(&mut make.plan, &heads, [q, k, v], span);
-                attention_backward(&mut make.plan, &heads, [q, k, v], [span, reach], forward, dout);
+                for heads in [all, some] {
+                    let forward = attention(&mut make.plan, &heads, [q, k, v], span);
+                    attention_backward(&mut make.plan, &heads, [q, k, v], [span, reach], forward, dout);
+                }
             });
             cases.push(case.cancelling(1.0)); // a single key has a share of 1, whatever its score
         }
     }
     // Decode: one query in each of three sequences, over runs of a long cache; scores far apart.
     cases.push(Case::new("attention over a cache", 512, |make| {
-        let heads = Heads { n_head: 4, n_head_kv: 2, head_dim: 64, scale: 4.0 };
+        let heads = Heads { n_head: 4, n_head_kv: 2, head_dim: 64, window: None, scale: 4.0, cap: 0.0 };
         let q = make.reals("q", &[3, 256]);
         let [k, v] = ["k", "v"].map(|label| make.reals(label, &[600, 128]));
         let span = make.words("span", &[3, 2], &[0, 1, 7, 200, 257, 600]);
         attention(&mut make.plan, &heads, [q, k, v], span);
+        attention(&mut make.plan, &Heads { window: Some(100), cap: 5.0, ..heads }, [q, k, v], span);
     }));
     cases
 }
@@ -584,7 +613,10 @@ fn losses_and_steps() -> Vec<Case> {
             let labels: Vec<u32> = (0..m).map(|_| make.random.below(n_vocab) as u32).collect();
             let labels = make.words("labels", &[m], &labels);
             let (weight, loss) = (make.reals("weight", &[m]), make.reals("loss", &[m, 2]));
-            cross_entropy(&mut make.plan, logits, [labels, weight, loss], 0);
+            let capped = make.values("capped", &[m, n_vocab], &wide);
+            cap(&mut make.plan, capped, 4.0);
+            cross_entropy(&mut make.plan, capped, 4.0, [labels, weight, loss], 0);
+            cross_entropy(&mut make.plan, logits, 0.0, [labels, weight, loss], 0);
             token_loss(&mut make.plan, logits, [labels, loss], 0);
         }));
     }

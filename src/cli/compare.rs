@@ -207,7 +207,12 @@ async fn train(
     let before = model.backend.memory();
     let configs: Vec<ReftConfig> =
         method.configs.iter().map(|config| ReftConfig { seed: setting.seed, ..config.clone() }).collect();
-    let head = task.outputs.map(|outputs| HeadConfig { outputs, bias: false, pooling: Pooling::Last, seed: setting.seed });
+    let head = task.outputs.map(|outputs| HeadConfig {
+        outputs,
+        bias: false,
+        pooling: Pooling::Last,
+        seed: setting.seed,
+    });
     let reft = Reft::with_head(model, &configs, head)?;
     let mut trainer = Trainer::new(&model.backend, &reft)?;
     let held = if setting.asked == "tune" { &task.tune } else { &task.test };

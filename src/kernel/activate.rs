@@ -1,4 +1,4 @@
-//! The functions around what is learned, and one of them on each element of a buffer.
+//! The functions around what is learned and on gates, and one of them on each element of a buffer.
 
 use crate::backend::Call;
 use crate::plan::Field::U32;
@@ -26,7 +26,7 @@ pub(super) static ACTIVATE_BACKWARD: Kernel = Kernel {
     twin: twin_backward,
 };
 
-/// The function around W·h + b, by the names of Transformers' `ACT2FN`.
+/// The function around W·h + b and on a gate, by the names of Transformers' `ACT2FN`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activation {
     /// x
@@ -40,16 +40,24 @@ pub enum Activation {
     Silu,
     /// tanh x
     Tanh,
+    /// x · Φ(x) as tanh has it: ½x · (1 + tanh(√(2/π) · (x + 0.044715x³))), that is x / (1 + e to twice the argument, negative)
+    GeluTanh,
 }
 
 impl Activation {
     /// Every function there is, in the order of the shader's codes.
-    pub const ALL: [Activation; 5] =
-        [Activation::Linear, Activation::Gelu, Activation::Relu, Activation::Silu, Activation::Tanh];
+    pub const ALL: [Activation; 6] = [
+        Activation::Linear,
+        Activation::Gelu,
+        Activation::Relu,
+        Activation::Silu,
+        Activation::Tanh,
+        Activation::GeluTanh,
+    ];
 
     /// The name in options and files.
     pub fn name(self) -> &'static str {
-        ["linear", "gelu", "relu", "silu", "tanh"][self as usize]
+        ["linear", "gelu", "relu", "silu", "tanh", "gelu_pytorch_tanh"][self as usize]
     }
 
     pub(super) fn of(call: &Call<'_>, index: usize) -> Activation {
@@ -63,6 +71,7 @@ impl Activation {
             Activation::Relu => x.max(0.0),
             Activation::Silu => x / (1.0 + (-x).exp()),
             Activation::Tanh => x.tanh(),
+            Activation::GeluTanh => x / (1.0 + (-gelu_argument(x)).exp()),
         }
     }
 
@@ -82,6 +91,10 @@ impl Activation {
                 sigma * (1.0 + x * (1.0 - sigma))
             }
             Activation::Tanh => 1.0 - x.tanh() * x.tanh(),
+            Activation::GeluTanh => {
+                let sigma = 1.0 / (1.0 + (-gelu_argument(x)).exp());
+                sigma * (1.0 + x * (1.0 - sigma) * (1.595_769_1 + 0.214_068_47 * x * x))
+            }
         }
     }
 }
@@ -92,6 +105,11 @@ fn erf(x: f32) -> f32 {
     let poly = [1.061_405_4, -1.453_152, 1.421_413_8, -0.284_496_74, 0.254_829_6];
     let poly = poly.into_iter().fold(0.0, |sum, factor| t * (sum + factor));
     x.signum() * (1.0 - poly * (-x * x).exp())
+}
+
+/// 2 · √(2/π) · (x + 0.044715x³)
+fn gelu_argument(x: f32) -> f32 {
+    1.595_769_1 * x * (1.0 + 0.044_715 * x * x)
 }
 
 /// act(x) [M, N] in a new buffer.

@@ -1,8 +1,8 @@
-//! The residual connection, where a hook stands between the sum and the norm after it.
+//! The residual connection, where no norm takes it in: a hook stands between, or there is none.
 
 use crate::backend::Call;
 use crate::plan::Field::U32;
-use crate::plan::Role::{In, Out};
+use crate::plan::Role::{In, InOut, Out};
 use crate::plan::{Buf, Kernel, Plan};
 
 pub(super) static ADD: Kernel = Kernel {
@@ -14,6 +14,15 @@ pub(super) static ADD: Kernel = Kernel {
     twin,
 };
 
+pub(super) static ADD_ONTO: Kernel = Kernel {
+    name: "add_onto",
+    wgsl: &[include_str!("../../shaders/add_onto.wgsl")],
+    params: &[("n_embd", U32)],
+    args: &[("x", In), ("y", InOut)],
+    weight: false,
+    twin: twin_onto,
+};
+
 /// a + b, all [T, D].
 pub fn add(plan: &mut Plan, label: &str, a: Buf, b: Buf) -> Buf {
     let [n_tokens, n_embd] = plan.shape(a);
@@ -21,6 +30,20 @@ pub fn add(plan: &mut Plan, label: &str, a: Buf, b: Buf) -> Buf {
     let y = plan.scratch(label, &[n_tokens, n_embd]);
     plan.dispatch(&ADD, &[n_embd.into()], &[a, b, y], [n_embd.div_ceil(256), n_tokens, 1]);
     y
+}
+
+/// Adds x to y, both [T, D].
+pub fn add_onto(plan: &mut Plan, x: Buf, y: Buf) {
+    let [n_tokens, n_embd] = plan.shape(x);
+    plan.expect("add_onto: y", y, &[n_tokens, n_embd]);
+    plan.dispatch(&ADD_ONTO, &[n_embd.into()], &[x, y], [n_embd.div_ceil(256), n_tokens, 1]);
+}
+
+fn twin_onto(call: &Call<'_>) {
+    let (x, mut y) = (call.f32(0), call.f32_mut(1));
+    for (y, x) in y.iter_mut().zip(x.iter()) {
+        *y += x;
+    }
 }
 
 fn twin(call: &Call<'_>) {

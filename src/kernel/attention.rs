@@ -1,43 +1,56 @@
 //! Attention in flash style, forward and backward: no row of scores is ever stored. Each kernel comes in two shapes with one
 //! twin: a workgroup to a row for a GPU, and 4 × 4 scores in registers for a CPU that plays GPU.
 
-use super::{REDUCE, add_scaled, dot, highest_and_mass};
+use super::{CAP, REDUCE, add_scaled, cap_slope, capped, dot, highest_and_mass};
 use crate::backend::Call;
 use crate::plan::Field::{F32, U32};
 use crate::plan::Role::{In, InOut, Out};
 use crate::plan::{Buf, Field, Kernel, Plan, Target, Word};
+use std::ops::Range;
 
-const PARAMS: &[(&str, Field)] = &[("n_head", U32), ("n_head_kv", U32), ("head_dim", U32), ("scale", F32)];
+const SOFTWARE_PARAMS: &[(&str, Field)] = &[
+    ("n_head", U32),
+    ("n_head_kv", U32),
+    ("head_dim", U32),
+    ("window", U32),
+    ("scale", F32),
+    ("cap", F32),
+    ("n_rows", U32), // of q, or for the gradient by keys, of k
+];
 
-/// What the kernels for software adapters are told besides: rows of q, or for the gradient by keys, of k.
-const SOFTWARE_PARAMS: &[(&str, Field)] =
-    &[("n_head", U32), ("n_head_kv", U32), ("head_dim", U32), ("scale", F32), ("n_rows", U32)];
+const PARAMS: &[(&str, Field)] = SOFTWARE_PARAMS.split_at(6).0;
 
 pub(super) static ATTENTION: Kernel =
-    forward("attention", PARAMS, &[REDUCE, include_str!("../../shaders/attention.wgsl")]);
+    forward("attention", PARAMS, &[REDUCE, CAP, include_str!("../../shaders/attention.wgsl")]);
 
-pub(super) static ATTENTION_SOFTWARE: Kernel =
-    forward("attention_software", SOFTWARE_PARAMS, &[include_str!("../../shaders/attention_software.wgsl")]);
+pub(super) static ATTENTION_SOFTWARE: Kernel = forward(
+    "attention_software",
+    SOFTWARE_PARAMS,
+    &[CAP, include_str!("../../shaders/attention_software.wgsl")],
+);
 
 pub(super) static ATTENTION_BACKWARD_Q: Kernel = backward_q(
     "attention_backward_q",
     PARAMS,
-    &[REDUCE, include_str!("../../shaders/attention_backward_q.wgsl")],
+    &[REDUCE, CAP, include_str!("../../shaders/attention_backward_q.wgsl")],
 );
 
 pub(super) static ATTENTION_BACKWARD_Q_SOFTWARE: Kernel = backward_q(
     "attention_backward_q_software",
     SOFTWARE_PARAMS,
-    &[include_str!("../../shaders/attention_backward_q_software.wgsl")],
+    &[CAP, include_str!("../../shaders/attention_backward_q_software.wgsl")],
 );
 
-pub(super) static ATTENTION_BACKWARD_KV: Kernel =
-    backward_kv("attention_backward_kv", PARAMS, &[include_str!("../../shaders/attention_backward_kv.wgsl")]);
+pub(super) static ATTENTION_BACKWARD_KV: Kernel = backward_kv(
+    "attention_backward_kv",
+    PARAMS,
+    &[CAP, include_str!("../../shaders/attention_backward_kv.wgsl")],
+);
 
 pub(super) static ATTENTION_BACKWARD_KV_SOFTWARE: Kernel = backward_kv(
     "attention_backward_kv_software",
     SOFTWARE_PARAMS,
-    &[include_str!("../../shaders/attention_backward_kv_software.wgsl")],
+    &[CAP, include_str!("../../shaders/attention_backward_kv_software.wgsl")],
 );
 
 type Params = &'static [(&'static str, Field)];
@@ -88,16 +101,40 @@ pub struct Heads {
     pub n_head_kv: usize,
     /// Values in a head (K), at most 256, a multiple of 4.
     pub head_dim: usize,
+    /// How many of the keys that a query sees count, the last ones; all if there is no window. A key is then seen by so many
+    /// queries, the first of which must be its own token's.
+    pub window: Option<usize>,
     /// What q·k is multiplied by.
     pub scale: f32,
+    /// What scores stay below, if not 0: cap · tanh(s / cap).
+    pub cap: f32,
 }
 
 impl Heads {
     /// The values of `Params`; the number of rows is for software adapters only.
     fn params(&self, target: Target, n_rows: usize) -> Vec<Word> {
-        let shape = [self.n_head.into(), self.n_head_kv.into(), self.head_dim.into(), self.scale.into()];
+        let window = self.window.unwrap_or(u32::MAX as usize);
+        let shape = [self.n_head, self.n_head_kv, self.head_dim, window].map(Word::from);
         let n_rows = (target == Target::Software).then(|| n_rows.into());
-        shape.into_iter().chain(n_rows).collect()
+        shape.into_iter().chain([self.scale.into(), self.cap.into()]).chain(n_rows).collect()
+    }
+
+    fn of(call: &Call<'_>) -> Heads {
+        let [n_head, n_head_kv, head_dim, window] = [0, 1, 2, 3].map(|i| call.usize(i));
+        Heads { n_head, n_head_kv, head_dim, window: Some(window), scale: call.real(4), cap: call.real(5) }
+    }
+
+    /// The keys of a span that count.
+    fn keys(&self, span: &[u32]) -> Range<usize> {
+        let end = span[1] as usize;
+        let first = end.saturating_sub(self.window.unwrap_or(end));
+        first.max(span[0] as usize)..end
+    }
+
+    /// The queries for which a key counts.
+    fn queries(&self, reach: &[u32]) -> Range<usize> {
+        let (first, end) = (reach[0] as usize, reach[1] as usize);
+        first..end.min(first.saturating_add(self.window.unwrap_or(end)))
     }
 }
 
@@ -159,25 +196,22 @@ pub fn attention_backward(
     [dq, dk, dv]
 }
 
-fn heads_of(call: &Call<'_>) -> Heads {
-    Heads { n_head: call.usize(0), n_head_kv: call.usize(1), head_dim: call.usize(2), scale: call.real(3) }
-}
-
 /// Head `head` of row `row`.
 fn head_at(values: &[f32], n_head: usize, head_dim: usize, row: usize, head: usize) -> &[f32] {
     &values[(row * n_head + head) * head_dim..][..head_dim]
 }
 
 fn twin(call: &Call<'_>) {
-    let Heads { n_head, n_head_kv, head_dim, scale } = heads_of(call);
+    let heads = Heads::of(call);
+    let Heads { n_head, n_head_kv, head_dim, scale, cap, .. } = heads;
     let (q, k, v, span) = (call.f32(0), call.f32(1), call.f32(2), call.u32(3));
     let (mut out, mut stats) = (call.f32_mut(4), call.f32_mut(5));
     for (t, keys) in span.chunks_exact(2).enumerate() {
         for head in 0..n_head {
             let head_kv = head / (n_head / n_head_kv);
             let query = head_at(&q, n_head, head_dim, t, head);
-            let keys = keys[0] as usize..keys[1] as usize;
-            let score = |key| scale * dot(query, head_at(&k, n_head_kv, head_dim, key, head_kv));
+            let keys = heads.keys(keys);
+            let score = |key| capped(scale * dot(query, head_at(&k, n_head_kv, head_dim, key, head_kv)), cap);
             let scores: Vec<f32> = keys.clone().map(score).collect();
             let [highest, mass] = highest_and_mass(&scores);
             let out = &mut out[(t * n_head + head) * head_dim..][..head_dim];
@@ -192,7 +226,8 @@ fn twin(call: &Call<'_>) {
 }
 
 fn twin_backward_q(call: &Call<'_>) {
-    let Heads { n_head, n_head_kv, head_dim, scale } = heads_of(call);
+    let heads = Heads::of(call);
+    let Heads { n_head, n_head_kv, head_dim, scale, cap, .. } = heads;
     let (q, k, v, span, out, dout) =
         (call.f32(0), call.f32(1), call.f32(2), call.u32(3), call.f32(4), call.f32(5));
     let (mut stats, mut dq) = (call.f32_mut(6), call.f32_mut(7));
@@ -206,10 +241,11 @@ fn twin_backward_q(call: &Call<'_>) {
             stats[at + 1] = delta;
             let dq = &mut dq[(t * n_head + head) * head_dim..][..head_dim];
             dq.fill(0.0);
-            for key in keys[0] as usize..keys[1] as usize {
+            for key in heads.keys(keys) {
                 let k = head_at(&k, n_head_kv, head_dim, key, head_kv);
-                let p = (scale * dot(query, k) - stats[at]).exp();
-                let ds = p * (dot(dout, head_at(&v, n_head_kv, head_dim, key, head_kv)) - delta);
+                let s = capped(scale * dot(query, k), cap);
+                let dp = dot(dout, head_at(&v, n_head_kv, head_dim, key, head_kv));
+                let ds = (s - stats[at]).exp() * (dp - delta) * cap_slope(s, cap);
                 add_scaled(dq, scale * ds, k);
             }
         }
@@ -217,7 +253,8 @@ fn twin_backward_q(call: &Call<'_>) {
 }
 
 fn twin_backward_kv(call: &Call<'_>) {
-    let Heads { n_head, n_head_kv, head_dim, scale } = heads_of(call);
+    let heads = Heads::of(call);
+    let Heads { n_head, n_head_kv, head_dim, scale, cap, .. } = heads;
     let (q, k, v, reach, dout, stats) =
         (call.f32(0), call.f32(1), call.f32(2), call.u32(3), call.f32(4), call.f32(5));
     let (mut dk, mut dv) = (call.f32_mut(6), call.f32_mut(7));
@@ -230,13 +267,14 @@ fn twin_backward_kv(call: &Call<'_>) {
             dv.fill(0.0);
             let (k, v) = (&k[to..to + head_dim], &v[to..to + head_dim]);
             for head in head_kv * group..(head_kv + 1) * group {
-                for t in queries[0] as usize..queries[1] as usize {
+                for t in heads.queries(queries) {
                     let query = head_at(&q, n_head, head_dim, t, head);
                     let dout = head_at(&dout, n_head, head_dim, t, head);
                     let at = 2 * (t * n_head + head);
-                    let p = (scale * dot(query, k) - stats[at]).exp();
+                    let s = capped(scale * dot(query, k), cap);
+                    let p = (s - stats[at]).exp();
                     add_scaled(dv, p, dout);
-                    add_scaled(dk, scale * p * (dot(dout, v) - stats[at + 1]), query);
+                    add_scaled(dk, scale * p * (dot(dout, v) - stats[at + 1]) * cap_slope(s, cap), query);
                 }
             }
         }

@@ -8,12 +8,15 @@ mod attention;
 mod bench_fma;
 mod boundary;
 mod broadcast_row;
+mod cap;
 mod copy;
 mod cross_entropy;
 mod dense;
 mod dropout;
 mod embed;
 mod gather_rows;
+mod glu;
+mod glu_gate;
 mod learned_rows;
 mod losses;
 mod lowrank_edit;
@@ -23,28 +26,30 @@ mod matrix_exp;
 mod mean_rows;
 mod mix_rows;
 mod optimizer;
+mod qk_norm;
 mod rms_norm;
 mod rope_qkv;
 mod rotation;
 mod sample;
 mod scale_rows;
-mod silu_gate;
-mod silu_mul;
 
 use crate::plan::Kernel;
 
 pub use activate::{Activation, activate, activate_backward};
-pub use add::add;
+pub use add::{add, add_onto};
 pub use attention::{Heads, attention, attention_backward};
 pub use bench_fma::{FMAS_A_ROUND, bench_fma};
 pub use boundary::{boundary, boundary_backward};
 pub use broadcast_row::broadcast_row;
+pub use cap::cap;
 pub use copy::{copy, copy_from};
 pub use cross_entropy::cross_entropy;
 pub use dense::{Dense, Rows, dense, dense_backward, dense_backward_into, dense_into};
 pub use dropout::{DROPOUT_WORDS, Dropout, Drops, dropout};
 pub use embed::embed;
 pub use gather_rows::{NONE, gather_rows, put_rows};
+pub use glu::{glu, glu_backward};
+pub use glu_gate::{glu_gate, glu_gate_backward, mul_up};
 pub use learned_rows::{LearnedRows, learned_rows, learned_rows_backward};
 pub use losses::{binary_cross_entropy, preference, reward_loss, squared_error, token_loss};
 pub use lowrank_edit::{
@@ -56,19 +61,19 @@ pub use matmul::{matmul, matmul_backward};
 pub use mean_rows::{mean_rows, mean_rows_backward};
 pub use mix_rows::{Mix, mix_rows, mix_rows_backward};
 pub use optimizer::{HYPERS, Hyper, Optimizer, accumulate, grad_norm, optimizer};
+pub use qk_norm::{QkNorm, qk_norm, qk_norm_backward};
 pub use rms_norm::{add_rms_norm, rms_norm, rms_norm_backward};
 pub use rope_qkv::{Rope, rope_qkv, rope_qkv_backward};
 pub use rotation::{OrthogonalMap, Rotation, rotation, rotation_backward};
 pub use sample::{Choice, SETTINGS, sample};
 pub use scale_rows::{Scale, ScaleInputs, scale_rows, scale_rows_backward};
-pub use silu_gate::{mul_up, silu_gate, silu_gate_backward};
-pub use silu_mul::{silu_mul, silu_mul_backward};
 
 /// Every kernel there is; tests walk this list.
 pub static KERNELS: &[&Kernel] = &[
     &activate::ACTIVATE,
     &activate::ACTIVATE_BACKWARD,
     &add::ADD,
+    &add::ADD_ONTO,
     &attention::ATTENTION,
     &attention::ATTENTION_BACKWARD_KV,
     &attention::ATTENTION_BACKWARD_KV_SOFTWARE,
@@ -79,6 +84,7 @@ pub static KERNELS: &[&Kernel] = &[
     &boundary::BOUNDARY,
     &boundary::BOUNDARY_BACKWARD,
     &broadcast_row::BROADCAST_ROW,
+    &cap::CAP,
     &copy::COPY,
     &copy::COPY_FROM,
     &cross_entropy::CROSS_ENTROPY,
@@ -89,6 +95,11 @@ pub static KERNELS: &[&Kernel] = &[
     &embed::EMBED,
     &gather_rows::GATHER_ROWS,
     &gather_rows::PUT_ROWS,
+    &glu::GLU,
+    &glu::GLU_BACKWARD,
+    &glu_gate::GLU_GATE,
+    &glu_gate::GLU_GATE_BACKWARD,
+    &glu_gate::MUL_UP,
     &learned_rows::LEARNED_ROWS,
     &learned_rows::LEARNED_ROWS_BACKWARD,
     &losses::BINARY_CROSS_ENTROPY,
@@ -119,6 +130,8 @@ pub static KERNELS: &[&Kernel] = &[
     &optimizer::ACCUMULATE,
     &optimizer::GRAD_NORM,
     &optimizer::OPTIMIZER,
+    &qk_norm::QK_NORM,
+    &qk_norm::QK_NORM_BACKWARD,
     &rms_norm::ADD_RMS_NORM,
     &rms_norm::RMS_NORM,
     &rms_norm::RMS_NORM_BACKWARD,
@@ -129,15 +142,13 @@ pub static KERNELS: &[&Kernel] = &[
     &sample::SAMPLE,
     &scale_rows::SCALE_ROWS,
     &scale_rows::SCALE_ROWS_BACKWARD,
-    &silu_gate::MUL_UP,
-    &silu_gate::SILU_GATE,
-    &silu_gate::SILU_GATE_BACKWARD,
-    &silu_mul::SILU_MUL,
-    &silu_mul::SILU_MUL_BACKWARD,
 ];
 
 /// Sums and maxima over a workgroup.
 const REDUCE: &str = include_str!("../../shaders/lib/reduce.wgsl");
+
+/// Scores under a cap.
+const CAP: &str = include_str!("../../shaders/lib/cap.wgsl");
 
 /// Softmax over a row of logits.
 const SOFTMAX: &str = include_str!("../../shaders/lib/softmax.wgsl");
@@ -150,6 +161,16 @@ fn pcg(number: u32) -> u32 {
     let state = number.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
     let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
     (word >> 22) ^ word
+}
+
+/// cap · tanh(s / cap); s if there is no cap, 0.
+fn capped(s: f32, cap: f32) -> f32 {
+    if cap == 0.0 { s } else { cap * (s / cap).tanh() }
+}
+
+/// The derivative of [`capped`] where it gave `s`.
+fn cap_slope(s: f32, cap: f32) -> f32 {
+    if cap == 0.0 { 1.0 } else { 1.0 - s / cap * (s / cap) }
 }
 
 /// The greatest of a row of logits and Σ eˡ over it, as multiples of e to the greatest.

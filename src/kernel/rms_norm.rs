@@ -65,11 +65,20 @@ fn rstd(x: &[f32], eps: f32) -> f32 {
     (dot(x, x) / x.len() as f32 + eps).sqrt().recip()
 }
 
-fn normalize(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
+/// y = w ∘ x over the root of its mean square.
+pub(super) fn normalize(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
     let s = rstd(x, eps);
     for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
         *y = w * x * s;
     }
+}
+
+/// The gradient of [`normalize`] by x.
+pub(super) fn normalize_backward(x: &[f32], w: &[f32], eps: f32, dy: &[f32]) -> Vec<f32> {
+    let s = rstd(x, eps);
+    let wdy: Vec<f32> = w.iter().zip(dy).map(|(w, dy)| w * dy).collect();
+    let pull = dot(x, &wdy) / x.len() as f32 * s * s;
+    x.iter().zip(&wdy).map(|(x, wdy)| s * (wdy - x * pull)).collect()
 }
 
 fn twin(call: &Call<'_>) {
@@ -97,12 +106,8 @@ fn twin_backward(call: &Call<'_>) {
     let (x, w, dy, mut dx) = (call.f32(0), call.f32(1), call.f32(2), call.f32_mut(3));
     let rows = x.chunks_exact(n_embd).zip(dy.chunks_exact(n_embd)).zip(dx.chunks_exact_mut(n_embd));
     for ((x, dy), dx) in rows {
-        let s = rstd(x, eps);
-        let wdy: Vec<f32> = w.iter().zip(dy).map(|(w, dy)| w * dy).collect();
-        let pull = dot(x, &wdy) / n_embd as f32 * s * s;
-        for i in 0..n_embd {
-            let d = s * (wdy[i] - x[i] * pull);
-            dx[i] = if add { dx[i] + d } else { d };
+        for (dx, d) in dx.iter_mut().zip(normalize_backward(x, &w, eps, dy)) {
+            *dx = if add { *dx + d } else { d };
         }
     }
 }

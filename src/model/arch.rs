@@ -1,8 +1,9 @@
-//! The architectures webreft runs: a row each, and how a file's metadata becomes dims.
+//! The architectures webreft runs: a row each, and how a file's metadata becomes dims and constants.
 
 use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::gguf::Header;
+use crate::kernel::Activation;
 
 /// What an architecture does its own way.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,19 +14,125 @@ pub struct Architecture {
     pub rope_halves: bool,
     /// Whether q, k and v have biases.
     pub qkv_bias: bool,
+    /// Whether q, k and v are one tensor of the file, and so gate and up.
+    pub fused: bool,
+    /// Where a sublayer has norms.
+    pub norms: Norms,
+    /// Whether queries and keys are normed before they are turned, and how many of their values together.
+    pub qk_norm: Option<QkGroups>,
+    /// The function on the gate.
+    pub act: Activation,
+    /// Whether embeddings are multiplied by √D.
+    pub embed_scaled: bool,
+    /// Of so many layers the last sees everything and the others a window, if the file has one.
+    pub global_every: usize,
+    /// The base of rotary frequencies in layers with a window, where it is one of its own and the file does not say.
+    pub window_rope_base: Option<u32>,
+    /// Of so many layers the last is not turned by position.
+    pub unturned_every: Option<usize>,
+    /// A model of so many layers, the largest of its family, scales scores by the mean width of a head, D / H, instead of its own.
+    pub scaled_by_mean_head: Option<usize>,
 }
 
-/// Every architecture there is. A new one is a row.
-pub static ARCHITECTURES: [Architecture; 2] = [
-    Architecture { name: "llama", rope_halves: false, qkv_bias: false },
-    Architecture { name: "qwen2", rope_halves: true, qkv_bias: true },
+/// Where a sublayer has norms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Norms {
+    /// On what it reads.
+    Before,
+    /// On what it adds to the stream.
+    After,
+    /// On both.
+    Around,
+}
+
+/// Which values of queries, and of keys, are normed together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QkGroups {
+    /// Those of a head.
+    Heads,
+    /// All of a token's.
+    All,
+}
+
+/// What most do.
+const LLAMA: Architecture = Architecture {
+    name: "llama",
+    rope_halves: false,
+    qkv_bias: false,
+    fused: false,
+    norms: Norms::Before,
+    qk_norm: None,
+    act: Activation::Silu,
+    embed_scaled: false,
+    global_every: 1,
+    window_rope_base: None,
+    unturned_every: None,
+    scaled_by_mean_head: None,
+};
+
+/// What Gemmas have in common.
+const GEMMA: Architecture = Architecture {
+    rope_halves: true,
+    norms: Norms::Around,
+    act: Activation::GeluTanh,
+    embed_scaled: true,
+    ..LLAMA
+};
+
+/// Every architecture there is. A new one is a row. Mistral's files say llama.
+pub static ARCHITECTURES: [Architecture; 8] = [
+    LLAMA,
+    Architecture { name: "qwen2", rope_halves: true, qkv_bias: true, ..LLAMA },
+    Architecture { name: "qwen3", rope_halves: true, qk_norm: Some(QkGroups::Heads), ..LLAMA },
+    Architecture { name: "gemma2", global_every: 2, scaled_by_mean_head: Some(46), ..GEMMA },
+    Architecture {
+        name: "gemma3",
+        qk_norm: Some(QkGroups::Heads),
+        global_every: 6,
+        window_rope_base: Some(10_000),
+        scaled_by_mean_head: Some(62),
+        ..GEMMA
+    },
+    Architecture { name: "phi3", rope_halves: true, fused: true, ..LLAMA },
+    Architecture { name: "smollm3", unturned_every: Some(4), ..LLAMA },
+    Architecture {
+        name: "olmo2",
+        rope_halves: true,
+        norms: Norms::After,
+        qk_norm: Some(QkGroups::All),
+        ..LLAMA
+    },
 ];
+
+/// What a model computes with besides its weights and its shape.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Consts {
+    /// What embeddings are multiplied by.
+    pub(super) embed_scale: f32,
+    /// What q·k is multiplied by.
+    pub(super) attention_scale: f32,
+    /// What scores stay below, if not 0.
+    pub(super) attention_cap: f32,
+    /// What logits stay below, if not 0.
+    pub(super) logit_cap: f32,
+    /// How far back a layer with a window sees: keys, its own among them.
+    pub(super) window: Option<usize>,
+    /// Of so many layers the last has no window.
+    pub(super) global_every: usize,
+}
+
+impl Consts {
+    /// How far back layer `number` sees, if not everything.
+    pub(super) fn window_of(&self, number: usize) -> Option<usize> {
+        self.window.filter(|_| !(number + 1).is_multiple_of(self.global_every))
+    }
+}
 
 /// The longest context that is made ready when nobody asks for one.
 const USUAL_CONTEXT: usize = 4096;
 
-/// The row and the dims that a file's metadata give.
-pub(super) fn read(header: &Header) -> Result<(&'static Architecture, Dims)> {
+/// The row, the dims and the constants that a file's metadata give.
+pub(super) fn read(header: &Header) -> Result<(&'static Architecture, Dims, Consts)> {
     let name = header.metadata.str("general.architecture")?;
     let arch = ARCHITECTURES.iter().find(|arch| arch.name == name).ok_or_else(|| {
         let supported: Vec<&str> = ARCHITECTURES.iter().map(|arch| arch.name).collect();
@@ -34,8 +141,8 @@ pub(super) fn read(header: &Header) -> Result<(&'static Architecture, Dims)> {
     })?;
     let dims = read_dims(header, name)?;
     check_dims(&dims)?;
-    check_scaling(header, name)?;
-    Ok((arch, dims))
+    let consts = read_consts(header, arch, &dims)?;
+    Ok((arch, dims, consts))
 }
 
 fn read_dims(header: &Header, name: &str) -> Result<Dims> {
@@ -47,6 +154,12 @@ fn read_dims(header: &Header, name: &str) -> Result<Dims> {
     };
     let (n_embd, n_head) = (count("embedding_length")?, count("attention.head_count")?);
     let head_dim = count_or("attention.key_length", n_embd / n_head.max(1))?;
+    let value_dim = count_or("attention.value_length", head_dim)?;
+    if value_dim != head_dim {
+        return Err(Error::unsupported(format!(
+            "heads of {head_dim} values for keys and {value_dim} for values are not supported (supported: as many)"
+        )));
+    }
     let embed = header.tensor("token_embd.weight");
     let embed = embed.ok_or_else(|| Error::file("tensor \"token_embd.weight\" is missing"))?;
     Ok(Dims {
@@ -89,16 +202,30 @@ fn check_dims(dims: &Dims) -> Result<()> {
     if wrong.is_empty() { Ok(()) } else { Err(Error::file(wrong.join("; "))) }
 }
 
-/// Fails on ways of stretching the context that would change every number in silence.
-fn check_scaling(header: &Header, name: &str) -> Result<()> {
-    let kind: Option<&str> = header.metadata.get(&format!("{name}.rope.scaling.type"))?;
-    let factor: Option<f32> = header.metadata.get(&format!("{name}.rope.scaling.factor"))?;
-    let scaled = kind.is_some_and(|kind| kind != "none") && factor != Some(1.0);
-    if scaled || header.tensor("rope_freqs.weight").is_some() {
-        let kind = kind.unwrap_or("by rope_freqs.weight");
-        return Err(Error::unsupported(format!("rope scaling {kind} is not supported (supported: none)")));
-    }
-    Ok(())
+fn read_consts(header: &Header, arch: &Architecture, dims: &Dims) -> Result<Consts> {
+    let key = |what: &str| format!("{}.{what}", arch.name);
+    let cap = |what: &str| {
+        let cap = header.metadata.get::<f32>(&key(what))?.unwrap_or(0.0);
+        let sound = cap >= 0.0 && cap.is_finite();
+        sound.then_some(cap).ok_or_else(|| {
+            Error::file(format!("metadata {:?}: expected a number from 0 on, got {cap}", key(what)))
+        })
+    };
+    let head_dim = match arch.scaled_by_mean_head {
+        Some(n_layer) if n_layer == dims.n_layer => dims.n_embd / dims.n_head,
+        _ => dims.head_dim,
+    };
+    let every = header.metadata.get::<u32>(&key("attention.sliding_window_pattern"))?;
+    let global_every = every.map_or(arch.global_every, |every| every as usize).max(1);
+    let window = header.metadata.get::<u32>(&key("attention.sliding_window"))?;
+    Ok(Consts {
+        embed_scale: if arch.embed_scaled { (dims.n_embd as f32).sqrt() } else { 1.0 },
+        attention_scale: (head_dim as f32).sqrt().recip(),
+        attention_cap: cap("attn_logit_softcapping")?,
+        logit_cap: cap("final_logit_softcapping")?,
+        window: window.map(|window| window as usize).filter(|window| *window > 0 && global_every > 1),
+        global_every,
+    })
 }
 
 /// The context to make ready: what is asked for, or the model's own up to a usual size.

@@ -51,7 +51,16 @@ impl Model {
     pub fn logits(&self, plan: &mut Plan, h: Buf, rows: Buf) -> Buf {
         plan.at("head");
         let [_, xn] = self.normed_rows(plan, h, rows);
-        linear(plan, "logits", xn, &self.weights.head)
+        self.logits_of(plan, xn)
+    }
+
+    /// Appends the logits [M, V] of normed rows [M, D].
+    fn logits_of(&self, plan: &mut Plan, xn: Buf) -> Buf {
+        let logits = linear(plan, "logits", xn, &self.weights.head);
+        if self.consts.logit_cap > 0.0 {
+            kernel::cap(plan, logits, self.consts.logit_cap);
+        }
+        logits
     }
 
     /// How many labels one [`Labels`] may hold, so that their logits stay small.
@@ -76,7 +85,7 @@ impl Model {
         plan.at("losses");
         for group in &labels.groups {
             let [_, xn] = self.normed_rows(plan, h, group.rows);
-            let logits = linear(plan, "logits", xn, &self.weights.head);
+            let logits = self.logits_of(plan, xn);
             kernel::token_loss(plan, logits, [labels.ids, labels.losses], group.first);
         }
     }
@@ -84,8 +93,9 @@ impl Model {
     /// The gradient by `h` of some labels' losses; zero at rows that foretell none of them.
     fn loss_of(&self, plan: &mut Plan, h: Buf, labels: &Labels, group: &LabelGroup) -> Buf {
         let [h_rows, xn] = self.normed_rows(plan, h, group.rows);
-        let logits = linear(plan, "logits", xn, &self.weights.head);
-        kernel::cross_entropy(plan, logits, [labels.ids, labels.weights, labels.losses], group.first);
+        let logits = self.logits_of(plan, xn);
+        let of_labels = [labels.ids, labels.weights, labels.losses];
+        kernel::cross_entropy(plan, logits, self.consts.logit_cap, of_labels, group.first);
         let dxn = linear_backward(plan, "dxn", logits, &self.weights.head);
         self.normed_rows_backward(plan, h_rows, dxn, group.places)
     }

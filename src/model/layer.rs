@@ -3,17 +3,21 @@
 use super::pass::Stream;
 use super::{Component, Hooks, Input, Inputs, Model, Pass, Place};
 use crate::backend::Tensor;
-use crate::kernel::{self, Heads, Rope};
+use crate::kernel;
 use crate::plan::{Buf, Matrix, Plan};
 
 /// What a layer leaves for its gradient.
 pub struct LayerTrace {
     /// The stream before the layer, and between its two sublayers.
     h: [Buf; 2],
+    /// q, k and v before their norm, side by side, and as attention reads them.
+    qkv_raw: Buf,
     qkv: [Buf; 3],
     /// Attention's output and statistics.
     attn: [Buf; 2],
     gate_up: Buf,
+    /// What the two sublayers give, before the norms after them.
+    deltas: [Buf; 2],
     /// The gate after its function, where something stands there.
     gate: Option<Buf>,
 }
@@ -75,12 +79,11 @@ pub(super) fn layer(
         let h = stream.settle(plan);
         at.edit(plan, Component::BlockInput, h, Inputs::default());
     }
-    let attn_norm = plan.tensor(&weights.attn_norm);
-    let xn = stream.norm(plan, attn_norm, eps);
+    let xn =
+        sublayer_input(plan, stream, weights.attn_norm.as_ref(), eps, Component::AttentionInput, &mut at);
     let h_in = stream.h;
-    at.edit(plan, Component::AttentionInput, xn, Inputs::default());
-    let qkv = attention_inputs(plan, model, pass, cached, xn, &mut at);
-    let attn = kernel::attention(plan, &heads(model), qkv, pass.span);
+    let (qkv_raw, qkv) = attention_inputs(plan, model, pass, cached, xn, &mut at);
+    let attn = kernel::attention(plan, &model.heads(number), qkv, pass.span);
     let value = match at.stands(Component::AttentionValueOutput) {
         true => kernel::copy(plan, "attn", attn[0]), // attention's gradient wants its own output
         false => attn[0],
@@ -89,35 +92,63 @@ pub(super) fn layer(
     let delta = linear(plan, "o", value, &weights.attn_out);
     let inputs = Inputs { sublayer: Some(xn), ..Inputs::of_matrix(value) };
     at.edit(plan, Component::AttentionOutput, delta, inputs);
-    stream.pending = Some(delta);
+    stream.pending = Some(normed(plan, delta, weights.attn_post_norm.as_ref(), eps));
+    let attn_delta = delta;
 
-    let ffn_norm = plan.tensor(&weights.ffn_norm);
-    let xn = stream.norm(plan, ffn_norm, eps);
+    let xn = sublayer_input(plan, stream, weights.ffn_norm.as_ref(), eps, Component::MlpInput, &mut at);
     let h_mid = stream.h;
-    at.edit(plan, Component::MlpInput, xn, Inputs::default());
     let gate_up = linear(plan, "gate_up", xn, &weights.gate_up);
     at.edit(plan, Component::GateOutput, gate_up, Inputs::of_matrix(xn));
     at.edit(plan, Component::UpOutput, gate_up, Inputs::of_matrix(xn));
-    let gate = at.stands(Component::MlpActivation).then(|| kernel::silu_gate(plan, gate_up));
+    let gate = at.stands(Component::MlpActivation).then(|| kernel::glu_gate(plan, model.arch.act, gate_up));
     let act = match gate {
         Some(gate) => {
             at.edit(plan, Component::MlpActivation, gate, Inputs::default());
             kernel::mul_up(plan, "act", gate, gate_up)
         }
-        None => kernel::silu_mul(plan, gate_up),
+        None => kernel::glu(plan, model.arch.act, gate_up),
     };
     let delta = linear(plan, "down", act, &weights.down);
     let inputs = Inputs { sublayer: Some(xn), ..Inputs::of_matrix(act) };
     at.edit(plan, Component::MlpOutput, delta, inputs);
-    stream.pending = Some(delta);
+    stream.pending = Some(normed(plan, delta, weights.ffn_post_norm.as_ref(), eps));
     if at.stands(Component::BlockOutput) {
         let h = stream.settle(plan);
         at.edit(plan, Component::BlockOutput, h, Inputs::default());
     }
-    LayerTrace { h: [h_in, h_mid], qkv, attn, gate_up, gate }
+    LayerTrace { h: [h_in, h_mid], qkv_raw, qkv, attn, gate_up, gate, deltas: [attn_delta, delta] }
 }
 
-/// q, k and v of a layer, turned by position.
+/// What a sublayer reads: the norm of the stream, or where there is none, the stream itself, and a copy of it where it is edited.
+fn sublayer_input(
+    plan: &mut Plan,
+    stream: &mut Stream,
+    norm: Option<&Tensor>,
+    eps: f32,
+    component: Component,
+    at: &mut At<'_>,
+) -> Buf {
+    let x = match norm {
+        Some(norm) => stream.norm(plan, norm, eps),
+        None => stream.settle(plan),
+    };
+    let x = if norm.is_none() && at.stands(component) { kernel::copy(plan, "x", x) } else { x };
+    at.edit(plan, component, x, Inputs::default());
+    x
+}
+
+/// The norm of what a sublayer gives, where there is one.
+fn normed(plan: &mut Plan, delta: Buf, norm: Option<&Tensor>, eps: f32) -> Buf {
+    match norm {
+        Some(norm) => {
+            let norm = plan.tensor(norm);
+            kernel::rms_norm(plan, delta, norm, eps)
+        }
+        None => delta,
+    }
+}
+
+/// q, k and v of a layer side by side, and each normed and turned by position.
 fn attention_inputs(
     plan: &mut Plan,
     model: &Model,
@@ -125,7 +156,7 @@ fn attention_inputs(
     cached: Option<&[Tensor; 2]>,
     xn: Buf,
     at: &mut At<'_>,
-) -> [Buf; 3] {
+) -> (Buf, [Buf; 3]) {
     let weights = &model.weights.layers[at.layer];
     let [n_tokens, _] = plan.shape(xn);
     let qkv = plan.scratch("qkv", &[n_tokens, weights.qkv.rows]);
@@ -141,9 +172,17 @@ fn attention_inputs(
         Some(cached) => cached.each_ref().map(|tensor| plan.tensor(tensor)),
         None => ["k", "v"].map(|name| plan.scratch(name, &[n_tokens, model.dims.kv_width()])),
     };
-    let table = plan.tensor(&model.rope_table);
-    let q = kernel::rope_qkv(plan, &rope(model), qkv, [table, pass.place], [k, v]);
-    [q, k, v]
+    let normed = match (model.qk_norm(), &weights.qk_norm) {
+        (Some(norm), Some(w)) => {
+            let w = plan.tensor(w);
+            kernel::qk_norm(plan, &norm, qkv, w)
+        }
+        _ => qkv,
+    };
+    let (rope, table) = model.rope(at.layer);
+    let table = plan.tensor(table);
+    let q = kernel::rope_qkv(plan, &rope, normed, [table, pass.place], [k, v]);
+    (qkv, [q, k, v])
 }
 
 const QKV: [Component; 3] = [Component::QueryOutput, Component::KeyOutput, Component::ValueOutput];
@@ -165,7 +204,10 @@ pub(super) fn layer_backward(
         return;
     }
     let trace = trace.expect("the layer stands in the forward pass");
-    let d = sublayer_gradient(plan, Component::MlpOutput, dh, &mut at);
+    let weights = &model.weights.layers[number];
+    let eps = model.dims.norm_eps;
+    let after = (trace.deltas[1], weights.ffn_post_norm.as_ref());
+    let d = sublayer_gradient(plan, Component::MlpOutput, after, eps, dh, &mut at);
     if at.ends_at(Component::MlpOutput) {
         return;
     }
@@ -173,7 +215,8 @@ pub(super) fn layer_backward(
     if at.ends_at(Component::MlpInput) {
         return;
     }
-    let d = sublayer_gradient(plan, Component::AttentionOutput, dh, &mut at);
+    let after = (trace.deltas[0], weights.attn_post_norm.as_ref());
+    let d = sublayer_gradient(plan, Component::AttentionOutput, after, eps, dh, &mut at);
     if at.ends_at(Component::AttentionOutput) {
         return;
     }
@@ -184,14 +227,39 @@ pub(super) fn layer_backward(
     at.edit_backward(plan, Component::BlockInput, dh);
 }
 
-/// The gradient of what a sublayer added: the stream's own, or where a hook stands, a copy of it taken back through the hook.
-fn sublayer_gradient(plan: &mut Plan, component: Component, dh: Buf, at: &mut At<'_>) -> Buf {
-    if !at.stands(component) {
-        return dh;
-    }
-    let d = kernel::copy(plan, "ddelta", dh);
+/// The gradient of what a sublayer gave: the stream's own, taken back through the norm after it, if there is one, and where a hook
+/// stands, a copy of it taken back through the hook.
+fn sublayer_gradient(
+    plan: &mut Plan,
+    component: Component,
+    (delta, norm): (Buf, Option<&Tensor>),
+    eps: f32,
+    dh: Buf,
+    at: &mut At<'_>,
+) -> Buf {
+    let d = match norm {
+        Some(norm) => {
+            let shape: [usize; 2] = plan.shape(dh);
+            let (norm, d) = (plan.tensor(norm), plan.scratch("ddelta", &shape));
+            kernel::rms_norm_backward(plan, [delta, norm], eps, dh, d, false);
+            d
+        }
+        None if at.stands(component) => kernel::copy(plan, "ddelta", dh),
+        None => dh,
+    };
     at.edit_backward(plan, component, d);
     d
+}
+
+/// Adds to `dh` the gradient `dx` of what a sublayer read, taken back through the norm of the stream `h`, if there is one.
+fn sublayer_input_gradient(plan: &mut Plan, h: Buf, norm: Option<&Tensor>, eps: f32, dx: Buf, dh: Buf) {
+    match norm {
+        Some(norm) => {
+            let norm = plan.tensor(norm);
+            kernel::rms_norm_backward(plan, [h, norm], eps, dx, dh, true);
+        }
+        None => kernel::add_onto(plan, dx, dh),
+    }
 }
 
 /// Adds to `dh` what comes back through the feed-forward layer from `d`.
@@ -206,9 +274,9 @@ fn mlp_backward(plan: &mut Plan, model: &Model, trace: &LayerTrace, d: Buf, dh: 
             if at.ends_at(Component::MlpActivation) {
                 return;
             }
-            kernel::silu_gate_backward(plan, trace.gate_up, gate, [dact, dgate])
+            kernel::glu_gate_backward(plan, model.arch.act, [trace.gate_up, gate], [dact, dgate])
         }
-        None => kernel::silu_mul_backward(plan, trace.gate_up, dact),
+        None => kernel::glu_backward(plan, model.arch.act, trace.gate_up, dact),
     };
     at.edit_backward(plan, Component::UpOutput, dgate_up);
     at.edit_backward(plan, Component::GateOutput, dgate_up);
@@ -223,8 +291,8 @@ fn mlp_backward(plan: &mut Plan, model: &Model, trace: &LayerTrace, d: Buf, dh: 
     if at.ends_at(Component::MlpInput) {
         return;
     }
-    let norm = plan.tensor(&weights.ffn_norm);
-    kernel::rms_norm_backward(plan, [trace.h[1], norm], model.dims.norm_eps, dxn, dh, true);
+    let (norm, eps) = (weights.ffn_norm.as_ref(), model.dims.norm_eps);
+    sublayer_input_gradient(plan, trace.h[1], norm, eps, dxn, dh);
 }
 
 /// Adds to `dh` what comes back through attention from `d`.
@@ -244,9 +312,15 @@ fn attention_backward(
     if at.ends_at(Component::AttentionValueOutput) {
         return;
     }
-    let dqkv = kernel::attention_backward(plan, &heads(model), trace.qkv, [span, reach], trace.attn, dattn);
-    let table = plan.tensor(&model.rope_table);
-    let dqkv = kernel::rope_qkv_backward(plan, &rope(model), dqkv, [table, place]);
+    let heads = model.heads(at.layer);
+    let dqkv = kernel::attention_backward(plan, &heads, trace.qkv, [span, reach], trace.attn, dattn);
+    let (rope, table) = model.rope(at.layer);
+    let table = plan.tensor(table);
+    let dqkv = kernel::rope_qkv_backward(plan, &rope, dqkv, [table, place]);
+    if let (Some(norm), Some(w)) = (model.qk_norm(), &weights.qk_norm) {
+        let w = plan.tensor(w);
+        kernel::qk_norm_backward(plan, &norm, [trace.qkv_raw, w], dqkv);
+    }
     for component in QKV {
         at.edit_backward(plan, component, dqkv);
     }
@@ -262,8 +336,8 @@ fn attention_backward(
     if at.ends_at(Component::AttentionInput) {
         return;
     }
-    let norm = plan.tensor(&weights.attn_norm);
-    kernel::rms_norm_backward(plan, [trace.h[0], norm], model.dims.norm_eps, dxn, dh, true);
+    let (norm, eps) = (weights.attn_norm.as_ref(), model.dims.norm_eps);
+    sublayer_input_gradient(plan, trace.h[0], norm, eps, dxn, dh);
 }
 
 /// x · Wᵀ in a new buffer.
@@ -280,15 +354,4 @@ pub(super) fn linear_backward(plan: &mut Plan, label: &str, dy: Buf, matrix: &Ma
     let dx = plan.scratch(label, &[n_tokens, matrix.cols]);
     kernel::matmul_backward(plan, dy, matrix, dx, false);
     dx
-}
-
-fn heads(model: &Model) -> Heads {
-    let dims = &model.dims;
-    let scale = (dims.head_dim as f32).sqrt().recip();
-    Heads { n_head: dims.n_head, n_head_kv: dims.n_head_kv, head_dim: dims.head_dim, scale }
-}
-
-fn rope(model: &Model) -> Rope {
-    let dims = &model.dims;
-    Rope { n_head: dims.n_head, n_head_kv: dims.n_head_kv, head_dim: dims.head_dim, n_rot: dims.n_rot }
 }

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::gguf::Header;
 use crate::token::TextHashes;
 
-pub use arch::{ARCHITECTURES, Architecture};
+pub use arch::{ARCHITECTURES, Architecture, Norms, QkGroups};
 pub use cache::Cache;
 pub use head::{LabelGroup, Labels};
 pub use hooks::{Component, Hooks, Input, Inputs, NoHooks, Place, Window};
@@ -26,6 +26,9 @@ pub use layer::LayerTrace;
 pub use pass::{Pass, backward, embed, forward, forward_from, forward_kept};
 pub use weights::LoadProgress;
 
+use crate::kernel::{Heads, QkNorm, Rope};
+use arch::Consts;
+use rope::Scaling;
 use weights::Weights;
 
 /// A model's frozen weights on a machine.
@@ -44,8 +47,10 @@ pub struct Model {
     pub dims: Dims,
     /// Positions there are angles for: the longest context that can be run.
     pub n_ctx: usize,
+    consts: Consts,
     weights: Weights,
-    rope_table: Tensor,
+    /// The angles of layers that see everything, and of layers with a window.
+    rope_tables: [Tensor; 2],
 }
 
 impl Model {
@@ -63,10 +68,12 @@ impl Model {
         n_ctx: Option<usize>,
         on_progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Model> {
-        let (arch, dims) = arch::read(header)?;
+        let (arch, dims, consts) = arch::read(header)?;
         let n_ctx = arch::context(&dims, n_ctx)?;
-        let weights = weights::load(backend, header, &dims, arch, source, on_progress).await?;
-        let rope_table = rope::table(backend, &dims, n_ctx)?;
+        let scaling = Scaling::read(header, arch)?;
+        let long = scaling.original_ctx.is_some_and(|original| n_ctx > original);
+        let weights = weights::load(backend, header, (&dims, arch, long), source, on_progress).await?;
+        let rope_tables = scaling.tables(backend, &dims, weights.rope_factors.as_deref(), n_ctx)?;
         let name = header.metadata.get("general.name")?.unwrap_or("unnamed").to_owned();
         let fingerprint = weights.fingerprint.clone();
         let text = TextHashes::from_gguf(&header.metadata)?;
@@ -78,8 +85,38 @@ impl Model {
             arch,
             dims,
             n_ctx,
+            consts,
             weights,
-            rope_table,
+            rope_tables,
+        })
+    }
+
+    /// How the attention of layer `number` is cut into heads, and what each sees.
+    fn heads(&self, number: usize) -> Heads {
+        let Dims { n_head, n_head_kv, head_dim, .. } = self.dims;
+        let Consts { attention_scale: scale, attention_cap: cap, .. } = self.consts;
+        Heads { n_head, n_head_kv, head_dim, window: self.consts.window_of(number), scale, cap }
+    }
+
+    /// How layer `number` turns queries and keys, and the table of its angles.
+    fn rope(&self, number: usize) -> (Rope, &Tensor) {
+        let Dims { n_head, n_head_kv, head_dim, n_rot, .. } = self.dims;
+        let unturned = self.arch.unturned_every.is_some_and(|every| (number + 1).is_multiple_of(every));
+        let n_rot = if unturned { 0 } else { n_rot };
+        let windowed = self.consts.window_of(number).is_some();
+        (Rope { n_head, n_head_kv, head_dim, n_rot }, &self.rope_tables[usize::from(windowed)])
+    }
+
+    /// How queries and keys are normed, where they are.
+    fn qk_norm(&self) -> Option<QkNorm> {
+        let Dims { n_head, n_head_kv, head_dim, norm_eps: eps, .. } = self.dims;
+        self.arch.qk_norm.map(|groups| match groups {
+            QkGroups::Heads => {
+                QkNorm { n_q: n_head, q_width: head_dim, n_k: n_head_kv, k_width: head_dim, eps }
+            }
+            QkGroups::All => {
+                QkNorm { n_q: 1, q_width: self.dims.q_width(), n_k: 1, k_width: self.dims.kv_width(), eps }
+            }
         })
     }
 

@@ -2,6 +2,7 @@
 
 use super::layer::{LayerTrace, layer, layer_backward};
 use super::{Cache, Hooks, Model};
+use crate::backend::Tensor;
 use crate::kernel;
 use crate::plan::{Buf, Plan};
 
@@ -54,7 +55,7 @@ pub fn forward_kept(
 /// Appends the embeddings [T, D] of `tokens [T]`.
 pub fn embed(plan: &mut Plan, model: &Model, tokens: Buf) -> Buf {
     plan.at("embed");
-    kernel::embed(plan, tokens, &model.weights.embed)
+    kernel::embed(plan, tokens, &model.weights.embed, model.consts.embed_scale)
 }
 
 /// As [`forward_kept`], from the hidden states [T, D] before layer `first` on.
@@ -109,8 +110,9 @@ impl Stream {
         self.h
     }
 
-    /// Adds what is pending and returns the norm of the stream.
-    pub(super) fn norm(&mut self, plan: &mut Plan, w: Buf, eps: f32) -> Buf {
+    /// Adds what is pending and returns the norm of the stream, scaled by `w`.
+    pub(super) fn norm(&mut self, plan: &mut Plan, w: &Tensor, eps: f32) -> Buf {
+        let w = plan.tensor(w);
         match self.pending.take() {
             Some(delta) => {
                 let [h, normed] = kernel::add_rms_norm(plan, [self.h, delta], w, eps);

@@ -1,6 +1,6 @@
 //! A model's weights: what the file must hold, and its way onto the device, a piece of a tensor at a time.
 
-use super::Architecture;
+use super::{Architecture, Norms, QkGroups};
 use crate::backend::{Backend, Tensor};
 use crate::bytes::ByteSource;
 use crate::dims::Dims;
@@ -23,15 +23,19 @@ pub struct LoadProgress {
 }
 
 pub(super) struct Layer {
-    pub(super) attn_norm: Tensor,
+    pub(super) attn_norm: Option<Tensor>,
     /// q, k and v, one above the other.
     pub(super) qkv: Matrix,
     pub(super) qkv_bias: Option<Tensor>,
+    /// That of queries, then that of keys.
+    pub(super) qk_norm: Option<Tensor>,
     pub(super) attn_out: Matrix,
-    pub(super) ffn_norm: Tensor,
+    pub(super) attn_post_norm: Option<Tensor>,
+    pub(super) ffn_norm: Option<Tensor>,
     /// gate and up, one above the other.
     pub(super) gate_up: Matrix,
     pub(super) down: Matrix,
+    pub(super) ffn_post_norm: Option<Tensor>,
 }
 
 pub(super) struct Weights {
@@ -42,6 +46,8 @@ pub(super) struct Weights {
     pub(super) head: Matrix,
     /// Half of the SHA-256 of the dims and of all vectors, in hexadecimal: F32 in every quantization of a model.
     pub(super) fingerprint: String,
+    /// What rotary frequencies are divided by, one for each pair.
+    pub(super) rope_factors: Option<Vec<f32>>,
 }
 
 /// A weight the architecture has: a row of numbers, or some matrices that are one on the device.
@@ -86,59 +92,95 @@ impl Wanted {
 
 /// Everything a layer of this architecture has.
 struct WantedLayer {
-    attn_norm: Wanted,
+    attn_norm: Option<Wanted>,
     qkv: Wanted,
     qkv_bias: Option<Wanted>,
+    qk_norm: Option<Wanted>,
     attn_out: Wanted,
-    ffn_norm: Wanted,
+    attn_post_norm: Option<Wanted>,
+    ffn_norm: Option<Wanted>,
     gate_up: Wanted,
     down: Wanted,
+    ffn_post_norm: Option<Wanted>,
 }
 
 fn wanted_layer(number: usize, dims: &Dims, arch: &Architecture) -> WantedLayer {
     let name = |stem: &str, kind: &str| format!("blk.{number}.{stem}.{kind}");
     let names = |stems: &[&str], kind: &str| stems.iter().map(|stem| name(stem, kind)).collect();
-    let qkv = ["attn_q", "attn_k", "attn_v"];
+    let norm = |stem: &str, wanted: bool| wanted.then(|| Wanted::vector(name(stem, "weight"), dims.n_embd));
+    let (before, after) = (arch.norms != Norms::After, arch.norms != Norms::Before);
+    let stems = ["attn_q", "attn_k", "attn_v"];
     let qkv_rows = vec![dims.q_width(), dims.kv_width(), dims.kv_width()];
+    let qk_lens = match arch.qk_norm {
+        Some(QkGroups::All) => vec![dims.q_width(), dims.kv_width()],
+        _ => vec![dims.head_dim; 2],
+    };
     let apart = Turned { head_dim: dims.head_dim, n_rot: dims.n_rot };
     let turned = (!arch.rope_halves).then_some(apart);
-    let (gate_up, gate_up_rows) = (["ffn_gate", "ffn_up"], vec![dims.n_ff; 2]);
+    let (qkv, gate_up) = match arch.fused {
+        true => (
+            Wanted::matrix(name("attn_qkv", "weight"), qkv_rows.iter().sum(), dims.n_embd),
+            Wanted::matrix(name("ffn_up", "weight"), 2 * dims.n_ff, dims.n_embd),
+        ),
+        false => (
+            Wanted::Matrix {
+                names: names(&stems, "weight"),
+                rows: qkv_rows.clone(),
+                cols: dims.n_embd,
+                turned: vec![turned, turned, None],
+            },
+            Wanted::Matrix {
+                names: names(&["ffn_gate", "ffn_up"], "weight"),
+                rows: vec![dims.n_ff; 2],
+                cols: dims.n_embd,
+                turned: vec![None; 2],
+            },
+        ),
+    };
     WantedLayer {
-        attn_norm: Wanted::vector(name("attn_norm", "weight"), dims.n_embd),
-        qkv_bias: arch
-            .qkv_bias
-            .then(|| Wanted::Vector { names: names(&qkv, "bias"), lens: qkv_rows.clone() }),
-        qkv: Wanted::Matrix {
-            names: names(&qkv, "weight"),
-            rows: qkv_rows,
-            cols: dims.n_embd,
-            turned: vec![turned, turned, None],
-        },
+        attn_norm: norm("attn_norm", before),
+        qkv,
+        qkv_bias: arch.qkv_bias.then(|| Wanted::Vector { names: names(&stems, "bias"), lens: qkv_rows }),
+        qk_norm: arch.qk_norm.map(|_| Wanted::Vector {
+            names: names(&["attn_q_norm", "attn_k_norm"], "weight"),
+            lens: qk_lens,
+        }),
         attn_out: Wanted::matrix(name("attn_output", "weight"), dims.n_embd, dims.q_width()),
-        ffn_norm: Wanted::vector(name("ffn_norm", "weight"), dims.n_embd),
-        gate_up: Wanted::Matrix {
-            names: names(&gate_up, "weight"),
-            rows: gate_up_rows,
-            cols: dims.n_embd,
-            turned: vec![None; 2],
-        },
+        attn_post_norm: norm("post_attention_norm", after),
+        ffn_norm: norm("ffn_norm", before),
+        gate_up,
         down: Wanted::matrix(name("ffn_down", "weight"), dims.n_embd, dims.n_ff),
+        ffn_post_norm: norm("post_ffw_norm", after),
     }
+}
+
+/// The factors of rotary frequencies, if the file has any: some, or some for a short and others for a long context.
+fn wanted_factors(header: &Header, dims: &Dims, long: bool) -> Option<Wanted> {
+    let by_context = if long { "rope_factors_long.weight" } else { "rope_factors_short.weight" };
+    let name = ["rope_freqs.weight", by_context].into_iter().find(|name| header.tensor(name).is_some())?;
+    Some(Wanted::vector(name, dims.n_rot / 2))
 }
 
 impl WantedLayer {
     fn all(&self) -> impl Iterator<Item = &Wanted> {
-        let always = [&self.attn_norm, &self.qkv, &self.attn_out, &self.ffn_norm, &self.gate_up, &self.down];
-        always.into_iter().chain(&self.qkv_bias)
+        let some = [
+            &self.attn_norm,
+            &self.qkv_bias,
+            &self.qk_norm,
+            &self.attn_post_norm,
+            &self.ffn_norm,
+            &self.ffn_post_norm,
+        ];
+        let always = [&self.qkv, &self.attn_out, &self.gate_up, &self.down];
+        always.into_iter().chain(some.into_iter().flatten())
     }
 }
 
-/// Loads everything, or says in one error all that is wrong with the file.
+/// Loads everything, or says in one error all that is wrong with the file. `long` is whether the context is longer than the original.
 pub(super) async fn load(
     backend: &Backend,
     header: &Header,
-    dims: &Dims,
-    arch: &Architecture,
+    (dims, arch, long): (&Dims, &Architecture, bool),
     source: &impl ByteSource,
     on_progress: &mut dyn FnMut(LoadProgress),
 ) -> Result<Weights> {
@@ -147,7 +189,12 @@ pub(super) async fn load(
     let own_head = header.tensor("output.weight").is_some();
     let head = own_head.then(|| Wanted::matrix("output.weight", dims.n_vocab, dims.n_embd));
     let layers: Vec<WantedLayer> = (0..dims.n_layer).map(|number| wanted_layer(number, dims, arch)).collect();
-    let all = [&embed, &out_norm].into_iter().chain(&head).chain(layers.iter().flat_map(WantedLayer::all));
+    let factors = wanted_factors(header, dims, long);
+    let all = [&embed, &out_norm]
+        .into_iter()
+        .chain(&head)
+        .chain(&factors)
+        .chain(layers.iter().flat_map(WantedLayer::all));
     let total = check_all(header, all)?;
 
     let digest = Sha256::new_with_prefix(format!("{} {dims:?}", arch.name));
@@ -163,8 +210,12 @@ pub(super) async fn load(
         Some(head) => loader.matrix(head).await?,
         None => embed.clone(),
     };
+    let rope_factors = match &factors {
+        Some(factors) => Some(loader.numbers(factors).await?),
+        None => None,
+    };
     let fingerprint = loader.digest.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Weights { embed, layers: loaded, out_norm, head, fingerprint })
+    Ok(Weights { embed, layers: loaded, out_norm, head, fingerprint, rope_factors })
 }
 
 /// The bytes of all wanted tensors, or one error with everything that is missing, misshapen or in an unknown format.
@@ -239,21 +290,36 @@ impl Part<'_> {
 impl<'a, S: ByteSource> Loader<'a, S> {
     async fn layer(&mut self, wanted: &WantedLayer) -> Result<Layer> {
         Ok(Layer {
-            attn_norm: self.vector(&wanted.attn_norm).await?,
+            attn_norm: self.maybe_vector(&wanted.attn_norm).await?,
             qkv: self.matrix(&wanted.qkv).await?,
-            qkv_bias: match &wanted.qkv_bias {
-                Some(bias) => Some(self.vector(bias).await?),
-                None => None,
-            },
+            qkv_bias: self.maybe_vector(&wanted.qkv_bias).await?,
+            qk_norm: self.maybe_vector(&wanted.qk_norm).await?,
             attn_out: self.matrix(&wanted.attn_out).await?,
-            ffn_norm: self.vector(&wanted.ffn_norm).await?,
+            attn_post_norm: self.maybe_vector(&wanted.attn_post_norm).await?,
+            ffn_norm: self.maybe_vector(&wanted.ffn_norm).await?,
             gate_up: self.matrix(&wanted.gate_up).await?,
             down: self.matrix(&wanted.down).await?,
+            ffn_post_norm: self.maybe_vector(&wanted.ffn_post_norm).await?,
         })
     }
 
-    /// Vectors, one after the other, decoded to f32.
+    async fn maybe_vector(&mut self, wanted: &Option<Wanted>) -> Result<Option<Tensor>> {
+        match wanted {
+            Some(wanted) => Ok(Some(self.vector(wanted).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Vectors, one after the other, as one on the device; part of the fingerprint.
     async fn vector(&mut self, wanted: &Wanted) -> Result<Tensor> {
+        let values = self.numbers(wanted).await?;
+        let Wanted::Vector { names, .. } = wanted else { unreachable!("a vector is wanted") };
+        self.digest.update(bytemuck::cast_slice::<f32, u8>(&values));
+        self.backend.tensor_of(&names[0], &[values.len()], bytemuck::cast_slice(&values))
+    }
+
+    /// The values of vectors, one after the other.
+    async fn numbers(&mut self, wanted: &Wanted) -> Result<Vec<f32>> {
         let Wanted::Vector { names, .. } = wanted else { unreachable!("a vector is wanted") };
         let mut values = Vec::new();
         for name in names {
@@ -263,8 +329,7 @@ impl<'a, S: ByteSource> Loader<'a, S> {
             values.resize(start + info.cols(), 0.0f32);
             format.decode(&bytes, &mut values[start..]);
         }
-        self.digest.update(bytemuck::cast_slice::<f32, u8>(&values));
-        self.backend.tensor_of(&names[0], &[values.len()], bytemuck::cast_slice(&values))
+        Ok(values)
     }
 
     /// Matrices of the same width, one above the other, in as few slabs as formats and the device allow.

@@ -254,7 +254,7 @@ impl Pooled {
         let scores = kernel::dense(plan, &head.dense, x, theta);
         match task {
             Task::Classification => {
-                kernel::cross_entropy(plan, scores, [self.targets, self.weights, self.losses], 0);
+                kernel::cross_entropy(plan, scores, 0.0, [self.targets, self.weights, self.losses], 0);
             }
             Task::MultiLabel => {
                 kernel::binary_cross_entropy(plan, scores, [self.targets, self.weights, self.losses]);

@@ -24,7 +24,16 @@ pub(crate) fn golden_dir() -> PathBuf {
 
 /// A model and its tokenizer from a file.
 pub(crate) fn load(backend: &Backend, path: &Path) -> Engine {
-    let load = async { Engine::load(backend, &FileSource::open(path)?, None, &mut |_| ()).await };
+    load_for(backend, path, None)
+}
+
+/// The same, ready for a context of so many tokens.
+pub(crate) fn load_with(backend: &Backend, path: &Path, context: usize) -> Engine {
+    load_for(backend, path, Some(context))
+}
+
+fn load_for(backend: &Backend, path: &Path, context: Option<usize>) -> Engine {
+    let load = async { Engine::load(backend, &FileSource::open(path)?, context, &mut |_| ()).await };
     block_on(load).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -109,7 +118,7 @@ pub(crate) struct States {
 pub(crate) fn states(model: &Model, reft: Option<&Reft>, sequences: &[&Sequence]) -> States {
     let (batch, mut plan, pass) = packed(model, sequences);
     let table = model.matrices().next().expect("a model has an embedding");
-    let embed = kernel::embed(&mut plan, pass.tokens, table);
+    let embed = model::embed(&mut plan, model, pass.tokens);
     let edits = reft.map(|reft| Edits::new(&mut plan, &[(reft, batch.shape().n_edits)]));
     let edit_bufs = edits.as_ref().map_or_else(Vec::new, Edits::bufs);
     let mut watch = Watch { edits, hidden: Vec::new() };

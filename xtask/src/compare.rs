@@ -78,7 +78,8 @@ pub(crate) fn compare(options: &Options) -> Result<()> {
 /// Has the engine make the runs that are not there. The twins are faster than a CPU that plays GPU, and compute the same.
 fn run(options: &Options, path: &Path) -> Result<()> {
     let root = root();
-    let cargo = "cargo run --quiet --release --package webreft --bin webreft -- compare --backend cpu --model";
+    let cargo =
+        "cargo run --quiet --release --package webreft --bin webreft -- compare --backend cpu --model";
     let mut engine = command(&root, cargo);
     engine.arg(root.join("nano/webreft-nano-q8_0.gguf")).arg("--plan").arg(root.join("nano/compare.json"));
     engine.arg("--runs").arg(path).args(["--seeds", &options.seeds.to_string()]);

@@ -1,21 +1,20 @@
-// y = silu(gate) ∘ up, silu(x) = x / (1 + e⁻ˣ). Gate and up lie side by side.
+// g = act(gate): the first half of glu, where something stands between its halves.
 //
 //   gate_up  [T, 2F]  in
-//   y        [T, F]   out
+//   g        [T, F]   out
 //
 // One lane per four values; the grid's second dimension is the token.
 
-struct Params { n_ff: u32 }
+struct Params { n_ff: u32, act: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> gate_up: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> g: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     let width = params.n_ff / 4u;
     if at.x >= width { return; }
     let gate = gate_up[at.y * 2u * width + at.x];
-    let up = gate_up[at.y * 2u * width + width + at.x];
-    y[at.y * width + at.x] = up * gate / (1.0 + exp(-gate));
+    g[at.y * width + at.x] = activate4(params.act, gate);
 }

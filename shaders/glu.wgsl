@@ -1,20 +1,21 @@
-// g = silu(gate), silu(x) = x / (1 + e⁻ˣ): the first half of silu_mul, where something stands between its halves.
+// y = act(gate) ∘ up. Gate and up lie side by side.
 //
 //   gate_up  [T, 2F]  in
-//   g        [T, F]   out
+//   y        [T, F]   out
 //
 // One lane per four values; the grid's second dimension is the token.
 
-struct Params { n_ff: u32 }
+struct Params { n_ff: u32, act: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> gate_up: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> g: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     let width = params.n_ff / 4u;
     if at.x >= width { return; }
     let gate = gate_up[at.y * 2u * width + at.x];
-    g[at.y * width + at.x] = gate / (1.0 + exp(-gate));
+    let up = gate_up[at.y * 2u * width + width + at.x];
+    y[at.y * width + at.x] = up * activate4(params.act, gate);
 }

@@ -1,14 +1,15 @@
-//! The two halves of [`super::silu_mul`], for what stands between them: pyvene's `mlp_activation`.
+//! The two halves of [`super::glu`], for what stands between them: pyvene's `mlp_activation`.
 
+use super::activate::{ACTIVATION, Activation};
 use crate::backend::Call;
 use crate::plan::Field::U32;
 use crate::plan::Role::{In, Out};
 use crate::plan::{Buf, Kernel, Plan};
 
-pub(super) static SILU_GATE: Kernel = Kernel {
-    name: "silu_gate",
-    wgsl: &[include_str!("../../shaders/silu_gate.wgsl")],
-    params: &[("n_ff", U32)],
+pub(super) static GLU_GATE: Kernel = Kernel {
+    name: "glu_gate",
+    wgsl: &[ACTIVATION, include_str!("../../shaders/glu_gate.wgsl")],
+    params: &[("n_ff", U32), ("act", U32)],
     args: &[("gate_up", In), ("g", Out)],
     weight: false,
     twin,
@@ -23,21 +24,22 @@ pub(super) static MUL_UP: Kernel = Kernel {
     twin: twin_mul_up,
 };
 
-pub(super) static SILU_GATE_BACKWARD: Kernel = Kernel {
-    name: "silu_gate_backward",
-    wgsl: &[include_str!("../../shaders/silu_gate_backward.wgsl")],
-    params: &[("n_ff", U32)],
+pub(super) static GLU_GATE_BACKWARD: Kernel = Kernel {
+    name: "glu_gate_backward",
+    wgsl: &[ACTIVATION, include_str!("../../shaders/glu_gate_backward.wgsl")],
+    params: &[("n_ff", U32), ("act", U32)],
     args: &[("gate_up", In), ("g", In), ("dy", In), ("dg", In), ("dgate_up", Out)],
     weight: false,
     twin: twin_backward,
 };
 
-/// g = silu(gate) [T, F] of gate and up side by side [T, 2F].
-pub fn silu_gate(plan: &mut Plan, gate_up: Buf) -> Buf {
+/// g = act(gate) [T, F] of gate and up side by side [T, 2F].
+pub fn glu_gate(plan: &mut Plan, act: Activation, gate_up: Buf) -> Buf {
     let [n_tokens, width] = plan.shape(gate_up);
     let n_ff = width / 2;
     let g = plan.scratch("gate", &[n_tokens, n_ff]);
-    plan.dispatch(&SILU_GATE, &[n_ff.into()], &[gate_up, g], [n_ff.div_ceil(256), n_tokens, 1]);
+    let params = [n_ff.into(), (act as usize).into()];
+    plan.dispatch(&GLU_GATE, &params, &[gate_up, g], [n_ff.div_ceil(256), n_tokens, 1]);
     g
 }
 
@@ -50,21 +52,27 @@ pub fn mul_up(plan: &mut Plan, label: &str, g: Buf, gate_up: Buf) -> Buf {
     y
 }
 
-/// The gradient by gate and up [T, 2F] of [`mul_up`] of [`silu_gate`], from that of its result and that of g before its edit.
-pub fn silu_gate_backward(plan: &mut Plan, gate_up: Buf, g: Buf, [dy, dg]: [Buf; 2]) -> Buf {
+/// The gradient by gate and up [T, 2F] of [`mul_up`] of [`glu_gate`], from that of its result and that of g before its edit.
+pub fn glu_gate_backward(
+    plan: &mut Plan,
+    act: Activation,
+    [gate_up, g]: [Buf; 2],
+    [dy, dg]: [Buf; 2],
+) -> Buf {
     let [n_tokens, n_ff] = plan.shape(g);
     let d = plan.scratch("dgate_up", &[n_tokens, 2 * n_ff]);
     let args = [gate_up, g, dy, dg, d];
-    plan.dispatch(&SILU_GATE_BACKWARD, &[n_ff.into()], &args, [n_ff.div_ceil(256), n_tokens, 1]);
+    let params = [n_ff.into(), (act as usize).into()];
+    plan.dispatch(&GLU_GATE_BACKWARD, &params, &args, [n_ff.div_ceil(256), n_tokens, 1]);
     d
 }
 
 fn twin(call: &Call<'_>) {
-    let n_ff = call.usize(0);
+    let (n_ff, act) = (call.usize(0), Activation::of(call, 1));
     let (gate_up, mut g) = (call.f32(0), call.f32_mut(1));
     for (gate_up, g) in gate_up.chunks_exact(2 * n_ff).zip(g.chunks_exact_mut(n_ff)) {
         for (gate, g) in gate_up.iter().zip(g) {
-            *g = gate / (1.0 + (-gate).exp());
+            *g = act.apply(*gate);
         }
     }
 }
@@ -81,15 +89,14 @@ fn twin_mul_up(call: &Call<'_>) {
 }
 
 fn twin_backward(call: &Call<'_>) {
-    let n_ff = call.usize(0);
+    let (n_ff, act) = (call.usize(0), Activation::of(call, 1));
     let (gate_up, g, dy, dg) = (call.f32(0), call.f32(1), call.f32(2), call.f32(3));
     let mut d = call.f32_mut(4);
     for (t, d) in d.chunks_exact_mut(2 * n_ff).enumerate().take(g.len() / n_ff) {
         let [g, dy, dg] = [&g, &dy, &dg].map(|x| &x[t * n_ff..][..n_ff]);
         let (dgate, dup) = d.split_at_mut(n_ff);
         for (i, gate) in gate_up[2 * t * n_ff..][..n_ff].iter().enumerate() {
-            let sigma = 1.0 / (1.0 + (-gate).exp());
-            dgate[i] = dg[i] * sigma * (1.0 + gate * (1.0 - sigma));
+            dgate[i] = dg[i] * act.slope(*gate);
             dup[i] = dy[i] * g[i];
         }
     }

@@ -1,6 +1,6 @@
-// The gradient by gate and up of y = g ∘ up with g = silu(gate) edited on its way, σ = 1 / (1 + e⁻ᵍᵃᵗᵉ):
+// The gradient by gate and up of y = g ∘ up with g = act(gate) edited on its way:
 //
-//     dgate = dg ∘ σ ∘ (1 + gate ∘ (1 − σ))      dup = dy ∘ g
+//     dgate = dg ∘ act′(gate)      dup = dy ∘ g
 //
 //   gate_up   [T, 2F]  in
 //   g         [T, F]   in   as edited
@@ -10,7 +10,7 @@
 //
 // One lane per four values; the grid's second dimension is the token.
 
-struct Params { n_ff: u32 }
+struct Params { n_ff: u32, act: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> gate_up: array<vec4<f32>>;
@@ -25,8 +25,6 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     if at.x >= width { return; }
     let start = at.y * 2u * width + at.x;
     let one = at.y * width + at.x;
-    let gate = gate_up[start];
-    let sigma = 1.0 / (1.0 + exp(-gate));
-    dgate_up[start] = dg[one] * sigma * (1.0 + gate * (1.0 - sigma));
+    dgate_up[start] = dg[one] * activate_slope4(params.act, gate_up[start]);
     dgate_up[start + width] = dy[one] * g[one];
 }

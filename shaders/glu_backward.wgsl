@@ -1,6 +1,6 @@
-// The gradient of y = silu(gate) ∘ up, with σ = 1 / (1 + e⁻ᵍᵃᵗᵉ):
+// The gradient of y = act(gate) ∘ up:
 //
-//     dgate = dy ∘ up ∘ σ ∘ (1 + gate ∘ (1 − σ))      dup = dy ∘ gate ∘ σ
+//     dgate = dy ∘ up ∘ act′(gate)      dup = dy ∘ act(gate)
 //
 //   gate_up   [T, 2F]  in
 //   dy        [T, F]   in
@@ -8,7 +8,7 @@
 //
 // One lane per four values; the grid's second dimension is the token.
 
-struct Params { n_ff: u32 }
+struct Params { n_ff: u32, act: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> gate_up: array<vec4<f32>>;
@@ -23,7 +23,6 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     let gate = gate_up[start];
     let up = gate_up[start + width];
     let d = dy[at.y * width + at.x];
-    let sigma = 1.0 / (1.0 + exp(-gate));
-    dgate_up[start] = d * up * sigma * (1.0 + gate * (1.0 - sigma));
-    dgate_up[start + width] = d * gate * sigma;
+    dgate_up[start] = d * up * activate_slope4(params.act, gate);
+    dgate_up[start + width] = d * activate4(params.act, gate);
 }

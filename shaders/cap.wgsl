@@ -1,0 +1,17 @@
+// l = cap · tanh(l / cap), in place.
+//
+//   logits  [M, V]  in out
+//
+// One lane per value; the grid's second dimension is the row.
+
+struct Params { n_vocab: u32, cap: f32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> logits: array<f32>;
+
+@compute @workgroup_size(64)
+fn main(@builtin(global_invocation_id) at: vec3<u32>) {
+    if at.x >= params.n_vocab { return; }
+    let i = at.y * params.n_vocab + at.x;
+    logits[i] = capped(logits[i], params.cap);
+}
