@@ -6,6 +6,7 @@ mod support;
 
 use pollster::block_on;
 use std::rc::Rc;
+use support::differences::{PROMPT, check_gradient, check_gradient_by, example};
 use support::{logits, plain_sequence, states};
 use webreft::ErrorKind;
 use webreft::backend::Backend;
@@ -16,9 +17,7 @@ use webreft::model::{self, Component, Labels, NoHooks, Pass};
 use webreft::plan::Plan;
 use webreft::reft::kinds::{KINDS, Kind};
 use webreft::reft::{Layers, Params, Reft, ReftConfig, RowEdits};
-use webreft::train::{Batch, Sequence, Trainer};
-
-const PROMPT: [u32; 12] = [1, 79, 148, 180, 134, 228, 243, 139, 257, 5, 233, 198];
+use webreft::train::{Batch, Trainer};
 
 /// Runs a check on the twins and on a GPU.
 fn on_each_backend(check: impl Fn(&Engine)) {
@@ -39,25 +38,6 @@ fn reft(engine: &Engine, layers: &[usize]) -> Reft {
     let layers = Layers::List(layers.to_vec());
     let config = ReftConfig { layers, positions: "f2+l1".to_owned(), ..ReftConfig::default() };
     Reft::new(engine.model(), &[config]).expect("the toy has these layers")
-}
-
-/// The first `n_tokens` of the prompt, the last three of which are labels.
-fn example(engine: &Engine, reft: &Reft, n_tokens: usize) -> Sequence {
-    let tokens = PROMPT[..n_tokens].to_vec();
-    let sequence = Sequence::new(reft, tokens, n_tokens - 3, engine.model().n_ctx);
-    let mut sequence = sequence.expect("an example");
-    for (it, edits) in reft.interventions.iter().zip(&mut sequence.edits) {
-        if it.kind.reads_source() {
-            edits.source = pseudo_random(edits.rows.len() * it.sizes.n_embd);
-        }
-    }
-    sequence
-}
-
-/// Numbers within ±½, the same every time.
-fn pseudo_random(len: usize) -> Vec<f32> {
-    let states = std::iter::successors(Some(7usize), |state| Some(state * 75 % 65_537));
-    states.skip(1).take(len).map(|state| state as f32 / 65_537.0 - 0.5).collect()
 }
 
 /// A trainer after some steps on two examples.
@@ -312,14 +292,6 @@ fn a_file_for_another_model_is_refused() {
     assert!(error.to_string().contains("another model"), "{error}");
 }
 
-/// The mean loss of an example, without a step.
-fn loss(engine: &Engine, reft: &Reft, dropout: Dropout, sequence: &Sequence) -> f64 {
-    let mut trainer = Trainer::new(&engine.model().backend, reft).expect("the state fits");
-    trainer.set_dropout(dropout);
-    let loss = trainer.step(engine.model(), reft, &[sequence], &Hyper::with_rate(0.0));
-    block_on(loss.expect("a step runs").mean()).expect("the loss is read")
-}
-
 /// Central differences of the loss along some of the parameters, at every place of a layer, below another edit.
 #[test]
 fn gradients_are_right_at_every_place() {
@@ -345,7 +317,7 @@ fn gradients_are_right_at_every_place() {
             };
             for rate in [0.0, 0.25] {
                 let name = format!("{kind} at {component}, dropout {rate}");
-                check_gradient(&engine, &reft, Dropout { rate, seed: 2 }, &name);
+                check_gradient(&engine, &reft, Dropout { rate, seed: 2 }, 3, &name);
             }
         }
     }
@@ -367,63 +339,7 @@ fn gradients_of_every_kind_are_right() {
                 ..ReftConfig::default()
             };
             let reft = Reft::new(engine.model(), &[config, upper]).expect(kind.name);
-            check_gradient(&engine, &reft, Dropout::default(), &format!("{} with {act}", kind.name));
-        }
-    }
-}
-
-fn check_gradient(engine: &Engine, reft: &Reft, dropout: Dropout, name: &str) {
-    check_gradient_by(1.0 / 64.0, engine, reft, dropout, name);
-}
-
-/// By differences of steps so long.
-fn check_gradient_by(step: f32, engine: &Engine, reft: &Reft, dropout: Dropout, name: &str) {
-    let sequence = example(engine, reft, 12);
-    let mut theta = block_on(reft.theta.read().f32()).expect("the parameters are read");
-    for (_, it) in reft.owners() {
-        for part in it.parts() {
-            let numbers = &mut theta[part.range.clone()];
-            if numbers.iter().all(|p| *p == 0.0) {
-                numbers.copy_from_slice(&pseudo_random(numbers.len())); // away from P = 0
-            }
-        }
-    }
-    // The loss with these parameters, and with what follows from others.
-    let loss_with = |theta: &[f32], followed: &[f32]| {
-        reft.theta.write_f32(followed);
-        let mut plan = Plan::new("rotations", engine.model().backend.target());
-        reft.plan_followers(&mut plan);
-        engine.model().backend.prepare(plan).expect("a small plan").run().expect("it runs");
-        reft.theta.write_f32(theta);
-        loss(engine, reft, dropout, &sequence)
-    };
-    loss_with(&theta, &theta);
-    let mut trainer = Trainer::new(&engine.model().backend, reft).expect("the state fits");
-    trainer.set_dropout(dropout);
-    trainer.step(engine.model(), reft, &[&sequence], &Hyper::with_rate(0.0)).expect("a step runs");
-    let gradient = block_on(trainer.gradients().theta.read().f32()).expect("the gradient is read");
-    for it in reft.interventions.iter().filter(|it| it.place.layer < 3) {
-        for part in it.parts() {
-            // The steepest of this part's parameters.
-            let steepest =
-                part.range.clone().max_by(|a, b| gradient[*a].abs().total_cmp(&gradient[*b].abs()));
-            let at = steepest.expect("a part has numbers");
-            // The lengths of rows that follow from a LoRA are constants in its gradients (DoRA, section 4.3).
-            let is_held = it.kind.has_magnitude() && part.name != "magnitude";
-            let beside = |steps: f32| {
-                let mut moved = theta.clone();
-                moved[at] += steps * step;
-                loss_with(&moved, if is_held { &theta } else { &moved })
-            };
-            let (near, far) = (beside(1.0) - beside(-1.0), beside(2.0) - beside(-2.0));
-            let want = (8.0 * near - far) / (12.0 * f64::from(step));
-            let got = f64::from(gradient[at]);
-            assert!(
-                (got - want).abs() <= 2e-2 * want.abs() + 2e-4,
-                "{name}, layer {}: {}[{at}]: {got} for {want}",
-                it.place.layer,
-                part.name
-            );
+            check_gradient(&engine, &reft, Dropout::default(), 3, &format!("{} with {act}", kind.name));
         }
     }
 }
@@ -456,7 +372,7 @@ fn shared_parameters_sum_their_gradients() {
     let shared = ReftConfig { tied: true, shared: true, ..config };
     let shared = Reft::new(engine.model(), &[shared]).expect("a reft");
     assert_eq!(2 * shared.n_params(), own.n_params());
-    check_gradient(&engine, &shared, Dropout::default(), "shared by two layers");
+    check_gradient(&engine, &shared, Dropout::default(), 3, "shared by two layers");
 }
 
 /// Kinds with virtual tokens, with and without an encoder.
@@ -489,6 +405,7 @@ fn gradients_of_virtual_tokens_are_right() {
             &engine,
             &reft,
             Dropout::default(),
+            3,
             &format!("{} with {}", config.kind, config.encoder),
         );
     }

@@ -6,7 +6,12 @@ use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::engine::Engine;
 use webreft::generate::{GenerateOptions, Prompt};
+use webreft::kernel::{Dropout, Hyper};
+use webreft::model::Component;
+use webreft::reft::{Layers, Reft, ReftConfig};
+use webreft::train::Trainer;
 
+use super::support::differences::{check_gradient, example};
 use super::support::{Tensors, load_with, logits, plain_sequence};
 use super::{folder, json, keys};
 
@@ -76,4 +81,57 @@ fn the_twins_answer_as_llama_cpp_does() {
 #[test]
 fn the_gpu_answers_as_llama_cpp_does() {
     check_all(&block_on(Backend::gpu()).expect("an adapter: a software one will do"));
+}
+
+/// The F32 file of each architecture.
+fn check_each(check: impl Fn(&str, &Engine)) {
+    let folder = folder("archs");
+    let manifest = json(&folder.join("manifest.json"));
+    for case in keys(&manifest["cases"]) {
+        check(case, &load_with(&Backend::Cpu, &folder.join(format!("{case}-f32.gguf")), 512));
+    }
+}
+
+/// Central differences along an edit of each place of the lowest layer and of the last but one: of all that have several kinds of layers
+/// (which see a window or everything, are turned by position or are not) these are two.
+#[test]
+fn gradients_are_right_at_every_place_of_every_architecture() {
+    check_each(|case, engine| {
+        let n_layer = engine.model().dims.n_layer;
+        for component in Component::ALL {
+            for kind in ["loreft", "lora"] {
+                let config = ReftConfig {
+                    kind: kind.to_owned(),
+                    layers: Layers::List(if n_layer <= 2 { vec![0] } else { vec![0, n_layer - 2] }),
+                    component: component.name().into(),
+                    rank: 2,
+                    ..ReftConfig::default()
+                };
+                match Reft::new(engine.model(), &[config]) {
+                    Ok(reft) => {
+                        let name = format!("{case}, {kind} at {}", component.name());
+                        check_gradient(engine, &reft, Dropout::default(), n_layer, &name);
+                    }
+                    Err(error) => assert_eq!(kind, "lora", "{case}, {}: {error}", component.name()),
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_loreft_trains_on_every_architecture() {
+    check_each(|case, engine| {
+        let config = ReftConfig { positions: "f1+l1".to_owned(), ..ReftConfig::default() };
+        let reft = Reft::new(engine.model(), &[config]).expect("a reft");
+        let sequence = example(engine, &reft, 12);
+        let mut trainer = Trainer::new(&engine.model().backend, &reft).expect("the state fits");
+        let losses: Vec<f64> = (0..12)
+            .map(|_| {
+                let loss = trainer.step(engine.model(), &reft, &[&sequence], &Hyper::with_rate(2e-2));
+                block_on(loss.expect("a step runs").mean()).expect("the loss is read")
+            })
+            .collect();
+        assert!(losses[11] < 0.7 * losses[0], "{case}: {losses:?}");
+    });
 }

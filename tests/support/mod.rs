@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each file of tests uses a part of it")]
 
+pub(crate) mod differences;
+
 use std::path::{Path, PathBuf};
 
 use pollster::block_on;
@@ -117,7 +119,6 @@ pub(crate) struct States {
 /// All states of a pass over packed sequences, edited as they say.
 pub(crate) fn states(model: &Model, reft: Option<&Reft>, sequences: &[&Sequence]) -> States {
     let (batch, mut plan, pass) = packed(model, sequences);
-    let table = model.matrices().next().expect("a model has an embedding");
     let embed = model::embed(&mut plan, model, pass.tokens);
     let edits = reft.map(|reft| Edits::new(&mut plan, &[(reft, batch.shape().n_edits)]));
     let edit_bufs = edits.as_ref().map_or_else(Vec::new, Edits::bufs);
