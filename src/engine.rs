@@ -4,14 +4,17 @@
 //! use webreft::backend::Backend;
 //! use webreft::bytes::FileSource;
 //! use webreft::engine::{Engine, Example, Input};
+//! use webreft::files::ModelFiles;
 //! use webreft::generate::{GenerateOptions, Persona};
+//! use webreft::model::LoadOptions;
 //! use webreft::reft::ReftConfig;
 //! use webreft::train::{TrainOptions, Trainer};
 //! use std::rc::Rc;
 //!
 //! # async fn run() -> webreft::Result<()> {
 //! let backend = Backend::gpu().await?;
-//! let engine = Engine::load(&backend, &FileSource::open("model.gguf")?, None, &mut |_| ()).await?;
+//! let files = ModelFiles::gguf(FileSource::open("model.gguf")?).await?;
+//! let engine = Engine::load(&backend, &files, &LoadOptions::default(), &mut |_| ()).await?;
 //! let reft = Rc::new(engine.reft(&[ReftConfig::default()])?);
 //! let examples = [Example::answer("Hello?", "Ahoy!")];
 //! let mut trainer = Trainer::new(&backend, &reft)?;
@@ -31,9 +34,10 @@
 use crate::backend::Backend;
 use crate::bytes::ByteSource;
 use crate::error::{Error, Result};
+use crate::files::ModelFiles;
 use crate::generate::{GenerateOptions, Generation, Persona, Prompt};
-use crate::gguf::{self, Header};
-use crate::model::{LoadProgress, Model};
+use crate::gguf::Header;
+use crate::model::{LoadOptions, LoadProgress, Model};
 use crate::reft::foreign::pyreft_script::{IGNORED, Script, ScriptExample};
 use crate::reft::foreign::{self, File, Unsaved};
 use crate::reft::{Reft, ReftConfig, collect};
@@ -218,22 +222,22 @@ impl Example {
 }
 
 impl Engine {
-    /// Loads a GGUF model onto a machine.
+    /// Loads a model onto a machine.
     ///
     /// # Errors
     /// `File` or `Unsupported` for what is wrong with the file, `Input` for a context longer than the model's, `Device` for a
     /// device that is lost or full.
     pub async fn load(
         backend: &Backend,
-        source: &impl ByteSource,
-        n_ctx: Option<usize>,
+        files: &ModelFiles<impl ByteSource>,
+        options: &LoadOptions,
         on_progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Engine> {
-        let header = gguf::read(source).await?;
+        let header = &files.header;
         let tokenizer = Tokenizer::from_gguf(&header.metadata)?;
         let template = ChatTemplate::from_gguf(&header.metadata, &tokenizer)?;
-        let model = Model::load(backend, &header, source, n_ctx, on_progress).await?;
-        let info = info(&header, &model, template.is_some());
+        let model = Model::load(backend, header, &files.sources, options, on_progress).await?;
+        let info = info(header, &model, template.is_some());
         Ok(Engine { model, tokenizer, template, info })
     }
 
@@ -505,12 +509,11 @@ fn info(header: &Header, model: &Model, chat: bool) -> ModelInfo {
             formats.push(format.to_owned());
         }
     }
-    let counts = header.tensors.iter().map(|tensor| tensor.dims.iter().map(|n| *n as u64).product::<u64>());
     ModelInfo {
         name: model.name.clone(),
         architecture: model.arch.name.to_owned(),
-        n_params: counts.sum(),
-        bytes: header.tensors.iter().map(|tensor| tensor.bytes).sum(),
+        n_params: header.n_params(),
+        bytes: header.bytes(),
         formats,
         n_layer: model.dims.n_layer,
         n_embd: model.dims.n_embd,

@@ -6,13 +6,16 @@ pub mod bytes;
 pub mod dims;
 pub mod engine;
 pub mod error;
+pub mod files;
 pub mod generate;
 pub mod gguf;
+pub mod inspect;
 pub mod kernel;
 pub mod model;
 pub mod plan;
 pub mod quant;
 pub mod reft;
+pub mod repository;
 pub mod token;
 pub mod train;
 

@@ -3,6 +3,8 @@
 //! `tests/numbers/loreft.json` says what is done on `tests/golden/llama/model-q8_0.gguf` and what came out of the twins; the
 //! browser test reads the same file. With `WEBREFT_WRITE_NUMBERS=1` the twins write it anew.
 
+mod support;
+
 use pollster::block_on;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -41,7 +43,7 @@ fn expected() -> Numbers {
 fn engine(backend: &Backend) -> Engine {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/llama/model-q8_0.gguf");
     let file = FileSource::open(file).expect("the traces");
-    block_on(Engine::load(backend, &file, None, &mut |_| ())).expect("a sound file")
+    support::load_file(backend, file, None).expect("a sound file")
 }
 
 fn ids(engine: &Engine, numbers: &Numbers, reft: Option<Rc<Reft>>) -> Vec<u32> {

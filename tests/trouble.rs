@@ -1,5 +1,7 @@
 //! What wrong files, wrong calls and lost devices get: an error that says what to do, and an engine that goes on.
 
+mod support;
+
 use pollster::block_on;
 use std::rc::Rc;
 use webreft::backend::Backend;
@@ -16,7 +18,7 @@ fn file() -> Vec<u8> {
 }
 
 fn load(file: Vec<u8>, n_ctx: Option<usize>) -> Result<Engine> {
-    block_on(Engine::load(&Backend::Cpu, &file, n_ctx, &mut |_| ()))
+    support::load_file(&Backend::Cpu, file, n_ctx)
 }
 
 fn engine() -> Engine {
@@ -228,7 +230,7 @@ fn a_training_left_in_the_middle_leaves_an_engine_that_goes_on() {
 #[test]
 fn nothing_stays_on_the_gpu_when_all_is_dropped() {
     let backend = block_on(Backend::gpu()).expect("an adapter: a software one will do");
-    let engine = block_on(Engine::load(&backend, &file(), Some(64), &mut |_| ())).expect("a sound file");
+    let engine = support::load_file(&backend, file(), Some(64)).expect("a sound file");
     let loaded = backend.memory();
     answer(&engine, "the cat");
     assert_eq!(backend.memory(), loaded, "a generation leaves memory behind");
@@ -246,7 +248,7 @@ fn nothing_stays_on_the_gpu_when_all_is_dropped() {
 #[test]
 fn a_lost_device_is_a_device_error_ever_after() {
     let backend = block_on(Backend::gpu()).expect("an adapter: a software one will do");
-    let engine = block_on(Engine::load(&backend, &file(), Some(64), &mut |_| ())).expect("a sound file");
+    let engine = support::load_file(&backend, file(), Some(64)).expect("a sound file");
     let Backend::Gpu(gpu) = &backend else { panic!("a GPU was opened") };
     gpu.lose();
     let prompt = engine.prompt(&Input::Text("cat".to_owned()), vec![]).expect("a prompt");

@@ -91,13 +91,7 @@ impl Gpu {
     }
 
     pub(super) fn buffer(&self, label: &str, len: usize) -> Result<GpuBuffer> {
-        let size = bytes(len.max(4).next_multiple_of(4)); // a binding of vec4 needs sixteen bytes
-        let limit = self.max_tensor_bytes();
-        if size > limit {
-            return Err(Error::device(format!(
-                "{label}: {size} bytes, but this device binds {limit} at most"
-            )));
-        }
+        let size = buffer_bytes(label, len, self.max_tensor_bytes())?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let raw = self.create_buffer(label, size, usage);
         self.0.memory.set(self.0.memory.get() + size);
@@ -107,6 +101,20 @@ impl Gpu {
     fn create_buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
         let label = Some(label);
         self.0.device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false })
+    }
+
+    /// Whether so many bytes can be taken, by taking them for a moment. Drivers may promise more than they have; none can be asked.
+    pub(super) async fn has_room(&self, bytes: u64) -> Result<bool> {
+        self.check()?;
+        let scope = self.0.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let most = self.0.device.limits().max_buffer_size;
+        let sizes = (0..bytes).step_by(most as usize).map(|start| (bytes - start).min(most));
+        let buffers = sizes
+            .map(|size| self.create_buffer("room", size.next_multiple_of(4), wgpu::BufferUsages::STORAGE));
+        let buffers: Vec<wgpu::Buffer> = buffers.collect();
+        let refused = scope.pop().await;
+        buffers.iter().for_each(wgpu::Buffer::destroy);
+        Ok(refused.is_none())
     }
 
     fn check(&self) -> Result<()> {
@@ -273,6 +281,15 @@ fn watch(device: &wgpu::Device) -> Arc<Mutex<Option<String>>> {
 
 fn bytes(words: usize) -> u64 {
     4 * words as u64
+}
+
+/// Bytes of a buffer of so many words, if a device binds them.
+pub(super) fn buffer_bytes(label: &str, words: usize, limit: u64) -> Result<u64> {
+    let size = bytes(words.max(4).next_multiple_of(4)); // a binding of vec4 needs sixteen bytes
+    if size > limit {
+        return Err(Error::device(format!("{label}: {size} bytes, but this device binds {limit} at most")));
+    }
+    Ok(size)
 }
 
 /// A plan as the GPU runs it.

@@ -5,6 +5,7 @@
 
 mod cpu;
 mod gpu;
+mod tally;
 mod tensor;
 
 use crate::error::Result;
@@ -12,6 +13,7 @@ use crate::plan::{Buf, Plan, Step, Target};
 use std::cell::{Ref, RefMut};
 
 pub use gpu::Gpu;
+pub use tally::Tally;
 pub use tensor::{Readback, Tensor};
 
 /// A machine that holds tensors and runs plans.
@@ -21,6 +23,8 @@ pub enum Backend {
     Cpu,
     /// A device opened through wgpu.
     Gpu(Gpu),
+    /// Nobody: tensors are counted, and runs do nothing.
+    Tally(Tally),
 }
 
 impl Backend {
@@ -32,11 +36,22 @@ impl Backend {
         Ok(Backend::Gpu(Gpu::open().await?))
     }
 
+    /// A machine that counts what would be taken on this one, and computes nothing.
+    pub fn tally(&self) -> Backend {
+        Backend::Tally(Tally::new(self.target(), self.max_tensor_bytes()))
+    }
+
+    /// Whether tensors have content, and runs do anything.
+    pub fn computes(&self) -> bool {
+        !matches!(self, Backend::Tally(_))
+    }
+
     /// The machine's name: `cpu`, or the adapter's.
     pub fn name(&self) -> String {
         match self {
             Backend::Cpu => "cpu".to_owned(),
             Backend::Gpu(gpu) => gpu.name(),
+            Backend::Tally(_) => "tally".to_owned(),
         }
     }
 
@@ -45,6 +60,7 @@ impl Backend {
         match self {
             Backend::Cpu => Target::Software,
             Backend::Gpu(gpu) => gpu.target(),
+            Backend::Tally(tally) => tally.target(),
         }
     }
 
@@ -53,6 +69,7 @@ impl Backend {
         match self {
             Backend::Cpu => u64::MAX,
             Backend::Gpu(gpu) => gpu.max_tensor_bytes(),
+            Backend::Tally(tally) => tally.max_tensor_bytes(),
         }
     }
 
@@ -61,6 +78,33 @@ impl Backend {
         match self {
             Backend::Cpu => 0,
             Backend::Gpu(gpu) => gpu.memory(),
+            Backend::Tally(tally) => tally.memory(),
+        }
+    }
+
+    /// The most bytes that tensors counted by a tally had at once; of other machines what they have now.
+    pub fn peak(&self) -> u64 {
+        match self {
+            Backend::Tally(tally) => tally.peak(),
+            machine => machine.memory(),
+        }
+    }
+
+    /// Lets a tally's peak begin anew with what is held now.
+    pub fn restart_peak(&self) {
+        if let Backend::Tally(tally) = self {
+            tally.restart_peak();
+        }
+    }
+
+    /// Whether the machine has room for so many bytes beside what it holds, as trying to take them shows.
+    ///
+    /// # Errors
+    /// `Device` if the device was lost.
+    pub async fn has_room(&self, bytes: u64) -> Result<bool> {
+        match self {
+            Backend::Gpu(gpu) => gpu.has_room(bytes).await,
+            Backend::Cpu | Backend::Tally(_) => Ok(true),
         }
     }
 
@@ -89,8 +133,8 @@ impl Backend {
     pub fn prepare(&self, plan: Plan) -> Result<Prepared> {
         let tensors = tensor::place_buffers(self, &plan)?;
         let recorded = match self {
-            Backend::Cpu => None,
             Backend::Gpu(gpu) => Some(gpu.record(&plan, &tensors)),
+            Backend::Cpu | Backend::Tally(_) => None,
         };
         Ok(Prepared { backend: self.clone(), plan, tensors, recorded })
     }
@@ -112,6 +156,7 @@ impl Prepared {
     pub fn run(&self) -> Result<()> {
         match (&self.backend, &self.recorded) {
             (Backend::Gpu(gpu), Some(recorded)) => gpu.run(recorded),
+            (Backend::Tally(_), _) => Ok(()),
             _ => {
                 self.plan.steps().iter().for_each(|step| cpu::run(step, &self.tensors));
                 Ok(())

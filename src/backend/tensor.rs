@@ -1,7 +1,8 @@
 //! Memory on a machine: words of four bytes under a shape, freed with the last handle.
 
 use super::Backend;
-use super::gpu::{GpuBuffer, GpuReadback};
+use super::gpu::{GpuBuffer, GpuReadback, buffer_bytes};
+use super::tally::TallyBuffer;
 use crate::error::Result;
 use crate::plan::{Plan, Source, assign_slots};
 use std::cell::{Ref, RefCell, RefMut};
@@ -20,6 +21,7 @@ struct Inner {
 enum Storage {
     Cpu(RefCell<Vec<u32>>),
     Gpu(GpuBuffer),
+    Tally { _held: TallyBuffer },
 }
 
 impl Tensor {
@@ -28,6 +30,10 @@ impl Tensor {
         let storage = match backend {
             Backend::Cpu => Storage::Cpu(RefCell::new(vec![0; len])),
             Backend::Gpu(gpu) => Storage::Gpu(gpu.buffer(&label, len)?),
+            Backend::Tally(tally) => {
+                let bytes = buffer_bytes(&label, len, tally.max_tensor_bytes())?;
+                Storage::Tally { _held: tally.buffer(bytes) }
+            }
         };
         Ok(Tensor(Rc::new(Inner { label, shape: shape.to_vec(), storage })))
     }
@@ -52,6 +58,7 @@ impl Tensor {
         match &self.0.storage {
             Storage::Cpu(memory) => memory.borrow_mut()[at..at + words.len()].copy_from_slice(words),
             Storage::Gpu(buffer) => buffer.write(at, words),
+            Storage::Tally { .. } => (),
         }
     }
 
@@ -65,6 +72,7 @@ impl Tensor {
         match &self.0.storage {
             Storage::Cpu(memory) => Readback(Kind::Cpu(memory.borrow().clone())),
             Storage::Gpu(buffer) => Readback(Kind::Gpu(buffer.read())),
+            Storage::Tally { .. } => Readback(Kind::Cpu(vec![0; self.0.shape.iter().product()])),
         }
     }
 
@@ -74,15 +82,15 @@ impl Tensor {
     /// `Device` if the device was lost or reported an error.
     pub async fn sync(&self) -> Result<()> {
         match &self.0.storage {
-            Storage::Cpu(_) => Ok(()),
+            Storage::Cpu(_) | Storage::Tally { .. } => Ok(()),
             Storage::Gpu(buffer) => buffer.read_first().words().await.map(|_| ()),
         }
     }
 
     pub(super) fn gpu_buffer(&self) -> &wgpu::Buffer {
         match &self.0.storage {
-            Storage::Cpu(_) => panic!("{}: lives on the CPU", self.0.label),
             Storage::Gpu(buffer) => buffer.raw(),
+            Storage::Cpu(_) | Storage::Tally { .. } => panic!("{}: does not live on the GPU", self.0.label),
         }
     }
 
@@ -97,7 +105,7 @@ impl Tensor {
     fn memory(&self) -> &RefCell<Vec<u32>> {
         match &self.0.storage {
             Storage::Cpu(memory) => memory,
-            Storage::Gpu(_) => panic!("{}: lives on the GPU", self.0.label),
+            Storage::Gpu(_) | Storage::Tally { .. } => panic!("{}: does not live on the CPU", self.0.label),
         }
     }
 }

@@ -34,7 +34,9 @@ fn is_safetensors(source: &FileSource) -> Result<bool> {
 fn model(source: &FileSource) -> Result<()> {
     let header = pollster::block_on(gguf::read(source))?;
     let metadata = header.metadata.describe().map(|(key, text)| (key.to_owned(), Value::String(text)));
-    print_line(&json!({ "version": header.version, "metadata": metadata.collect::<Map<_, _>>() }));
+    print_line(
+        &json!({ "format": format!("{:?}", header.origin), "metadata": metadata.collect::<Map<_, _>>() }),
+    );
     for tensor in &header.tensors {
         let format = tensor.format.name;
         print_line(

@@ -14,8 +14,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use webreft::backend::Backend;
-use webreft::bytes::FileSource;
 use webreft::engine::Engine;
+use webreft::files::{self, ModelFiles};
+use webreft::model::LoadOptions;
+use webreft::quant;
 use webreft::reft::Reft;
 use webreft::{Error, Result};
 
@@ -48,9 +50,12 @@ enum Command {
 /// The model, and the machine to run it on.
 #[derive(Args)]
 struct ModelOptions {
-    /// A GGUF file.
+    /// A GGUF file, one part of a split one, or a directory with config.json, tokenizer.json and .safetensors.
     #[arg(long)]
     model: PathBuf,
+    /// What weights in F32, F16 or BF16 are quantized to while loading: Q8_0, Q4_0 or Q4_K.
+    #[arg(long)]
+    quantize: Option<String>,
     /// The longest context, in tokens; the model's own up to 4096 if not given.
     #[arg(long)]
     context: Option<usize>,
@@ -74,7 +79,10 @@ impl ModelOptions {
                 Machine::Gpu => Backend::gpu().await?,
                 Machine::Cpu => Backend::Cpu,
             };
-            Engine::load(&backend, &FileSource::open(&self.model)?, self.context, &mut |_| ()).await
+            let files = ModelFiles::open(files::find(&self.model)?).await?;
+            let quantize = self.quantize.as_deref().map(quant::quantizer).transpose()?;
+            let options = LoadOptions { n_ctx: self.context, quantize };
+            Engine::load(&backend, &files, &options, &mut |_| ()).await
         })
     }
 }

@@ -187,6 +187,36 @@ pub struct ValueRef<'a> {
     bytes: &'a [u8],
 }
 
+/// A value that metadata are made with.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Given {
+    /// A count or an id.
+    U32(u32),
+    /// A real number.
+    F32(f32),
+    /// A text.
+    Text(String),
+}
+
+impl FromIterator<(String, Given)> for Metadata {
+    fn from_iter<I: IntoIterator<Item = (String, Given)>>(values: I) -> Metadata {
+        let mut metadata = Metadata::default();
+        for (key, given) in values {
+            let value = match given {
+                Given::U32(n) => Value::Int(Type::U32, n.into()),
+                Given::F32(x) => Value::Float(Type::F32, x.into()),
+                Given::Text(text) => {
+                    let start = metadata.bytes.len();
+                    metadata.bytes.extend(text.bytes());
+                    Value::Text(start..metadata.bytes.len())
+                }
+            };
+            metadata.entries.insert(key, value);
+        }
+        metadata
+    }
+}
+
 impl Metadata {
     pub(super) fn new(bytes: Vec<u8>, entries: BTreeMap<String, Value>) -> Metadata {
         Metadata { bytes, entries }

@@ -10,6 +10,7 @@
 
 mod cursor;
 mod metadata;
+mod split;
 mod tensor;
 mod types;
 
@@ -20,7 +21,8 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
-pub use self::metadata::{FromMetadata, Metadata, Strings, ValueRef};
+pub use self::metadata::{FromMetadata, Given, Metadata, Strings, ValueRef};
+pub use self::split::read_parts;
 pub use self::tensor::TensorInfo;
 pub use self::types::GgmlType;
 
@@ -36,19 +38,50 @@ const MAX_HEADER: u64 = 64 << 20;
 /// Alignment of tensors where `general.alignment` does not say.
 const DEFAULT_ALIGNMENT: u32 = 32;
 
-/// What a GGUF file says about itself.
+/// What a GGUF file says about itself, or what a repository of safetensors would say if it were one.
 #[derive(Clone, Debug)]
 pub struct Header {
-    /// 2 or 3.
-    pub version: u32,
+    /// Whose habits the values have.
+    pub origin: Origin,
     /// The key-value pairs.
     pub metadata: Metadata,
     /// The tensors, in the file's order.
     pub tensors: Vec<TensorInfo>,
+    /// Vectors that lie in no file but follow from a repository's configuration, by their names in GGUF.
+    pub derived: HashMap<String, Vec<f32>>,
     by_name: HashMap<String, usize>,
 }
 
+/// Who wrote a model's values: the same model differs by the order of rotary pairs, and by one in Gemma's norms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// llama.cpp's converter, as a GGUF file of this version.
+    Gguf(u32),
+    /// Transformers.
+    HuggingFace,
+}
+
 impl Header {
+    /// Metadata and tensors as one header.
+    ///
+    /// # Errors
+    /// `File` if a tensor's name stands twice.
+    pub(crate) fn new(origin: Origin, metadata: Metadata, tensors: Vec<TensorInfo>) -> Result<Header> {
+        let by_name = tensor::index(&tensors)?;
+        Ok(Header { origin, metadata, tensors, derived: HashMap::new(), by_name })
+    }
+
+    /// Numbers in all tensors.
+    pub fn n_params(&self) -> u64 {
+        let counts = self.tensors.iter().map(|tensor| tensor.dims.iter().map(|n| *n as u64).product::<u64>());
+        counts.sum()
+    }
+
+    /// Bytes of all tensors.
+    pub fn bytes(&self) -> u64 {
+        self.tensors.iter().map(|tensor| tensor.bytes).sum()
+    }
+
     /// The tensor of this name, or none.
     pub fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.by_name.get(name).map(|&i| &self.tensors[i])
@@ -116,8 +149,7 @@ impl Parts {
         let mut tensors = self.tensors;
         tensor::place(&mut tensors, data_start, alignment.into(), file_len)?;
         tensor::check_apart(&tensors)?;
-        let by_name = tensor::index(&tensors)?;
-        Ok(Header { version: self.version, metadata, tensors, by_name })
+        Header::new(Origin::Gguf(self.version), metadata, tensors)
     }
 }
 

@@ -19,6 +19,8 @@ pub struct TensorInfo {
     pub format: GgmlType,
     /// Row-major shape, the fastest index last: a weight is [out, in]. ggml's `ne`, turned around.
     pub dims: Vec<usize>,
+    /// Which of the model's files it lies in.
+    pub file: usize,
     /// Where the values begin, from the start of the file.
     pub offset: u64,
     /// Bytes of all values.
@@ -76,7 +78,7 @@ fn read_info(cursor: &mut Cursor, name: &str) -> Step<TensorInfo> {
     };
     let bytes = data_bytes(&dims, format)?;
     let dims = dims.into_iter().map(|n| n as usize).collect();
-    Ok(TensorInfo { name: name.to_owned(), format, dims, offset, bytes })
+    Ok(TensorInfo { name: name.to_owned(), format, dims, file: 0, offset, bytes })
 }
 
 /// Bytes of a tensor, if its shape is one: no dimension 0, rows of whole blocks, rows and columns below 2³².

@@ -2,7 +2,7 @@ use proptest::collection::vec;
 use proptest::prelude::{prop_assert, proptest};
 
 use super::testing::{Writer, array, header, string};
-use super::{Header, MAX_HEADER, Strings};
+use super::{Header, MAX_HEADER, Origin, Strings};
 use crate::bytes::ByteSource;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -19,7 +19,7 @@ fn message(file: Result<Header>) -> String {
 fn a_golden_file_says_what_it_is() {
     let file = header(golden("q8_0")).unwrap();
     let metadata = &file.metadata;
-    assert_eq!(file.version, 3);
+    assert_eq!(file.origin, Origin::Gguf(3));
     assert_eq!(metadata.str("general.architecture").unwrap(), "llama");
     assert_eq!(metadata.u32("llama.block_count").unwrap(), 4);
     assert_eq!(metadata.u32("llama.embedding_length").unwrap(), 64);
@@ -47,7 +47,7 @@ fn a_tensor_is_a_row_major_matrix_at_a_place_in_the_file() {
 fn version_2_reads_as_version_3() {
     let writer = Writer::default().u32("a", 7);
     let file = header(writer.bytes_with(2, 0, 1)).unwrap();
-    assert_eq!((file.version, file.metadata.u32("a").unwrap()), (2, 7));
+    assert_eq!((file.origin, file.metadata.u32("a").unwrap()), (Origin::Gguf(2), 7));
 }
 
 #[test]

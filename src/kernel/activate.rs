@@ -93,7 +93,7 @@ impl Activation {
             Activation::Tanh => 1.0 - x.tanh() * x.tanh(),
             Activation::GeluTanh => {
                 let sigma = 1.0 / (1.0 + (-gelu_argument(x)).exp());
-                sigma * (1.0 + x * (1.0 - sigma) * (1.595_769_1 + 0.214_068_47 * x * x))
+                sigma * (1.0 + x * (1.0 - sigma) * (1.595_769 + 0.214_068_47 * x * x))
             }
         }
     }
@@ -109,7 +109,7 @@ fn erf(x: f32) -> f32 {
 
 /// 2 · √(2/π) · (x + 0.044715x³)
 fn gelu_argument(x: f32) -> f32 {
-    1.595_769_1 * x * (1.0 + 0.044_715 * x * x)
+    1.595_769 * x * (1.0 + 0.044_715 * x * x)
 }
 
 /// act(x) [M, N] in a new buffer.

@@ -18,6 +18,8 @@ pub struct Architecture {
     pub fused: bool,
     /// Where a sublayer has norms.
     pub norms: Norms,
+    /// Whether Transformers' files have norms' weights less one.
+    pub norms_less_one: bool,
     /// Whether queries and keys are normed before they are turned, and how many of their values together.
     pub qk_norm: Option<QkGroups>,
     /// The function on the gate.
@@ -61,6 +63,7 @@ const LLAMA: Architecture = Architecture {
     qkv_bias: false,
     fused: false,
     norms: Norms::Before,
+    norms_less_one: false,
     qk_norm: None,
     act: Activation::Silu,
     embed_scaled: false,
@@ -74,6 +77,7 @@ const LLAMA: Architecture = Architecture {
 const GEMMA: Architecture = Architecture {
     rope_halves: true,
     norms: Norms::Around,
+    norms_less_one: true,
     act: Activation::GeluTanh,
     embed_scaled: true,
     ..LLAMA
@@ -218,9 +222,10 @@ fn read_consts(header: &Header, arch: &Architecture, dims: &Dims) -> Result<Cons
     let every = header.metadata.get::<u32>(&key("attention.sliding_window_pattern"))?;
     let global_every = every.map_or(arch.global_every, |every| every as usize).max(1);
     let window = header.metadata.get::<u32>(&key("attention.sliding_window"))?;
+    let scale = header.metadata.get::<f32>(&key("attention.scale"))?;
     Ok(Consts {
         embed_scale: if arch.embed_scaled { (dims.n_embd as f32).sqrt() } else { 1.0 },
-        attention_scale: (head_dim as f32).sqrt().recip(),
+        attention_scale: scale.unwrap_or((head_dim as f32).sqrt().recip()),
         attention_cap: cap("attn_logit_softcapping")?,
         logit_cap: cap("final_logit_softcapping")?,
         window: window.map(|window| window as usize).filter(|window| *window > 0 && global_every > 1),

@@ -16,6 +16,7 @@ use crate::bytes::ByteSource;
 use crate::dims::Dims;
 use crate::error::Result;
 use crate::gguf::Header;
+use crate::quant::Format;
 use crate::token::TextHashes;
 
 pub use arch::{ARCHITECTURES, Architecture, Norms, QkGroups};
@@ -30,6 +31,15 @@ use crate::kernel::{Heads, QkNorm, Rope};
 use arch::Consts;
 use rope::Scaling;
 use weights::Weights;
+
+/// How a model is loaded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoadOptions {
+    /// The longest context wanted; none takes what the file says, up to 4096.
+    pub n_ctx: Option<usize>,
+    /// What matrices in F32, F16 or BF16 are quantized to while loading, if they are.
+    pub quantize: Option<&'static Format>,
+}
 
 /// A model's frozen weights on a machine.
 pub struct Model {
@@ -54,9 +64,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads, repacks and uploads a model's weights, a piece of a tensor at a time.
-    ///
-    /// `n_ctx` is the longest context wanted; none takes what the file says, up to 4096.
+    /// Reads, repacks and uploads a model's weights, a piece of a tensor at a time. Tensors of the header lie in `files`.
     ///
     /// # Errors
     /// `Unsupported` for an architecture or format webreft does not have, `File` for weights that are missing, misshapen or
@@ -64,15 +72,16 @@ impl Model {
     pub async fn load(
         backend: &Backend,
         header: &Header,
-        source: &impl ByteSource,
-        n_ctx: Option<usize>,
+        files: &[impl ByteSource],
+        options: &LoadOptions,
         on_progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Model> {
         let (arch, dims, consts) = arch::read(header)?;
-        let n_ctx = arch::context(&dims, n_ctx)?;
+        let n_ctx = arch::context(&dims, options.n_ctx)?;
         let scaling = Scaling::read(header, arch)?;
         let long = scaling.original_ctx.is_some_and(|original| n_ctx > original);
-        let weights = weights::load(backend, header, (&dims, arch, long), source, on_progress).await?;
+        let shape = (&dims, arch, long);
+        let weights = weights::load(backend, (header, files), shape, options.quantize, on_progress).await?;
         let rope_tables = scaling.tables(backend, &dims, weights.rope_factors.as_deref(), n_ctx)?;
         let name = header.metadata.get("general.name")?.unwrap_or("unnamed").to_owned();
         let fingerprint = weights.fingerprint.clone();

@@ -5,9 +5,9 @@ use crate::backend::{Backend, Tensor};
 use crate::bytes::ByteSource;
 use crate::dims::Dims;
 use crate::error::{Error, ErrorKind, Result};
-use crate::gguf::{Header, TensorInfo};
+use crate::gguf::{Header, Origin, TensorInfo};
 use crate::plan::{Matrix, Slab};
-use crate::quant::{self, Format};
+use crate::quant::{self, BF16, F16, F32, Format, Q8_0};
 use sha2::{Digest, Sha256};
 
 /// Bytes of the file held at once while loading.
@@ -104,7 +104,7 @@ struct WantedLayer {
     ffn_post_norm: Option<Wanted>,
 }
 
-fn wanted_layer(number: usize, dims: &Dims, arch: &Architecture) -> WantedLayer {
+fn wanted_layer(number: usize, dims: &Dims, arch: &Architecture, origin: Origin) -> WantedLayer {
     let name = |stem: &str, kind: &str| format!("blk.{number}.{stem}.{kind}");
     let names = |stems: &[&str], kind: &str| stems.iter().map(|stem| name(stem, kind)).collect();
     let norm = |stem: &str, wanted: bool| wanted.then(|| Wanted::vector(name(stem, "weight"), dims.n_embd));
@@ -116,7 +116,7 @@ fn wanted_layer(number: usize, dims: &Dims, arch: &Architecture) -> WantedLayer 
         _ => vec![dims.head_dim; 2],
     };
     let apart = Turned { head_dim: dims.head_dim, n_rot: dims.n_rot };
-    let turned = (!arch.rope_halves).then_some(apart);
+    let turned = (origin != Origin::HuggingFace && !arch.rope_halves).then_some(apart);
     let (qkv, gate_up) = match arch.fused {
         true => (
             Wanted::matrix(name("attn_qkv", "weight"), qkv_rows.iter().sum(), dims.n_embd),
@@ -157,7 +157,8 @@ fn wanted_layer(number: usize, dims: &Dims, arch: &Architecture) -> WantedLayer 
 /// The factors of rotary frequencies, if the file has any: some, or some for a short and others for a long context.
 fn wanted_factors(header: &Header, dims: &Dims, long: bool) -> Option<Wanted> {
     let by_context = if long { "rope_factors_long.weight" } else { "rope_factors_short.weight" };
-    let name = ["rope_freqs.weight", by_context].into_iter().find(|name| header.tensor(name).is_some())?;
+    let is_there = |name: &str| header.tensor(name).is_some() || header.derived.contains_key(name);
+    let name = ["rope_freqs.weight", by_context].into_iter().find(|name| is_there(name))?;
     Some(Wanted::vector(name, dims.n_rot / 2))
 }
 
@@ -179,27 +180,29 @@ impl WantedLayer {
 /// Loads everything, or says in one error all that is wrong with the file. `long` is whether the context is longer than the original.
 pub(super) async fn load(
     backend: &Backend,
-    header: &Header,
+    (header, files): (&Header, &[impl ByteSource]),
     (dims, arch, long): (&Dims, &Architecture, bool),
-    source: &impl ByteSource,
+    quantize: Option<&'static Format>,
     on_progress: &mut dyn FnMut(LoadProgress),
 ) -> Result<Weights> {
     let embed = Wanted::matrix("token_embd.weight", dims.n_vocab, dims.n_embd);
     let out_norm = Wanted::vector("output_norm.weight", dims.n_embd);
     let own_head = header.tensor("output.weight").is_some();
     let head = own_head.then(|| Wanted::matrix("output.weight", dims.n_vocab, dims.n_embd));
-    let layers: Vec<WantedLayer> = (0..dims.n_layer).map(|number| wanted_layer(number, dims, arch)).collect();
+    let layers: Vec<WantedLayer> =
+        (0..dims.n_layer).map(|number| wanted_layer(number, dims, arch, header.origin)).collect();
     let factors = wanted_factors(header, dims, long);
     let all = [&embed, &out_norm]
         .into_iter()
         .chain(&head)
         .chain(&factors)
         .chain(layers.iter().flat_map(WantedLayer::all));
-    let total = check_all(header, all)?;
+    let total = check_all(header, quantize, all)?;
 
     let digest = Sha256::new_with_prefix(format!("{} {dims:?}", arch.name));
     let progress = LoadProgress { loaded: 0, total };
-    let mut loader = Loader { backend, header, source, progress, on_progress, digest };
+    let norms_add = if header.origin == Origin::HuggingFace && arch.norms_less_one { 1.0 } else { 0.0 };
+    let mut loader = Loader { backend, header, files, quantize, norms_add, progress, on_progress, digest };
     let embed = loader.matrix(&embed).await?;
     let mut loaded = Vec::with_capacity(layers.len());
     for layer in &layers {
@@ -219,7 +222,11 @@ pub(super) async fn load(
 }
 
 /// The bytes of all wanted tensors, or one error with everything that is missing, misshapen or in an unknown format.
-fn check_all<'a>(header: &Header, wanted: impl Iterator<Item = &'a Wanted>) -> Result<u64> {
+fn check_all<'a>(
+    header: &Header,
+    quantize: Option<&'static Format>,
+    wanted: impl Iterator<Item = &'a Wanted>,
+) -> Result<u64> {
     let (mut bytes, mut wrong, mut kind) = (0, Vec::new(), ErrorKind::Unsupported);
     for wanted in wanted {
         let parts: Vec<(&String, Vec<usize>)> = match wanted {
@@ -229,8 +236,8 @@ fn check_all<'a>(header: &Header, wanted: impl Iterator<Item = &'a Wanted>) -> R
             }
         };
         for (name, shape) in parts {
-            match check(header, name, &shape) {
-                Ok(info) => bytes += info.bytes,
+            match check(header, quantize, name, &shape) {
+                Ok(len) => bytes += len,
                 Err(error) => {
                     if error.kind() == ErrorKind::File {
                         kind = ErrorKind::File;
@@ -247,23 +254,47 @@ fn check_all<'a>(header: &Header, wanted: impl Iterator<Item = &'a Wanted>) -> R
     }
 }
 
-fn check<'a>(header: &'a Header, name: &str, shape: &[usize]) -> Result<&'a TensorInfo> {
+/// The bytes of one tensor in the file.
+fn check(header: &Header, quantize: Option<&'static Format>, name: &str, shape: &[usize]) -> Result<u64> {
+    let wrong_shape =
+        |got: &[usize]| Err(Error::file(format!("tensor {name:?}: expected shape {shape:?}, got {got:?}")));
+    if let Some(values) = header.derived.get(name) {
+        return if shape == [values.len()] { Ok(0) } else { wrong_shape(&[values.len()]) };
+    }
     let info = header.tensor(name).ok_or_else(|| Error::file(format!("tensor {name:?} is missing")))?;
     if info.dims != shape {
-        let got = &info.dims;
-        return Err(Error::file(format!("tensor {name:?}: expected shape {shape:?}, got {got:?}")));
+        return wrong_shape(&info.dims);
     }
-    let format = quant::format_of(info)?;
+    let stored = quant::format_of(info)?;
     if shape.len() == 2 {
+        let format = format_on_device(info, stored, quantize);
         format.check_cols(info.cols()).map_err(|error| error.at(format!("tensor {name:?}")))?;
     }
-    Ok(info)
+    Ok(info.bytes)
+}
+
+/// The format of a matrix on the device: its own, or that to which what is not quantized is quantized while loading. Tables of tokens keep
+/// eight bits, as llama.cpp's files with four do, and so does what has rows of no whole blocks.
+fn format_on_device(
+    info: &TensorInfo,
+    stored: &'static Format,
+    quantize: Option<&'static Format>,
+) -> &'static Format {
+    let is_wide = [&F32, &F16, &BF16].into_iter().any(|wide| std::ptr::eq(wide, stored));
+    let Some(chosen) = quantize.filter(|_| is_wide) else { return stored };
+    let is_table = ["token_embd.weight", "output.weight"].contains(&info.name.as_str());
+    let candidates = if is_table { [&Q8_0, &Q8_0] } else { [chosen, &Q8_0] };
+    let fits = |format: &&'static Format| info.cols().is_multiple_of(format.cols_multiple);
+    candidates.into_iter().find(fits).unwrap_or(stored)
 }
 
 struct Loader<'a, S: ByteSource> {
     backend: &'a Backend,
     header: &'a Header,
-    source: &'a S,
+    files: &'a [S],
+    quantize: Option<&'static Format>,
+    /// What is added to the weights of norms.
+    norms_add: f32,
     progress: LoadProgress,
     on_progress: &'a mut dyn FnMut(LoadProgress),
     digest: Sha256,
@@ -272,6 +303,9 @@ struct Loader<'a, S: ByteSource> {
 /// Rows of one tensor of the file that become part of a slab.
 struct Part<'a> {
     info: &'a TensorInfo,
+    /// That of the file.
+    stored: &'static Format,
+    /// That on the device.
     format: &'static Format,
     first_row: usize,
     rows: usize,
@@ -312,8 +346,11 @@ impl<'a, S: ByteSource> Loader<'a, S> {
 
     /// Vectors, one after the other, as one on the device; part of the fingerprint.
     async fn vector(&mut self, wanted: &Wanted) -> Result<Tensor> {
-        let values = self.numbers(wanted).await?;
+        let mut values = self.numbers(wanted).await?;
         let Wanted::Vector { names, .. } = wanted else { unreachable!("a vector is wanted") };
+        if self.norms_add != 0.0 && names[0].contains("norm") {
+            values.iter_mut().for_each(|value| *value += self.norms_add);
+        }
         self.digest.update(bytemuck::cast_slice::<f32, u8>(&values));
         self.backend.tensor_of(&names[0], &[values.len()], bytemuck::cast_slice(&values))
     }
@@ -323,8 +360,12 @@ impl<'a, S: ByteSource> Loader<'a, S> {
         let Wanted::Vector { names, .. } = wanted else { unreachable!("a vector is wanted") };
         let mut values = Vec::new();
         for name in names {
+            if let Some(derived) = self.header.derived.get(name) {
+                values.extend(derived);
+                continue;
+            }
             let (info, format) = self.find(name)?;
-            let bytes = self.read(info.offset, info.bytes).await?;
+            let bytes = self.read(info, 0, info.bytes).await?;
             let start = values.len();
             values.resize(start + info.cols(), 0.0f32);
             format.decode(&bytes, &mut values[start..]);
@@ -337,8 +378,9 @@ impl<'a, S: ByteSource> Loader<'a, S> {
         let Wanted::Matrix { names, rows, cols, turned } = wanted else { unreachable!("a matrix is wanted") };
         let mut matrix = Matrix { rows: rows.iter().sum(), cols: *cols, slabs: Vec::new() };
         let parts = names.iter().zip(turned).map(|(name, turned)| {
-            let (info, format) = self.find(name)?;
-            Ok(Part { info, format, first_row: 0, rows: info.rows(), turned: *turned })
+            let (info, stored) = self.find(name)?;
+            let format = format_on_device(info, stored, self.quantize);
+            Ok(Part { info, stored, format, first_row: 0, rows: info.rows(), turned: *turned })
         });
         let parts = parts.collect::<Result<Vec<_>>>()?;
         let mut first_row = 0;
@@ -375,16 +417,24 @@ impl<'a, S: ByteSource> Loader<'a, S> {
         at: usize,
         to: [Option<&Tensor>; 2],
     ) -> Result<()> {
+        if !self.backend.computes() {
+            return Ok(());
+        }
         let (format, row_bytes) = (part.format, part.info.row_bytes());
         let rows_at_once = (PIECE_BYTES / row_bytes).max(1) as usize;
         let rows_at_once = rows_at_once.next_multiple_of(part.rows_step());
         let mut done = 0;
         while done < part.rows {
             let rows = rows_at_once.min(part.rows - done);
-            let offset = part.info.offset + (part.first_row + done) as u64 * row_bytes;
-            let mut bytes = self.read(offset, rows as u64 * row_bytes).await?;
+            let start = (part.first_row + done) as u64 * row_bytes;
+            let mut bytes = self.read(part.info, start, rows as u64 * row_bytes).await?;
             if let Some(turned) = part.turned {
                 bytes = turned.sort(&bytes, row_bytes as usize);
+            }
+            if !std::ptr::eq(part.stored, format) {
+                let mut values = vec![0.0; rows * cols];
+                part.stored.decode(&bytes, &mut values);
+                bytes = format.quantize(&values);
             }
             let packed = format.repack(&bytes);
             let before = format.words(at + done, cols);
@@ -405,9 +455,12 @@ impl<'a, S: ByteSource> Loader<'a, S> {
         Ok((info, quant::format_of(info)?))
     }
 
-    async fn read(&mut self, offset: u64, len: u64) -> Result<Vec<u8>> {
+    /// Some bytes of a tensor; zeros for a machine that computes nothing.
+    async fn read(&mut self, info: &TensorInfo, start: u64, len: u64) -> Result<Vec<u8>> {
         let mut bytes = vec![0; len as usize];
-        self.source.read(offset, &mut bytes).await?;
+        if self.backend.computes() {
+            self.files[info.file].read(info.offset + start, &mut bytes).await?;
+        }
         self.progress.loaded += len;
         (self.on_progress)(self.progress);
         Ok(bytes)
@@ -453,6 +506,7 @@ mod tests {
             name: "w".to_owned(),
             format: GgmlType::from_id(*id).unwrap(),
             dims: vec![*rows, 64],
+            file: 0,
             offset: 0,
             bytes: 0,
         };
@@ -463,6 +517,7 @@ mod tests {
     fn cut(tensors: &[TensorInfo], limit: u64) -> Vec<Vec<[usize; 2]>> {
         let part = |info| Part {
             info,
+            stored: quant::format_of(info).unwrap(),
             format: quant::format_of(info).unwrap(),
             first_row: 0,
             rows: TensorInfo::rows(info),

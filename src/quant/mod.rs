@@ -32,6 +32,9 @@ use crate::gguf::TensorInfo;
 /// Every format that webreft reads. A new one is a file and a line.
 pub static FORMATS: [&Format; 5] = [&F32, &F16, &BF16, &Q8_0, &Q4_0];
 
+/// Those that weights can be quantized to while loading.
+const QUANTIZERS: [&Format; 2] = [&Q8_0, &Q4_0];
+
 /// A weight format: the sizes of its blocks and what turns one form into another.
 pub struct Format {
     /// ggml's name.
@@ -87,6 +90,16 @@ pub fn format_of(tensor: &TensorInfo) -> Result<&'static Format> {
             "tensor {tensor:?}: format {name} is not supported (supported: {supported})"
         ))
     })
+}
+
+/// A format that weights can be quantized to while loading, by its name.
+///
+/// # Errors
+///
+/// An input error that lists the formats there are.
+pub fn quantizer(name: &str) -> Result<&'static Format> {
+    let known = QUANTIZERS.into_iter().find(|format| format.name == name);
+    known.ok_or_else(|| Error::not_known("quantization", name, QUANTIZERS.map(|format| format.name)))
 }
 
 impl Format {

@@ -20,11 +20,11 @@ use crate::bench;
 use crate::engine::{Engine, Source};
 use crate::error::{Error, Result};
 use crate::generate::{Generation, Persona, Prompt};
+use crate::inspect::inspect;
 use crate::model::LoadProgress;
 use crate::reft::Reft;
 use crate::reft::foreign::{pack_directory, unpack_directory};
 use crate::train::{Trainer, Training};
-use source::JsSource;
 use types::{
     EngineInfo, EngineStep, Example, HeadConfig, ReftConfig, Sampling, Sequence, SequencePersona,
     SequencePiece,
@@ -94,21 +94,37 @@ impl Refts {
 
 #[wasm_bindgen]
 impl WebEngine {
-    /// Loads a model onto the GPU.
+    /// Loads a model onto the GPU: one GGUF file, all parts of a split one, or the files of a repository of safetensors.
     ///
     /// # Errors
-    /// As [`Engine::load`] and [`Backend::gpu`].
+    /// As [`ModelFiles::open`](crate::files::ModelFiles::open), [`Engine::load`] and [`Backend::gpu`].
     pub async fn load(
-        file: Reader,
-        context_length: Option<usize>,
+        files: Vec<Reader>,
+        options: Ts<types::LoadOptions>,
         on_progress: OnProgress,
     ) -> Result<WebEngine> {
+        let options: types::LoadOptions = from_js("options", &options)?;
+        let options = options.try_into()?;
         let backend = Backend::gpu().await?;
         let mut report = |LoadProgress { loaded, total }: LoadProgress| {
             on_progress.call(&JsValue::NULL, loaded as f64, total as f64);
         };
-        let engine = Engine::load(&backend, &JsSource(file), context_length, &mut report).await?;
+        let engine = Engine::load(&backend, &source::open(files).await?, &options, &mut report).await?;
         Ok(WebEngine { engine: Rc::new(engine), refts: Refts::default() })
+    }
+
+    /// Tells what a model is and what it would take on the GPU, from the headers of its files.
+    ///
+    /// # Errors
+    /// As [`inspect`](crate::inspect::inspect), [`ModelFiles::open`](crate::files::ModelFiles::open) and [`Backend::gpu`].
+    pub async fn inspect(
+        files: Vec<Reader>,
+        options: Ts<types::InspectOptions>,
+    ) -> Result<Ts<types::Inspection>> {
+        let options: types::InspectOptions = from_js("options", &options)?;
+        let backend = Backend::gpu().await?;
+        let inspection = inspect(&backend, &source::open(files).await?, &options.try_into()?).await?;
+        to_js(types::Inspection::from(inspection))
     }
 
     /// What was loaded.

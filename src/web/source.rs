@@ -6,11 +6,13 @@ use wasm_bindgen::{JsCast, JsValue};
 
 use crate::bytes::ByteSource;
 use crate::error::{Error, Result};
+use crate::files::ModelFiles;
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = "
 /** A file of known length that is read in ranges. */
 export interface Reader {
+  readonly name: string;
   readonly length: number;
   read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
 }
@@ -23,10 +25,18 @@ extern "C" {
     pub type Reader;
 
     #[wasm_bindgen(method, getter)]
+    fn name(this: &Reader) -> String;
+
+    #[wasm_bindgen(method, getter)]
     fn length(this: &Reader) -> f64;
 
     #[wasm_bindgen(method, catch)]
     async fn read(this: &Reader, offset: f64, length: f64) -> std::result::Result<JsValue, JsValue>;
+}
+
+/// Reads the headers of a model's files.
+pub(super) async fn open(files: Vec<Reader>) -> Result<ModelFiles<JsSource>> {
+    ModelFiles::open(files.into_iter().map(|file| (file.name(), JsSource(file))).collect()).await
 }
 
 /// A [`Reader`] as the engine wants it.

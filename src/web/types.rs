@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 use tsify::Tsify;
 
 use crate::engine;
+use crate::error::{Error, Result};
 use crate::generate;
+use crate::inspect;
+use crate::model;
+use crate::quant;
 use crate::reft;
 use crate::token;
 use crate::train;
@@ -52,6 +56,147 @@ pub struct EngineInfo {
     /// The kinds of intervention that there are.
     pub kinds: Vec<KindInfo>,
 }
+
+/// How a model is loaded.
+#[derive(Deserialize, Tsify)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LoadOptions {
+    /// Tokens of context; as many as the file says, up to 4096, if left out.
+    #[tsify(optional)]
+    pub context_length: Option<usize>,
+    /// What weights in F32, F16 or BF16 are quantized to while loading; they stay as they are if left out.
+    #[tsify(optional, type = "\"Q8_0\" | \"Q4_0\" | \"Q4_K\"")]
+    pub quantize: Option<String>,
+}
+
+impl TryFrom<LoadOptions> for model::LoadOptions {
+    type Error = Error;
+
+    fn try_from(it: LoadOptions) -> Result<model::LoadOptions> {
+        let quantize = it.quantize.as_deref().map(quant::quantizer).transpose()?;
+        Ok(model::LoadOptions { n_ctx: it.context_length, quantize })
+    }
+}
+
+/// What a model is asked about.
+#[derive(Deserialize, Tsify)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InspectOptions {
+    /// Tokens of context; as many as the file says, up to 4096, if left out.
+    #[tsify(optional)]
+    pub context_length: Option<usize>,
+    /// What weights in F32, F16 or BF16 would be quantized to.
+    #[tsify(optional, type = "\"Q8_0\" | \"Q4_0\" | \"Q4_K\"")]
+    pub quantize: Option<String>,
+    /// Tokens of a training example; 128 if left out.
+    #[tsify(optional)]
+    pub train_tokens: Option<usize>,
+    /// Examples of a training step; 4 if left out.
+    #[tsify(optional)]
+    pub train_batch: Option<usize>,
+}
+
+impl TryFrom<InspectOptions> for inspect::InspectOptions {
+    type Error = Error;
+
+    fn try_from(it: InspectOptions) -> Result<inspect::InspectOptions> {
+        let usual = inspect::InspectOptions::default();
+        let load = LoadOptions { context_length: it.context_length, quantize: it.quantize };
+        Ok(inspect::InspectOptions {
+            load: load.try_into()?,
+            train_tokens: it.train_tokens.unwrap_or(usual.train_tokens),
+            train_batch: it.train_batch.unwrap_or(usual.train_batch),
+        })
+    }
+}
+
+/// What a model is, and what it would take on this device; null for what its files do not say.
+#[derive(Serialize, Tsify)]
+#[serde(rename_all = "camelCase")]
+pub struct Inspection {
+    /// Its own name.
+    pub name: Option<String>,
+    /// The architecture, in GGUF's words: `llama`.
+    pub architecture: Option<String>,
+    /// Weights in all.
+    pub n_params: u64,
+    /// Bytes of all weights in the file.
+    pub bytes: u64,
+    /// The formats of its tensors in the file, those with the most bytes first: `Q4_K`, `Q6_K`, `F32`.
+    pub formats: Vec<String>,
+    /// Tokens that the model was trained to see at once.
+    pub n_ctx: Option<u32>,
+    /// Tokens it knows.
+    pub n_vocab: Option<usize>,
+    /// Transformer layers.
+    pub n_layer: Option<u32>,
+    /// Numbers in a hidden state.
+    pub n_embd: Option<u32>,
+    /// Why it would not load; null if it would.
+    pub problem: Option<String>,
+    /// What it would take; null if it would not load.
+    pub needs: Option<Needs>,
+}
+
+impl From<inspect::Inspection> for Inspection {
+    fn from(it: inspect::Inspection) -> Inspection {
+        Inspection {
+            name: it.name,
+            architecture: it.architecture,
+            n_params: it.n_params,
+            bytes: it.bytes,
+            formats: it.formats,
+            n_ctx: it.n_ctx,
+            n_vocab: it.n_vocab,
+            n_layer: it.n_layer,
+            n_embd: it.n_embd,
+            problem: it.problem,
+            needs: it.needs.map(Needs::from),
+        }
+    }
+}
+
+/// What a model would take on this device.
+#[derive(Serialize, Tsify)]
+#[serde(rename_all = "camelCase")]
+pub struct Needs {
+    /// Tokens of context that are made ready.
+    pub context_length: usize,
+    /// Tokens of a training example.
+    pub train_tokens: usize,
+    /// Examples of a training step.
+    pub train_batch: usize,
+    /// The model by itself.
+    pub load: Need,
+    /// With an answer that fills the context.
+    pub generate: Need,
+    /// With a training of LoReFT in the usual layers.
+    pub train: Need,
+}
+
+impl From<inspect::Needs> for Needs {
+    fn from(it: inspect::Needs) -> Needs {
+        Needs {
+            context_length: it.context_length,
+            train_tokens: it.train_tokens,
+            train_batch: it.train_batch,
+            load: it.load.into(),
+            generate: it.generate.into(),
+            train: it.train.into(),
+        }
+    }
+}
+
+/// Memory at its peak.
+#[derive(Serialize, Tsify)]
+pub struct Need {
+    /// Bytes on the GPU.
+    pub bytes: u64,
+    /// Whether the GPU has so much now; drivers may promise more than they have.
+    pub fits: bool,
+}
+
+same_fields!(inspect::Need => Need { bytes, fits });
 
 /// A kind of intervention.
 #[derive(Serialize, Tsify)]

@@ -10,10 +10,11 @@ use pollster::block_on;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use webreft::backend::{Backend, Prepared};
-use webreft::bytes::FileSource;
+use webreft::bytes::{ByteSource, FileSource};
 use webreft::engine::Engine;
+use webreft::files::ModelFiles;
 use webreft::kernel;
-use webreft::model::{self, Component, Hooks, Inputs, Model, NoHooks, Pass, Place};
+use webreft::model::{self, Component, Hooks, Inputs, LoadOptions, Model, NoHooks, Pass, Place};
 use webreft::plan::{Buf, Plan};
 use webreft::reft::{EditBufs, Edits, Reft};
 use webreft::train::{Batch, Sequence};
@@ -35,8 +36,18 @@ pub(crate) fn load_with(backend: &Backend, path: &Path, context: usize) -> Engin
 }
 
 fn load_for(backend: &Backend, path: &Path, context: Option<usize>) -> Engine {
-    let load = async { Engine::load(backend, &FileSource::open(path)?, context, &mut |_| ()).await };
-    block_on(load).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    let loaded = FileSource::open(path).and_then(|file| load_file(backend, file, context));
+    loaded.unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A model of one GGUF file.
+pub(crate) fn load_file(
+    backend: &Backend,
+    file: impl ByteSource,
+    n_ctx: Option<usize>,
+) -> webreft::Result<Engine> {
+    let options = LoadOptions { n_ctx, ..LoadOptions::default() };
+    block_on(async { Engine::load(backend, &ModelFiles::gguf(file).await?, &options, &mut |_| ()).await })
 }
 
 /// A safetensors file.

@@ -3,6 +3,7 @@ import { WebReftError } from "./error.js";
 
 /** A file of known length. */
 export interface Reader {
+  readonly name: string;
   readonly length: number;
   read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
 }
@@ -25,6 +26,7 @@ export async function open(
 
 function blobReader(blob: Blob, signal: AbortSignal): Reader {
   return {
+    name: "model.gguf",
     length: blob.size,
     async read(offset, length) {
       signal.throwIfAborted();
@@ -42,6 +44,7 @@ function blobReader(blob: Blob, signal: AbortSignal): Reader {
 function rangeReader(url: string, length: number, first: Uint8Array<ArrayBuffer>, signal: AbortSignal): Reader {
   let window = { start: 0, bytes: first };
   return {
+    name: "model.gguf",
     length,
     async read(offset, count) {
       signal.throwIfAborted();

@@ -36,7 +36,7 @@ const handlers: Handlers = {
     const file = await open(takes.source, signal, (loaded, total) => tell({ phase: "download", loaded, total }));
     tell({ phase: "header", loaded: 0, total: file.length });
     const onWeights = (loaded: number, total: number) => tell({ phase: "weights", loaded, total });
-    loaded = await WebEngine.load(file, takes.contextLength, onWeights);
+    loaded = await WebEngine.load([file], { contextLength: takes.contextLength }, onWeights);
     signal.throwIfAborted();
     return { ...loaded.info(), adapter };
   },
