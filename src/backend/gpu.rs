@@ -3,16 +3,20 @@
 //! The device is opened with WebGPU's default limits everywhere, so what works natively works in every browser.
 
 use super::Tensor;
+use super::account::{Account, Taken};
 use crate::error::{Error, Result};
 use crate::plan::{Kernel, Plan, Role, Slab, Step, Target};
 use futures_channel::oneshot;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 /// `minUniformBufferOffsetAlignment` of WebGPU's default limits: one slot of the params arena, in bytes.
 const PARAMS_SLOT: usize = 256;
+
+/// Bytes that no device has: asking for more would only cost time.
+const NO_DEVICE_HAS: u64 = 1 << 40;
 
 /// A device and its compiled kernels. Clones name the same device.
 #[derive(Clone)]
@@ -25,7 +29,7 @@ struct Inner {
     /// The first thing the device reported since it was last asked: lost, out of memory, invalid.
     trouble: Arc<Mutex<Option<String>>>,
     pipelines: RefCell<HashMap<(&'static str, &'static str), Rc<Pipeline>>>,
-    memory: Rc<Cell<u64>>,
+    account: Account,
 }
 
 struct Pipeline {
@@ -50,8 +54,8 @@ impl Gpu {
             .await
             .map_err(|error| Error::device(format!("adapter \"{}\" gives no device: {error}", info.name)))?;
         let trouble = watch(&device);
-        let (pipelines, memory) = (RefCell::default(), Rc::default());
-        Ok(Gpu(Rc::new(Inner { device, queue, info, trouble, pipelines, memory })))
+        let (pipelines, account) = (RefCell::default(), Account::default());
+        Ok(Gpu(Rc::new(Inner { device, queue, info, trouble, pipelines, account })))
     }
 
     pub(super) fn name(&self) -> String {
@@ -76,8 +80,8 @@ impl Gpu {
         limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
     }
 
-    pub(super) fn memory(&self) -> u64 {
-        self.0.memory.get()
+    pub(super) fn account(&self) -> &Account {
+        &self.0.account
     }
 
     /// Ends the device, as a browser or driver may at any time: for tests of what happens then.
@@ -94,8 +98,8 @@ impl Gpu {
         let size = buffer_bytes(label, len, self.max_tensor_bytes())?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let raw = self.create_buffer(label, size, usage);
-        self.0.memory.set(self.0.memory.get() + size);
-        Ok(GpuBuffer { raw, len, gpu: self.clone() })
+        let _taken = self.0.account.take(size);
+        Ok(GpuBuffer { raw, len, gpu: self.clone(), _taken })
     }
 
     fn create_buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
@@ -106,6 +110,9 @@ impl Gpu {
     /// Whether so many bytes can be taken, by taking them for a moment. Drivers may promise more than they have; none can be asked.
     pub(super) async fn has_room(&self, bytes: u64) -> Result<bool> {
         self.check()?;
+        if bytes > NO_DEVICE_HAS {
+            return Ok(false);
+        }
         let scope = self.0.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let most = self.0.device.limits().max_buffer_size;
         let sizes = (0..bytes).step_by(most as usize).map(|start| (bytes - start).min(most));
@@ -310,11 +317,11 @@ pub(super) struct GpuBuffer {
     raw: wgpu::Buffer,
     len: usize,
     gpu: Gpu,
+    _taken: Taken,
 }
 
 impl Drop for GpuBuffer {
     fn drop(&mut self) {
-        self.gpu.0.memory.set(self.gpu.0.memory.get() - self.raw.size());
         self.raw.destroy(); // a browser would wait for its garbage collector
     }
 }

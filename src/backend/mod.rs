@@ -3,11 +3,13 @@
 //! One program, two machines: everything above this floor is written once, as plans, and every result of the GPU has
 //! one of the CPU to be compared with.
 
+mod account;
 mod cpu;
 mod gpu;
 mod tally;
 mod tensor;
 
+use self::account::Account;
 use crate::error::Result;
 use crate::plan::{Buf, Plan, Step, Target};
 use std::cell::{Ref, RefMut};
@@ -38,7 +40,8 @@ impl Backend {
 
     /// A machine that counts what would be taken on this one, and computes nothing.
     pub fn tally(&self) -> Backend {
-        Backend::Tally(Tally::new(self.target(), self.max_tensor_bytes()))
+        let (target, max_tensor_bytes) = (self.target(), self.max_tensor_bytes());
+        Backend::Tally(Tally { target, max_tensor_bytes, account: Account::default() })
     }
 
     /// Whether tensors have content, and runs do anything.
@@ -60,7 +63,7 @@ impl Backend {
         match self {
             Backend::Cpu => Target::Software,
             Backend::Gpu(gpu) => gpu.target(),
-            Backend::Tally(tally) => tally.target(),
+            Backend::Tally(tally) => tally.target,
         }
     }
 
@@ -69,32 +72,31 @@ impl Backend {
         match self {
             Backend::Cpu => u64::MAX,
             Backend::Gpu(gpu) => gpu.max_tensor_bytes(),
-            Backend::Tally(tally) => tally.max_tensor_bytes(),
+            Backend::Tally(tally) => tally.max_tensor_bytes,
         }
     }
 
     /// Bytes of all tensors alive on the device; 0 on the CPU.
     pub fn memory(&self) -> u64 {
+        self.account().map_or(0, Account::now)
+    }
+
+    fn account(&self) -> Option<&Account> {
         match self {
-            Backend::Cpu => 0,
-            Backend::Gpu(gpu) => gpu.memory(),
-            Backend::Tally(tally) => tally.memory(),
+            Backend::Cpu => None,
+            Backend::Gpu(gpu) => Some(gpu.account()),
+            Backend::Tally(tally) => Some(&tally.account),
         }
     }
 
-    /// The most bytes that tensors counted by a tally had at once; of other machines what they have now.
+    /// The most bytes that [`memory`](Backend::memory) has told since it began.
     pub fn peak(&self) -> u64 {
-        match self {
-            Backend::Tally(tally) => tally.peak(),
-            machine => machine.memory(),
-        }
+        self.account().map_or(0, Account::peak)
     }
 
-    /// Lets a tally's peak begin anew with what is held now.
+    /// Lets the peak begin anew with what is held now.
     pub fn restart_peak(&self) {
-        if let Backend::Tally(tally) = self {
-            tally.restart_peak();
-        }
+        self.account().into_iter().for_each(Account::restart_peak);
     }
 
     /// Whether the machine has room for so many bytes beside what it holds, as trying to take them shows.

@@ -1,8 +1,8 @@
 //! Memory on a machine: words of four bytes under a shape, freed with the last handle.
 
 use super::Backend;
+use super::account::Taken;
 use super::gpu::{GpuBuffer, GpuReadback, buffer_bytes};
-use super::tally::TallyBuffer;
 use crate::error::Result;
 use crate::plan::{Plan, Source, assign_slots};
 use std::cell::{Ref, RefCell, RefMut};
@@ -21,7 +21,7 @@ struct Inner {
 enum Storage {
     Cpu(RefCell<Vec<u32>>),
     Gpu(GpuBuffer),
-    Tally { _held: TallyBuffer },
+    Tally { _taken: Taken },
 }
 
 impl Tensor {
@@ -31,8 +31,8 @@ impl Tensor {
             Backend::Cpu => Storage::Cpu(RefCell::new(vec![0; len])),
             Backend::Gpu(gpu) => Storage::Gpu(gpu.buffer(&label, len)?),
             Backend::Tally(tally) => {
-                let bytes = buffer_bytes(&label, len, tally.max_tensor_bytes())?;
-                Storage::Tally { _held: tally.buffer(bytes) }
+                let bytes = buffer_bytes(&label, len, tally.max_tensor_bytes)?;
+                Storage::Tally { _taken: tally.account.take(bytes) }
             }
         };
         Ok(Tensor(Rc::new(Inner { label, shape: shape.to_vec(), storage })))
