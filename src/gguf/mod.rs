@@ -13,6 +13,7 @@ mod metadata;
 mod split;
 mod tensor;
 mod types;
+mod writer;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -25,6 +26,7 @@ pub use self::metadata::{FromMetadata, Given, Metadata, Strings, ValueRef};
 pub use self::split::read_parts;
 pub use self::tensor::TensorInfo;
 pub use self::types::GgmlType;
+pub use self::writer::{ALIGNMENT, Writer, array, string};
 
 use self::cursor::{Cursor, Step, Stop};
 use self::metadata::Value;

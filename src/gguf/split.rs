@@ -52,3 +52,39 @@ fn number(metadata: &Metadata, n_files: usize) -> Result<usize> {
     }
     Ok(number)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Writer;
+    use super::read_parts;
+    use crate::error::Result;
+
+    fn part(number: u32, count: u32, tensor: &str) -> Writer {
+        let writer = Writer::default().u32("split.no", number).u32("split.count", count);
+        writer.i32s("other", &[]).tensor(tensor, &[8], 0, 0).data(32)
+    }
+
+    fn read(parts: &[Vec<u8>]) -> Result<Vec<(String, usize)>> {
+        let header = pollster::block_on(read_parts(parts))?;
+        assert_eq!(header.metadata.get::<u32>("model")?, Some(7));
+        Ok(header.tensors.into_iter().map(|tensor| (tensor.name, tensor.file)).collect())
+    }
+
+    #[test]
+    fn parts_are_one_model_in_any_order() {
+        let first = part(0, 3, "a").u32("model", 7).u32("split.tensors.count", 3).bytes();
+        let [second, third] = [part(1, 3, "b"), part(2, 3, "c")].map(|part| part.bytes());
+        let tensors = read(&[third.clone(), first.clone(), second.clone()]).unwrap();
+        assert_eq!(tensors, [("a".to_owned(), 1), ("b".to_owned(), 2), ("c".to_owned(), 0)]);
+        let refuse = |parts: &[&Vec<u8>], text: &str| {
+            let parts: Vec<Vec<u8>> = parts.iter().map(|part| (*part).clone()).collect();
+            assert_eq!(read(&parts).unwrap_err().to_string(), text);
+        };
+        refuse(&[&first], "the file is part 1 of 3: expected all parts and no others, got 1 files");
+        refuse(&[&first, &second, &second], "part 3 of 3: expected once, got part 2");
+        let other = part(2, 3, "b").bytes();
+        refuse(&[&first, &second, &other], "tensor \"b\": the name stands twice");
+        let first = part(0, 1, "a").u32("split.tensors.count", 2).bytes();
+        refuse(&[&first], "the parts have 1 tensors: expected 2, as metadata \"split.tensors.count\" says");
+    }
+}
