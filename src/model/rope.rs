@@ -129,3 +129,85 @@ fn table(backend: &Backend, frequencies: &[f64], gain: f64, n_ctx: usize) -> Res
     }
     backend.tensor_of("rope_table", &[n_ctx, frequencies.len(), 2], bytemuck::cast_slice(&values))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Scaling;
+    use crate::dims::Dims;
+    use crate::error::Result;
+    use crate::gguf::testing::Writer;
+    use crate::model::ARCHITECTURES;
+
+    /// Those that matter here are Qwen2.5's.
+    const DIMS: Dims = Dims {
+        n_embd: 512,
+        n_layer: 1,
+        n_head: 4,
+        n_head_kv: 4,
+        head_dim: 128,
+        n_ff: 512,
+        n_vocab: 32,
+        n_ctx: 131_072,
+        n_rot: 128,
+        rope_base: 1e6,
+        norm_eps: 1e-6,
+    };
+
+    fn read(writer: Writer) -> Result<Scaling> {
+        Scaling::read(&writer.header()?, &ARCHITECTURES[0])
+    }
+
+    fn check(scaling: &Scaling, want: &[(usize, f64)]) {
+        let frequencies = scaling.frequencies(&DIMS, None);
+        for (pair, want) in want {
+            let got = frequencies[*pair];
+            assert!((got - want).abs() <= 1e-6 * want, "pair {pair}: {got} for {want}");
+        }
+    }
+
+    #[test]
+    fn without_scaling_a_pair_turns_as_its_place_says() {
+        check(&read(Writer::default()).unwrap(), &[(0, 1.0), (32, 1e-3), (16, 1e6f64.powf(-0.25))]);
+    }
+
+    #[test]
+    fn linear_scaling_slows_every_pair() {
+        let scaling = read(
+            Writer::default().str("llama.rope.scaling.type", "linear").f32("llama.rope.scaling.factor", 8.0),
+        );
+        check(&scaling.unwrap(), &[(0, 0.125), (32, 1.25e-4)]);
+        check(&read(Writer::default().f32("llama.rope.scale_linear", 2.0)).unwrap(), &[(0, 0.5)]);
+    }
+
+    /// The numbers are those of `_compute_yarn_parameters` of Transformers for a factor of 4, in Python.
+    #[test]
+    fn yarn_slows_pairs_that_turn_seldom() {
+        let writer =
+            Writer::default().str("llama.rope.scaling.type", "yarn").f32("llama.rope.scaling.factor", 4.0);
+        let scaling = read(writer.u32("llama.rope.scaling.original_context_length", 32_768)).unwrap();
+        check(
+            &scaling,
+            &[
+                (0, 1.0),
+                (23, 0.006978305848598663),
+                (24, 0.005375321490790102),
+                (31, 0.0008029597275452302),
+                (39, 6.490394320837028e-05),
+                (40, 4.445698525097307e-05),
+                (63, 3.102344401879299e-07),
+            ],
+        );
+        assert!((scaling.gain - 1.138_629_436_111_989).abs() < 1e-9);
+    }
+
+    #[test]
+    fn another_scaling_and_numbers_without_sense_are_refused() {
+        let error =
+            read(Writer::default().str("llama.rope.scaling.type", "dynamic")).unwrap_err().to_string();
+        let text = "metadata \"llama.rope.scaling.type\": rope scaling \"dynamic\" is not supported (supported: none, linear, yarn, longrope)";
+        assert_eq!(error, text);
+        for factor in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+            assert!(read(Writer::default().f32("llama.rope.scaling.factor", factor)).is_err(), "{factor}");
+        }
+    }
+}
