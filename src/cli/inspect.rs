@@ -1,24 +1,44 @@
-//! `webreft inspect`: a file's header.
+//! `webreft inspect`: a file's header, and what a model would take.
 
-use super::{print_line, read};
+use super::{Machine, print_line, quantizer, read};
 use clap::Args;
 use safetensors::tensor::SafeTensors;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use webreft::bytes::{ByteSource, FileSource};
-use webreft::gguf;
+use webreft::files::{self, ModelFiles};
+use webreft::inspect::{InspectOptions, inspect};
+use webreft::model::LoadOptions;
 use webreft::reft::About;
 use webreft::{Error, Result};
 
 #[derive(Args)]
 pub(super) struct Options {
-    /// A GGUF file, or interventions that were saved.
+    /// A GGUF file, one part of a split one, a directory with config.json, tokenizer.json and .safetensors, or interventions that were saved.
     file: PathBuf,
+    /// The context a model would be loaded for, in tokens; its own up to 4096 if not given.
+    #[arg(long)]
+    context: Option<usize>,
+    /// What weights in F32, F16 or BF16 would be quantized to: Q8_0, Q4_0 or Q4_K.
+    #[arg(long)]
+    quantize: Option<String>,
+    /// Tokens of an example that it would be trained on.
+    #[arg(long, default_value_t = InspectOptions::default().train_tokens)]
+    train_tokens: usize,
+    /// Examples of a step.
+    #[arg(long, default_value_t = InspectOptions::default().train_batch)]
+    train_batch: usize,
+    /// Whose memory it would take.
+    #[arg(long, value_enum, default_value_t = Machine::Gpu)]
+    backend: Machine,
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
-    let source = FileSource::open(&options.file)?;
-    if is_safetensors(&source)? { interventions(&options.file) } else { model(&source) }
+    if options.file.is_dir() || !is_safetensors(&FileSource::open(&options.file)?)? {
+        pollster::block_on(model(options))
+    } else {
+        interventions(&options.file)
+    }
 }
 
 /// Whether a file begins as safetensors do: eight bytes of length, then JSON.
@@ -31,8 +51,13 @@ fn is_safetensors(source: &FileSource) -> Result<bool> {
     Ok(!start.starts_with(b"GGUF") && start[8] == b'{')
 }
 
-fn model(source: &FileSource) -> Result<()> {
-    let header = pollster::block_on(gguf::read(source))?;
+async fn model(options: &Options) -> Result<()> {
+    let files = ModelFiles::open(files::find(&options.file)?).await?;
+    let load = LoadOptions { n_ctx: options.context, quantize: quantizer(options.quantize.as_deref())? };
+    let Options { train_tokens, train_batch, .. } = *options;
+    let backend = options.backend.open().await?;
+    print_line(&inspect(&backend, &files, &InspectOptions { load, train_tokens, train_batch }).await?);
+    let header = files.header;
     let metadata = header.metadata.describe().map(|(key, text)| (key.to_owned(), Value::String(text)));
     print_line(
         &json!({ "format": format!("{:?}", header.origin), "metadata": metadata.collect::<Map<_, _>>() }),

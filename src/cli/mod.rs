@@ -17,7 +17,7 @@ use webreft::backend::Backend;
 use webreft::engine::Engine;
 use webreft::files::{self, ModelFiles};
 use webreft::model::LoadOptions;
-use webreft::quant;
+use webreft::quant::{self, Format};
 use webreft::reft::Reft;
 use webreft::{Error, Result};
 
@@ -72,17 +72,25 @@ enum Machine {
     Cpu,
 }
 
+impl Machine {
+    async fn open(self) -> Result<Backend> {
+        match self {
+            Machine::Gpu => Backend::gpu().await,
+            Machine::Cpu => Ok(Backend::Cpu),
+        }
+    }
+}
+
+fn quantizer(name: Option<&str>) -> Result<Option<&'static Format>> {
+    name.map(quant::quantizer).transpose()
+}
+
 impl ModelOptions {
     fn load(&self) -> Result<Engine> {
         pollster::block_on(async {
-            let backend = match self.backend {
-                Machine::Gpu => Backend::gpu().await?,
-                Machine::Cpu => Backend::Cpu,
-            };
             let files = ModelFiles::open(files::find(&self.model)?).await?;
-            let quantize = self.quantize.as_deref().map(quant::quantizer).transpose()?;
-            let options = LoadOptions { n_ctx: self.context, quantize };
-            Engine::load(&backend, &files, &options, &mut |_| ()).await
+            let options = LoadOptions { n_ctx: self.context, quantize: quantizer(self.quantize.as_deref())? };
+            Engine::load(&self.backend.open().await?, &files, &options, &mut |_| ()).await
         })
     }
 }
