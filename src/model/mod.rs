@@ -7,6 +7,7 @@ mod cache;
 mod head;
 mod hooks;
 mod layer;
+mod loader;
 mod pass;
 mod rope;
 mod weights;

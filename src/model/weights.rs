@@ -1,17 +1,14 @@
-//! A model's weights: what the file must hold, and its way onto the device, a piece of a tensor at a time.
+//! A model's weights: what its files must hold.
 
+use super::loader::{Loader, Turned, format_on_device};
 use super::{Architecture, Norms, QkGroups};
 use crate::backend::{Backend, Tensor};
 use crate::bytes::ByteSource;
 use crate::dims::Dims;
 use crate::error::{Error, ErrorKind, Result};
-use crate::gguf::{Header, Origin, TensorInfo};
-use crate::plan::{Matrix, Slab};
-use crate::quant::{self, BF16, F16, F32, Format, Q8_0};
-use sha2::{Digest, Sha256};
-
-/// Bytes of the file held at once while loading.
-const PIECE_BYTES: u64 = 2 << 20;
+use crate::gguf::{Header, Origin};
+use crate::plan::Matrix;
+use crate::quant::{self, Format};
 
 /// How far loading has come, in bytes of the file's tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,37 +47,18 @@ pub(super) struct Weights {
     pub(super) rope_factors: Option<Vec<f32>>,
 }
 
-/// A weight the architecture has: a row of numbers, or some matrices that are one on the device.
-enum Wanted {
+/// A weight the architecture has: some rows of numbers that are one on the device, or some matrices.
+pub(super) enum Wanted {
     Vector { names: Vec<String>, lens: Vec<usize> },
     Matrix { names: Vec<String>, rows: Vec<usize>, cols: usize, turned: Vec<Option<Turned>> },
 }
 
-/// A matrix whose outputs are heads that are turned by position, with pairs that are neighbours in the file. In memory their
-/// first and their second values stand apart, as in Hugging Face's files, so that hidden states have the same order everywhere.
-#[derive(Clone, Copy)]
-struct Turned {
-    head_dim: usize,
-    n_rot: usize,
-}
-
-impl Turned {
-    /// Puts the rows of whole heads into order.
-    fn sort(self, bytes: &[u8], row_bytes: usize) -> Vec<u8> {
-        let half = self.n_rot / 2;
-        let from = |row: usize| match row {
-            row if row < half => 2 * row,
-            row if row < self.n_rot => 2 * (row - half) + 1,
-            row => row,
-        };
-        let heads = bytes.chunks_exact(self.head_dim * row_bytes);
-        let rows = heads
-            .flat_map(|head| (0..self.head_dim).map(move |row| &head[from(row) * row_bytes..][..row_bytes]));
-        rows.flatten().copied().collect()
-    }
-}
-
 impl Wanted {
+    pub(super) fn first_name(&self) -> &str {
+        let (Wanted::Vector { names, .. } | Wanted::Matrix { names, .. }) = self;
+        &names[0]
+    }
+
     fn vector(name: impl Into<String>, len: usize) -> Wanted {
         Wanted::Vector { names: vec![name.into()], lens: vec![len] }
     }
@@ -199,26 +177,42 @@ pub(super) async fn load(
         .chain(layers.iter().flat_map(WantedLayer::all));
     let total = check_all(header, quantize, all)?;
 
-    let digest = Sha256::new_with_prefix(format!("{} {dims:?}", arch.name));
-    let progress = LoadProgress { loaded: 0, total };
     let norms_add = if header.origin == Origin::HuggingFace && arch.norms_less_one { 1.0 } else { 0.0 };
-    let mut loader = Loader { backend, header, files, quantize, norms_add, progress, on_progress, digest };
-    let embed = loader.matrix(&embed).await?;
-    let mut loaded = Vec::with_capacity(layers.len());
-    for layer in &layers {
-        loaded.push(loader.layer(layer).await?);
-    }
-    let out_norm = loader.vector(&out_norm).await?;
+    let mut loader = Loader::new(backend, header, quantize, norms_add);
+    let embed = loader.matrix(&embed)?;
+    let loaded = layers.iter().map(|wanted| layer(&mut loader, wanted)).collect::<Result<_>>()?;
+    let out_norm = loader.vector(&out_norm)?;
     let head = match &head {
-        Some(head) => loader.matrix(head).await?,
+        Some(head) => loader.matrix(head)?,
         None => embed.clone(),
     };
-    let rope_factors = match &factors {
-        Some(factors) => Some(loader.numbers(factors).await?),
-        None => None,
-    };
-    let fingerprint = loader.digest.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let factors = factors.map(|factors| loader.numbers(&factors)).transpose()?;
+    loader.stream(files, LoadProgress { loaded: 0, total }, on_progress).await?;
+    let prefix = format!("{} {dims:?}", arch.name);
+    let (fingerprint, mut numbers) = loader.finish(&prefix);
+    let rope_factors = factors.map(|number| std::mem::take(&mut numbers[number]));
     Ok(Weights { embed, layers: loaded, out_norm, head, fingerprint, rope_factors })
+}
+
+/// Finds a layer's weights their places.
+fn layer(loader: &mut Loader<'_>, wanted: &WantedLayer) -> Result<Layer> {
+    let mut maybe = |wanted: &Option<Wanted>| wanted.as_ref().map(|wanted| loader.vector(wanted)).transpose();
+    let [attn_norm, qkv_bias, qk_norm] =
+        [maybe(&wanted.attn_norm)?, maybe(&wanted.qkv_bias)?, maybe(&wanted.qk_norm)?];
+    let attn_post_norm = maybe(&wanted.attn_post_norm)?;
+    let [ffn_norm, ffn_post_norm] = [maybe(&wanted.ffn_norm)?, maybe(&wanted.ffn_post_norm)?];
+    Ok(Layer {
+        attn_norm,
+        qkv: loader.matrix(&wanted.qkv)?,
+        qkv_bias,
+        qk_norm,
+        attn_out: loader.matrix(&wanted.attn_out)?,
+        attn_post_norm,
+        ffn_norm,
+        gate_up: loader.matrix(&wanted.gate_up)?,
+        down: loader.matrix(&wanted.down)?,
+        ffn_post_norm,
+    })
 }
 
 /// The bytes of all wanted tensors, or one error with everything that is missing, misshapen or in an unknown format.
@@ -271,286 +265,4 @@ fn check(header: &Header, quantize: Option<&'static Format>, name: &str, shape: 
         format.check_cols(info.cols()).map_err(|error| error.at(format!("tensor {name:?}")))?;
     }
     Ok(info.bytes)
-}
-
-/// The format of a matrix on the device: its own, or that to which what is not quantized is quantized while loading. Tables of tokens keep
-/// eight bits, as llama.cpp's files with four do, and so does what has rows of no whole blocks.
-fn format_on_device(
-    info: &TensorInfo,
-    stored: &'static Format,
-    quantize: Option<&'static Format>,
-) -> &'static Format {
-    let is_wide = [&F32, &F16, &BF16].into_iter().any(|wide| std::ptr::eq(wide, stored));
-    let Some(chosen) = quantize.filter(|_| is_wide) else { return stored };
-    let is_table = ["token_embd.weight", "output.weight"].contains(&info.name.as_str());
-    let candidates = if is_table { [&Q8_0, &Q8_0] } else { [chosen, &Q8_0] };
-    let fits = |format: &&'static Format| info.cols().is_multiple_of(format.cols_multiple);
-    candidates.into_iter().find(fits).unwrap_or(stored)
-}
-
-struct Loader<'a, S: ByteSource> {
-    backend: &'a Backend,
-    header: &'a Header,
-    files: &'a [S],
-    quantize: Option<&'static Format>,
-    /// What is added to the weights of norms.
-    norms_add: f32,
-    progress: LoadProgress,
-    on_progress: &'a mut dyn FnMut(LoadProgress),
-    digest: Sha256,
-}
-
-/// Rows of one tensor of the file that become part of a slab.
-struct Part<'a> {
-    info: &'a TensorInfo,
-    /// That of the file.
-    stored: &'static Format,
-    /// That on the device.
-    format: &'static Format,
-    first_row: usize,
-    rows: usize,
-    turned: Option<Turned>,
-}
-
-impl Part<'_> {
-    /// Rows that stay together: a slab's format wants so many, and a head is sorted whole.
-    fn rows_step(&self) -> usize {
-        let step = self.format.rows_step(self.info.cols());
-        let head = self.turned.map_or(1, |turned| turned.head_dim);
-        if head.is_multiple_of(step) { head } else { head * step }
-    }
-}
-
-impl<'a, S: ByteSource> Loader<'a, S> {
-    async fn layer(&mut self, wanted: &WantedLayer) -> Result<Layer> {
-        Ok(Layer {
-            attn_norm: self.maybe_vector(&wanted.attn_norm).await?,
-            qkv: self.matrix(&wanted.qkv).await?,
-            qkv_bias: self.maybe_vector(&wanted.qkv_bias).await?,
-            qk_norm: self.maybe_vector(&wanted.qk_norm).await?,
-            attn_out: self.matrix(&wanted.attn_out).await?,
-            attn_post_norm: self.maybe_vector(&wanted.attn_post_norm).await?,
-            ffn_norm: self.maybe_vector(&wanted.ffn_norm).await?,
-            gate_up: self.matrix(&wanted.gate_up).await?,
-            down: self.matrix(&wanted.down).await?,
-            ffn_post_norm: self.maybe_vector(&wanted.ffn_post_norm).await?,
-        })
-    }
-
-    async fn maybe_vector(&mut self, wanted: &Option<Wanted>) -> Result<Option<Tensor>> {
-        match wanted {
-            Some(wanted) => Ok(Some(self.vector(wanted).await?)),
-            None => Ok(None),
-        }
-    }
-
-    /// Vectors, one after the other, as one on the device; part of the fingerprint.
-    async fn vector(&mut self, wanted: &Wanted) -> Result<Tensor> {
-        let mut values = self.numbers(wanted).await?;
-        let Wanted::Vector { names, .. } = wanted else { unreachable!("a vector is wanted") };
-        if self.norms_add != 0.0 && names[0].contains("norm") {
-            values.iter_mut().for_each(|value| *value += self.norms_add);
-        }
-        self.digest.update(bytemuck::cast_slice::<f32, u8>(&values));
-        self.backend.tensor_of(&names[0], &[values.len()], bytemuck::cast_slice(&values))
-    }
-
-    /// The values of vectors, one after the other.
-    async fn numbers(&mut self, wanted: &Wanted) -> Result<Vec<f32>> {
-        let Wanted::Vector { names, .. } = wanted else { unreachable!("a vector is wanted") };
-        let mut values = Vec::new();
-        for name in names {
-            if let Some(derived) = self.header.derived.get(name) {
-                values.extend(derived);
-                continue;
-            }
-            let (info, format) = self.find(name)?;
-            let bytes = self.read(info, 0, info.bytes).await?;
-            let start = values.len();
-            values.resize(start + info.cols(), 0.0f32);
-            format.decode(&bytes, &mut values[start..]);
-        }
-        Ok(values)
-    }
-
-    /// Matrices of the same width, one above the other, in as few slabs as formats and the device allow.
-    async fn matrix(&mut self, wanted: &Wanted) -> Result<Matrix> {
-        let Wanted::Matrix { names, rows, cols, turned } = wanted else { unreachable!("a matrix is wanted") };
-        let mut matrix = Matrix { rows: rows.iter().sum(), cols: *cols, slabs: Vec::new() };
-        let parts = names.iter().zip(turned).map(|(name, turned)| {
-            let (info, stored) = self.find(name)?;
-            let format = format_on_device(info, stored, self.quantize);
-            Ok(Part { info, stored, format, first_row: 0, rows: info.rows(), turned: *turned })
-        });
-        let parts = parts.collect::<Result<Vec<_>>>()?;
-        let mut first_row = 0;
-        for group in into_slabs(parts, self.backend.max_tensor_bytes()) {
-            let slab = self.slab(&group, first_row, *cols).await?;
-            first_row += slab.rows;
-            matrix.slabs.push(slab);
-        }
-        Ok(matrix)
-    }
-
-    async fn slab(&mut self, parts: &[Part<'_>], first_row: usize, cols: usize) -> Result<Slab> {
-        let (format, label) = (parts[0].format, &parts[0].info.name);
-        let rows = parts.iter().map(|part| part.rows).sum();
-        let words = format.words(rows, cols);
-        let qs = self.backend.tensor(label, &[words.qs])?;
-        let scales = match words.scales {
-            0 => None,
-            n => Some(self.backend.tensor(format!("{label} scales"), &[n])?),
-        };
-        let mut at = 0;
-        for part in parts {
-            self.upload(part, cols, at, [Some(&qs), scales.as_ref()]).await?;
-            at += part.rows;
-        }
-        Ok(Slab { label: label.clone(), format, first_row, rows, cols, qs, scales })
-    }
-
-    /// Reads, repacks and uploads a part, some rows at a time, to row `at` of its slab.
-    async fn upload(
-        &mut self,
-        part: &Part<'_>,
-        cols: usize,
-        at: usize,
-        to: [Option<&Tensor>; 2],
-    ) -> Result<()> {
-        if !self.backend.computes() {
-            return Ok(());
-        }
-        let (format, row_bytes) = (part.format, part.info.row_bytes());
-        let rows_at_once = (PIECE_BYTES / row_bytes).max(1) as usize;
-        let rows_at_once = rows_at_once.next_multiple_of(part.rows_step());
-        let mut done = 0;
-        while done < part.rows {
-            let rows = rows_at_once.min(part.rows - done);
-            let start = (part.first_row + done) as u64 * row_bytes;
-            let mut bytes = self.read(part.info, start, rows as u64 * row_bytes).await?;
-            if let Some(turned) = part.turned {
-                bytes = turned.sort(&bytes, row_bytes as usize);
-            }
-            if !std::ptr::eq(part.stored, format) {
-                let mut values = vec![0.0; rows * cols];
-                part.stored.decode(&bytes, &mut values);
-                bytes = format.quantize(&values);
-            }
-            let packed = format.repack(&bytes);
-            let before = format.words(at + done, cols);
-            for (tensor, (at, words)) in
-                to.iter().zip([(before.qs, &packed.qs), (before.scales, &packed.scales)])
-            {
-                if let Some(tensor) = tensor {
-                    tensor.write(at, words);
-                }
-            }
-            done += rows;
-        }
-        Ok(())
-    }
-
-    fn find(&self, name: &str) -> Result<(&'a TensorInfo, &'static Format)> {
-        let info = self.header.tensor(name).expect("checked before");
-        Ok((info, quant::format_of(info)?))
-    }
-
-    /// Some bytes of a tensor; zeros for a machine that computes nothing.
-    async fn read(&mut self, info: &TensorInfo, start: u64, len: u64) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; len as usize];
-        if self.backend.computes() {
-            self.files[info.file].read(info.offset + start, &mut bytes).await?;
-        }
-        self.progress.loaded += len;
-        (self.on_progress)(self.progress);
-        Ok(bytes)
-    }
-}
-
-/// Cuts parts where a slab would pass `limit` bytes, and puts neighbours of one format into one slab.
-fn into_slabs(parts: Vec<Part<'_>>, limit: u64) -> Vec<Vec<Part<'_>>> {
-    let mut slabs: Vec<Vec<Part<'_>>> = Vec::new();
-    for part in parts {
-        let cols = part.info.cols();
-        let step = part.rows_step();
-        let row_bytes = 4 * part.format.words(step, cols).qs.div_ceil(step) as u64;
-        let most = (limit / row_bytes) as usize / step * step;
-        let mut first_row = 0;
-        while first_row < part.rows {
-            let taken: usize = slabs.last().map_or(0, |slab| slab.iter().map(|part| part.rows).sum());
-            let joins = slabs.last().is_some_and(|slab| std::ptr::eq(slab[0].format, part.format))
-                && taken.is_multiple_of(step)
-                && taken < most;
-            let taken = if joins { taken } else { 0 };
-            let rows = (part.rows - first_row).min(most - taken);
-            let piece = Part { first_row, rows, ..part };
-            match slabs.last_mut() {
-                Some(slab) if joins => slab.push(piece),
-                _ => slabs.push(vec![piece]),
-            }
-            first_row += rows;
-        }
-    }
-    slabs
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Part, into_slabs};
-    use crate::gguf::{GgmlType, TensorInfo};
-    use crate::quant;
-
-    /// The tensors of a matrix of 64 columns: the number of a format, and rows.
-    fn tensors(parts: &[(u32, usize)]) -> Vec<TensorInfo> {
-        let tensor = |(id, rows): &(u32, usize)| TensorInfo {
-            name: "w".to_owned(),
-            format: GgmlType::from_id(*id).unwrap(),
-            dims: vec![*rows, 64],
-            file: 0,
-            offset: 0,
-            bytes: 0,
-        };
-        parts.iter().map(tensor).collect()
-    }
-
-    /// For each slab, the first row and the rows of each of its parts.
-    fn cut(tensors: &[TensorInfo], limit: u64) -> Vec<Vec<[usize; 2]>> {
-        let part = |info| Part {
-            info,
-            stored: quant::format_of(info).unwrap(),
-            format: quant::format_of(info).unwrap(),
-            first_row: 0,
-            rows: TensorInfo::rows(info),
-            turned: None,
-        };
-        let slabs = into_slabs(tensors.iter().map(part).collect(), limit);
-        slabs.iter().map(|slab| slab.iter().map(|part| [part.first_row, part.rows]).collect()).collect()
-    }
-
-    const F32: u32 = 0;
-    const Q8_0: u32 = 8;
-
-    #[test]
-    fn a_matrix_that_the_device_can_bind_is_one_slab() {
-        assert_eq!(cut(&tensors(&[(F32, 8), (F32, 4), (F32, 4)]), 1 << 20), [[[0, 8], [0, 4], [0, 4]]]);
-    }
-
-    #[test]
-    fn formats_do_not_share_a_slab() {
-        assert_eq!(
-            cut(&tensors(&[(F32, 8), (Q8_0, 4), (Q8_0, 4)]), 1 << 20),
-            [vec![[0, 8]], vec![[0, 4], [0, 4]]]
-        );
-    }
-
-    #[test]
-    fn no_slab_is_larger_than_the_device_can_bind() {
-        let row_bytes = 4 * 64;
-        assert_eq!(
-            cut(&tensors(&[(F32, 10), (F32, 3)]), 4 * row_bytes),
-            [vec![[0, 4]], vec![[4, 4]], vec![[8, 2], [0, 2]], vec![[2, 1]]]
-        );
-        // Of Q8_0, only the quants count: 64 bytes a row.
-        assert_eq!(cut(&tensors(&[(Q8_0, 10)]), 4 * 64), [[[0, 4]], [[4, 4]], [[8, 2]]]);
-    }
 }
