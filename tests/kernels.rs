@@ -241,6 +241,7 @@ fn weights() -> Vec<Case> {
             (130, 160, &[130]),
         ];
         for (t, cols, rows) in shapes {
+            let cols = cols.next_multiple_of(format.cols_multiple);
             let name = format!("{format:?} {rows:?} x {cols}, {t} tokens");
             let total: usize = rows.iter().sum();
             cases.push(Case::new(name, total.max(cols) + 16, move |make| {
@@ -466,6 +467,7 @@ fn magnitudes() -> Vec<Case> {
             (9, 1056, &[259], [100, 130]),
         ];
         for (rank, n_in, rows, window) in shapes {
+            let n_in = n_in.next_multiple_of(format.cols_multiple);
             let name = format!("magnitudes of {window:?} of {rows:?} x {n_in} of {format:?}, rank {rank}");
             cases.push(Case::new(name, n_in + 8 * rank + 64, move |make| {
                 let matrix = make.matrix(format, rows, n_in);

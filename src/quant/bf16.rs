@@ -14,6 +14,7 @@ pub static BF16: Format = Format {
     qs_bytes: 2,
     scale_bytes: 0,
     cols_multiple: 8,
+    halves: &[],
     decode: |bytes, out| out.iter_mut().zip(u16s(bytes)).for_each(|(x, bits)| *x = value(bits)),
     repack: |bytes, packed| pack_halves(u16s(bytes), &mut packed.qs),
     decode_packed: |qs, _, first, out| {
@@ -21,7 +22,9 @@ pub static BF16: Format = Format {
             *x = value(half_word(qs, first + i));
         }
     },
-    quantize: |values, bytes| bytes.extend(values.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes())),
+    quantize: Some(|values, bytes| {
+        bytes.extend(values.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes()))
+    }),
 };
 
 fn value(bits: u16) -> f32 {

@@ -12,11 +12,12 @@ pub static F32: Format = Format {
     qs_bytes: 4,
     scale_bytes: 0,
     cols_multiple: 4,
+    halves: &[],
     decode: |bytes, out| out.iter_mut().zip(u32s(bytes)).for_each(|(x, bits)| *x = f32::from_bits(bits)),
     repack: |bytes, packed| packed.qs.extend(u32s(bytes)),
     decode_packed: |qs, _, first, out| {
         let qs = &qs[first..][..out.len()];
         out.iter_mut().zip(qs).for_each(|(x, &bits)| *x = f32::from_bits(bits));
     },
-    quantize: |values, bytes| bytes.extend(values.iter().flat_map(|x| x.to_le_bytes())),
+    quantize: Some(|values, bytes| bytes.extend(values.iter().flat_map(|x| x.to_le_bytes()))),
 };

@@ -18,6 +18,7 @@ pub static Q4_0: Format = Format {
     qs_bytes: 16,
     scale_bytes: 2,
     cols_multiple: 32,
+    halves: &[(0, 8.0)],
     decode: |bytes, out| {
         for (block, out) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
             let (d, qs) = split(block);
@@ -35,7 +36,7 @@ pub static Q4_0: Format = Format {
             decode_block(f16::from_bits(half_word(scales, i)), bytes, out);
         }
     },
-    quantize: |values, bytes| values.as_chunks().0.iter().for_each(|x| quantize_block(x, bytes)),
+    quantize: Some(|values, bytes| values.as_chunks().0.iter().for_each(|x| quantize_block(x, bytes))),
 };
 
 fn split(block: &[u8; 18]) -> (u16, &[u8]) {

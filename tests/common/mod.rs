@@ -26,6 +26,17 @@ impl Random {
         (0..n).map(|_| self.real()).collect()
     }
 
+    /// So many values of a format, within about ±1.
+    pub(crate) fn blocks(&mut self, format: &Format, n: usize) -> Vec<u8> {
+        if format.quantizes() {
+            return format.quantize(&self.reals(n));
+        }
+        let mut bytes = vec![0; n / format.block_values * format.block_bytes];
+        self.0.fill_bytes(&mut bytes);
+        format.tame(&mut bytes, 1.0);
+        bytes
+    }
+
     pub(crate) fn below(&mut self, n: usize) -> usize {
         self.0.next_u32() as usize % n
     }
@@ -72,7 +83,7 @@ impl<'a> Make<'a> {
         let mut first_row = 0;
         let mut slabs = Vec::new();
         for &rows in rows {
-            let packed = format.repack(&format.quantize(&self.random.reals(rows * cols)));
+            let packed = format.repack(&self.random.blocks(format, rows * cols));
             let tensor = |label, words: &[u32]| {
                 self.backend.tensor_of(label, &[words.len()], words).expect("a small tensor")
             };

@@ -67,7 +67,7 @@ fn check_all(backend: &Backend) {
     let manifest = json(&folder.join("manifest.json"));
     for case in keys(&manifest["cases"]) {
         let files = &manifest["cases"][case]["files"];
-        for kind in keys(files).filter(|kind| *kind != "q4_k_m") {
+        for kind in keys(files) {
             check_file(backend, &folder.join(files[kind]["file"].as_str().expect("a name")));
         }
     }

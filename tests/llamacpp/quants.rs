@@ -1,1 +1,204 @@
-//! Each weight format: blocks, and models that mix formats.
+//! Each weight format: ggml's blocks to the bit, and llama.cpp's logits.
+
+use std::path::PathBuf;
+
+use pollster::block_on;
+use webreft::backend::Backend;
+use webreft::bytes::FileSource;
+use webreft::engine::Engine;
+use webreft::kernel::{Dropout, Hyper, embed};
+use webreft::plan::{Matrix, Plan, Slab};
+use webreft::quant::{F32, FORMATS, Format, Q4_K};
+use webreft::reft::{Layers, Reft, ReftConfig};
+use webreft::train::Trainer;
+
+use super::support::differences::{check_gradient, example};
+use super::support::{Tensors, load_file, load_with, logits, plain_sequence};
+use super::{folder, json, keys};
+
+/// What the issue allows between logits.
+const LOGITS: f32 = 2e-4;
+
+fn gpu() -> Backend {
+    block_on(Backend::gpu()).expect("an adapter: a software one will do")
+}
+
+/// The files of the manifest that are there, with their names; those that are not are told.
+fn files() -> Vec<(String, PathBuf)> {
+    let folder = folder("quants");
+    let manifest = json(&folder.join("manifest.json"));
+    let files = keys(&manifest["files"]).map(|name| {
+        let file = manifest["files"][name]["file"].as_str().expect("a name");
+        (name.to_owned(), folder.join(file))
+    });
+    let (there, absent): (Vec<_>, Vec<_>) = files.partition(|(_, path)| path.exists());
+    absent.iter().for_each(|(name, path)| eprintln!("{name}: {} is not here", path.display()));
+    assert!(there.len() >= 13, "only {} files are here", there.len());
+    there
+}
+
+/// A matrix of one slab.
+fn matrix(backend: &Backend, format: &'static Format, bytes: &[u8], rows: usize) -> Matrix {
+    let cols = bytes.len() / format.block_bytes * format.block_values / rows;
+    let packed = format.repack(bytes);
+    let tensor =
+        |label, words: &[u32]| backend.tensor_of(label, &[words.len()], words).expect("a small tensor");
+    let qs = tensor("qs", &packed.qs);
+    let scales = (format.scale_bytes > 0).then(|| tensor("scales", &packed.scales));
+    let slab = Slab { label: format.name.to_owned(), format, first_row: 0, rows, cols, qs, scales };
+    Matrix { rows, cols, slabs: vec![slab] }
+}
+
+/// All rows of a matrix, as a machine decodes them.
+fn rows(backend: &Backend, matrix: &Matrix) -> Vec<f32> {
+    let mut plan = Plan::new("rows", backend.target());
+    let tokens: Vec<u32> = (0..matrix.rows as u32).collect();
+    let tokens = backend.tensor_of("tokens", &[tokens.len()], &tokens).expect("a small tensor");
+    let tokens = plan.tensor(&tokens);
+    let out = embed(&mut plan, tokens, matrix, 1.0);
+    plan.keep(out);
+    let prepared = backend.prepare(plan).expect("a small plan");
+    prepared.run().expect("it runs");
+    block_on(prepared.tensor(out).read().f32()).expect("rows are read")
+}
+
+fn differing(got: &[f32], want: &[f32]) -> Option<String> {
+    assert_eq!(got.len(), want.len());
+    let at = got.iter().zip(want).position(|(got, want)| got.to_bits() != want.to_bits())?;
+    Some(format!("value {at} is {:e}, not {:e}", got[at], want[at]))
+}
+
+#[test]
+fn every_block_is_ggmls_to_the_bit() {
+    let blocks = Tensors::open(folder("quants").join("blocks.safetensors"));
+    let manifest = json(&folder("quants").join("manifest.json"));
+    let gpu = gpu();
+    for name in keys(&manifest["blocks"]) {
+        let format = FORMATS.into_iter().find(|format| format.name == name).expect("a format of this name");
+        let (raw, want) = (blocks.u8(&format!("{name}.raw")), blocks.f32(&format!("{name}.f32")));
+        let mut got = vec![0.0; want.len()];
+        format.decode(&raw, &mut got);
+        assert_eq!(differing(&got, &want), None, "{name}, decoded");
+        for backend in [&Backend::Cpu, &gpu] {
+            let got = rows(backend, &matrix(backend, format, &raw, 64));
+            assert_eq!(differing(&got, &want), None, "{name}, on {}", backend.name());
+        }
+    }
+}
+
+fn check_logits(backend: &Backend) {
+    for (name, path) in files() {
+        let expected = Tensors::open(path.with_file_name(format!("expected-{name}.safetensors")));
+        let engine = load_with(backend, &path, 512);
+        let (ids, want) = (expected.i32("input_ids"), expected.f32("logits"));
+        let prompts = ids.chunks_exact(24).zip(want.chunks_exact(want.len() / 2));
+        for (number, (ids, want)) in prompts.enumerate() {
+            let tokens: Vec<u32> = ids.iter().map(|id| *id as u32).collect();
+            let got = logits(engine.model(), None, &[&plain_sequence(&tokens)]);
+            let worst = got.iter().zip(want).map(|(got, want)| (got - want).abs()).fold(0.0, f32::max);
+            println!("{name}, prompt {number}: logits off by {worst:.1e}");
+            assert!(worst <= LOGITS, "{name}, prompt {number}: logits off by {worst}");
+        }
+    }
+}
+
+#[test]
+fn the_twins_answer_as_llama_cpp_does_in_every_format() {
+    check_logits(&Backend::Cpu);
+}
+
+#[test]
+fn the_gpu_answers_as_llama_cpp_does_in_every_format() {
+    check_logits(&gpu());
+}
+
+/// A LoReFT in the lower of two layers: its gradient comes through every matrix of the upper one.
+fn reft(engine: &Engine) -> Reft {
+    let config = ReftConfig { layers: Layers::List(vec![0]), rank: 2, ..ReftConfig::default() };
+    Reft::new(engine.model(), &[config]).expect("a reft")
+}
+
+#[test]
+fn gradients_are_right_in_every_format() {
+    for (name, path) in files() {
+        let engine = load_with(&Backend::Cpu, &path, 512);
+        check_gradient(&engine, &reft(&engine), Dropout::default(), 2, &name);
+    }
+}
+
+/// And on the GPU the losses are those of the twins.
+#[test]
+fn a_loreft_trains_in_every_format() {
+    let gpu = gpu();
+    for (name, path) in files() {
+        let [twins, losses] = [&Backend::Cpu, &gpu].map(|backend| {
+            let engine = load_with(backend, &path, 512);
+            let reft = reft(&engine);
+            let sequence = example(&engine, &reft, 12);
+            let mut trainer = Trainer::new(backend, &reft).expect("the state fits");
+            let mut step = || {
+                let loss = trainer.step(engine.model(), &reft, &[&sequence], &Hyper::with_rate(1e-2));
+                block_on(loss.expect("a step runs").mean()).expect("the loss is read")
+            };
+            (0..12).map(|_| step()).collect::<Vec<f64>>()
+        });
+        assert!(losses[11] < 0.8 * losses[0], "{name}: {losses:?}");
+        for (got, want) in losses.iter().zip(&twins) {
+            assert!((got - want).abs() <= 1e-3 * want, "{name}: {losses:?} for {twins:?}");
+        }
+    }
+}
+
+/// The squared error of our Q4_K beside that of ggml's, over the matrices of the whole model: where the model in F32 is here.
+#[test]
+fn quantizing_to_q4_k_is_as_near_as_ggmls() {
+    let folder = folder("quants");
+    let [exact, theirs] = ["model-f32.gguf", "model-q4_k_s.gguf"].map(|name| folder.join(name));
+    if !exact.exists() {
+        return eprintln!("Q4_K beside ggml's: {} is not here; set WEBREFT_LLAMACPP", exact.display());
+    }
+    let read = |path: &PathBuf| {
+        let file = FileSource::open(path).expect("the references");
+        let header = block_on(webreft::gguf::read(&file)).expect("a sound file");
+        let bytes = std::fs::read(path).expect("the references");
+        (header, bytes)
+    };
+    let ((exact, exact_bytes), (theirs, their_bytes)) = (read(&exact), read(&theirs));
+    let (mut ours_off, mut theirs_off, mut equal, mut blocks) = (0.0, 0.0, 0, 0);
+    for tensor in theirs.tensors.iter().filter(|tensor| tensor.format.id == Q4_K.ggml_type) {
+        let stored = &their_bytes[tensor.offset as usize..][..tensor.bytes as usize];
+        let info = exact.tensor(&tensor.name).expect("the same tensors");
+        let mut values = vec![0.0; info.rows() * info.cols()];
+        F32.decode(&exact_bytes[info.offset as usize..][..info.bytes as usize], &mut values);
+        let ours = Q4_K.quantize(&values);
+        let off = |bytes: &[u8]| -> f64 {
+            let mut decoded = vec![0.0; values.len()];
+            Q4_K.decode(bytes, &mut decoded);
+            decoded.iter().zip(&values).map(|(x, y)| f64::from(x - y).powi(2)).sum()
+        };
+        ours_off += off(&ours);
+        theirs_off += off(stored);
+        let pairs = ours.chunks_exact(144).zip(stored.chunks_exact(144));
+        equal += pairs.clone().filter(|(ours, theirs)| ours == theirs).count();
+        blocks += pairs.count();
+    }
+    println!(
+        "Q4_K: {equal} of {blocks} blocks are ggml's to the bit; squared error {ours_off:.6}, ggml's {theirs_off:.6}"
+    );
+    assert!(blocks > 0 && ours_off <= 1.01 * theirs_off, "{ours_off} for {theirs_off}");
+}
+
+/// Scales that are no numbers come out as they are, and break nothing.
+#[test]
+fn a_model_with_scales_that_are_no_numbers_answers() {
+    let path = folder("quants").join("model-q4_k_m.gguf");
+    let mut bytes = std::fs::read(&path).expect("the references");
+    let header = block_on(webreft::gguf::read(&bytes)).expect("a sound file");
+    let tensor = header.tensor("blk.0.attn_q.weight").expect("a tensor");
+    bytes[tensor.offset as usize..][..2].copy_from_slice(&[0xff, 0x7f]);
+    for backend in [Backend::Cpu, gpu()] {
+        let engine = load_file(&backend, bytes.clone(), Some(64)).expect("a sound file");
+        let got = logits(engine.model(), None, &[&plain_sequence(&[1, 5])]);
+        assert!(got.iter().any(|logit| logit.is_nan()));
+    }
+}

@@ -96,6 +96,10 @@ impl Tensors {
         bytemuck::pod_collect_to_vec(&self.read(name, Some(Dtype::I32)).1)
     }
 
+    pub(crate) fn u8(&self, name: &str) -> Vec<u8> {
+        self.read(name, Some(Dtype::U8)).1
+    }
+
     fn read(&self, name: &str, dtype: Option<Dtype>) -> (Vec<usize>, Vec<u8>) {
         let file = self.file();
         let view = file.tensor(name);

@@ -1,0 +1,46 @@
+//! IQ4_XS: codes of four bits, each the number of one of IQ4_NL's 16 values; a scale of six bits for each 32.
+//!
+//! ```text
+//! x = d · (scale − 32) · VALUES[q]        block_iq4_xs { f16 d; u16 scales_h; u8 scales_l[4]; u8 qs[128]; }
+//! ```
+
+use super::Format;
+use super::block::nibbles;
+use super::codes::Part;
+use super::iq4_nl::VALUES;
+use super::super_block::{Contents, SuperBlock, half};
+
+/// The format IQ4_XS.
+pub static IQ4_XS: Format = Format {
+    name: "IQ4_XS",
+    ggml_type: 23,
+    wgsl: include_str!("../../shaders/quant/iq4_xs.wgsl"),
+    block_values: 256,
+    block_bytes: 136,
+    qs_bytes: 128,
+    scale_bytes: 12,
+    cols_multiple: 256,
+    halves: &[(0, 32.0 * 127.0)],
+    decode: |bytes, out| BLOCK.decode(bytes, out),
+    repack: |bytes, packed| BLOCK.repack(bytes, packed),
+    decode_packed: |qs, scales, first, out| BLOCK.decode_packed(qs, scales, first, out),
+    quantize: None,
+};
+
+const BLOCK: SuperBlock<136, 8> = SuperBlock {
+    parts: &[Part::Nibbles],
+    read: |block| Contents {
+        halves: [half(block, 0), 0],
+        small: std::array::from_fn(|run| scale(block, run)),
+        codes: std::array::from_fn(|i| nibbles(&block[8 + 16 * (i / 32)..])[i % 32]),
+    },
+    group: |small, group| [f32::from(small[group / 2] as i8), 0.0],
+    number: |code| f32::from(VALUES[usize::from(code)]),
+};
+
+/// The scale of a run, less 32: its lower four bits stand in `scales_l`, its upper two in `scales_h`.
+fn scale(block: &[u8; 136], run: usize) -> u8 {
+    let low = block[4 + run / 2] >> (4 * (run % 2)) & 15;
+    let high = half(block, 2) >> (2 * run) & 3;
+    (low | (high as u8) << 4).wrapping_sub(32)
+}

@@ -1,0 +1,47 @@
+//! Q3_K: codes of three bits, the third apart; a scale of six bits for each 16.
+//!
+//! ```text
+//! x = d · (scale − 32) · (q − 4)          block_q3_K { u8 hmask[32]; u8 qs[64]; u8 scales[12]; f16 d; }
+//! ```
+
+use super::Format;
+use super::codes::Part;
+use super::super_block::{Contents, SuperBlock, half, runs_of_bits, runs_of_pairs};
+
+/// The format Q3_K.
+pub static Q3_K: Format = Format {
+    name: "Q3_K",
+    ggml_type: 11,
+    wgsl: include_str!("../../shaders/quant/q3_k.wgsl"),
+    block_values: 256,
+    block_bytes: 110,
+    qs_bytes: 96,
+    scale_bytes: 20,
+    cols_multiple: 256,
+    halves: &[(108, 32.0 * 4.0)],
+    decode: |bytes, out| BLOCK.decode(bytes, out),
+    repack: |bytes, packed| BLOCK.repack(bytes, packed),
+    decode_packed: |qs, scales, first, out| BLOCK.decode_packed(qs, scales, first, out),
+    quantize: None,
+};
+
+const BLOCK: SuperBlock<110, 16> = SuperBlock {
+    parts: &[Part::Pairs { shift: 0 }, Part::Bits { shift: 2 }],
+    read: |block| {
+        let low = runs_of_pairs(&block[32..96]);
+        Contents {
+            halves: [half(block, 108), 0],
+            small: std::array::from_fn(|group| scale(&block[96..108], group)),
+            codes: std::array::from_fn(|i| low[i] | runs_of_bits(&block[..32], i) << 2),
+        }
+    },
+    group: |small, group| [f32::from(small[group] as i8), 0.0],
+    number: |code| f32::from(code) - 4.0,
+};
+
+/// The scale of a group, less 32: its lower four bits stand in the first eight bytes, its upper two in the last four.
+fn scale(packed: &[u8], group: usize) -> u8 {
+    let low = packed[group % 8] >> (4 * (group / 8)) & 15;
+    let high = packed[8 + group % 4] >> (2 * (group / 4)) & 3;
+    (low | high << 4).wrapping_sub(32)
+}

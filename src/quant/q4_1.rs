@@ -1,0 +1,28 @@
+//! Q4_1: 32 nibbles, a scale and a minimum.
+//!
+//! ```text
+//! x[j] = d · qs[j] + m          block_q4_1 { f16 d, m; u8 qs[16]; }
+//! ```
+
+use super::Format;
+use super::block::{Block, nibbles};
+use super::codes::Part;
+
+/// The format Q4_1.
+pub static Q4_1: Format = Format {
+    name: "Q4_1",
+    ggml_type: 3,
+    wgsl: include_str!("../../shaders/quant/q4_1.wgsl"),
+    block_values: 32,
+    block_bytes: 20,
+    qs_bytes: 16,
+    scale_bytes: 4,
+    cols_multiple: 32,
+    halves: &[(0, 8.0), (2, 1.0)],
+    decode: |bytes, out| BLOCK.decode(bytes, out),
+    repack: |bytes, packed| BLOCK.repack(bytes, packed),
+    decode_packed: |qs, scales, first, out| BLOCK.decode_packed(qs, scales, first, out),
+    quantize: None,
+};
+
+const BLOCK: Block<20, 2> = Block { parts: &[Part::Nibbles], zero: 0, codes: |block| nibbles(&block[4..]) };

@@ -1,0 +1,42 @@
+//! Q5_K: codes of five bits, the fifth apart; a scale and a minimum of six bits for each 32.
+//!
+//! ```text
+//! x = d · scale · q − dmin · min          block_q5_K { f16 d, dmin; u8 scales[12]; u8 qh[32]; u8 qs[128]; }
+//! ```
+
+use super::Format;
+use super::codes::Part;
+use super::super_block::{
+    Contents, SuperBlock, half, of_run, runs_of_bits, runs_of_nibbles, scales_and_mins,
+};
+
+/// The format Q5_K.
+pub static Q5_K: Format = Format {
+    name: "Q5_K",
+    ggml_type: 13,
+    wgsl: include_str!("../../shaders/quant/q5_k.wgsl"),
+    block_values: 256,
+    block_bytes: 176,
+    qs_bytes: 160,
+    scale_bytes: 20,
+    cols_multiple: 256,
+    halves: &[(0, 63.0 * 31.0), (2, 63.0)],
+    decode: |bytes, out| BLOCK.decode(bytes, out),
+    repack: |bytes, packed| BLOCK.repack(bytes, packed),
+    decode_packed: |qs, scales, first, out| BLOCK.decode_packed(qs, scales, first, out),
+    quantize: None,
+};
+
+const BLOCK: SuperBlock<176, 16> = SuperBlock {
+    parts: &[Part::Nibbles, Part::Bits { shift: 4 }],
+    read: |block| {
+        let low = runs_of_nibbles(&block[48..]);
+        Contents {
+            halves: [half(block, 0), half(block, 2)],
+            small: scales_and_mins(&block[4..16]),
+            codes: std::array::from_fn(|i| low[i] | runs_of_bits(&block[16..48], i) << 4),
+        }
+    },
+    group: of_run,
+    number: f32::from,
+};

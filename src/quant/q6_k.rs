@@ -1,0 +1,45 @@
+//! Q6_K: codes of six bits, the upper two apart; a scale of eight bits for each 16.
+//!
+//! ```text
+//! x = d · scale · (q − 32)                block_q6_K { u8 ql[128]; u8 qh[64]; i8 scales[16]; f16 d; }
+//! ```
+
+use super::Format;
+use super::codes::Part;
+use super::super_block::{Contents, SuperBlock, half, runs_of_pairs};
+
+/// The format Q6_K.
+pub static Q6_K: Format = Format {
+    name: "Q6_K",
+    ggml_type: 14,
+    wgsl: include_str!("../../shaders/quant/q6_k.wgsl"),
+    block_values: 256,
+    block_bytes: 210,
+    qs_bytes: 192,
+    scale_bytes: 20,
+    cols_multiple: 256,
+    halves: &[(208, 128.0 * 32.0)],
+    decode: |bytes, out| BLOCK.decode(bytes, out),
+    repack: |bytes, packed| BLOCK.repack(bytes, packed),
+    decode_packed: |qs, scales, first, out| BLOCK.decode_packed(qs, scales, first, out),
+    quantize: None,
+};
+
+const BLOCK: SuperBlock<210, 16> = SuperBlock {
+    parts: &[Part::Nibbles, Part::Pairs { shift: 4 }],
+    read: |block| {
+        let high = runs_of_pairs(&block[128..192]);
+        Contents {
+            halves: [half(block, 208), 0],
+            small: std::array::from_fn(|group| block[192 + group]),
+            codes: std::array::from_fn(|i| low(block, i) | high[i] << 4),
+        }
+    },
+    group: |small, group| [f32::from(small[group] as i8), 0.0],
+    number: |code| f32::from(code) - 32.0,
+};
+
+/// The lower four bits of a code: each 64 bytes have two runs in their lower halves, and the next two in their upper.
+fn low(block: &[u8; 210], i: usize) -> u8 {
+    block[64 * (i / 128) + i % 64] >> (4 * (i / 64 % 2)) & 15
+}
