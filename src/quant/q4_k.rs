@@ -84,23 +84,26 @@ fn fit(values: &[f32; RUN]) -> [f32; 2] {
     if max == min {
         return [0.0, -min];
     }
-    let codes = |inverse: f32| values.map(|x| (inverse * (x - min)).round_ties_even().clamp(0.0, MOST));
-    let error = |codes: &[f32; RUN], scale: f32, min: f32| -> f32 {
+    let codes =
+        |inverse: f32, min: f32| values.map(|x| (inverse * (x - min)).round_ties_even().clamp(0.0, MOST));
+    let error = |codes: &[f32; RUN], [scale, min]: [f32; 2]| -> f32 {
         let off = |i: usize| scale * codes[i] + min - values[i];
         (0..RUN).map(|i| weights[i] * (off(i) * off(i))).sum()
     };
-    let scale = 1.0 / (MOST / (max - min));
-    let mut best = ([scale, min], error(&codes(MOST / (max - min)), scale, min));
+    let inverse = MOST / (max - min);
+    let mut best = [1.0 / inverse, min];
+    let mut least = error(&codes(inverse, min), best);
     for step in 0..=20 {
-        let codes = codes((-1.0 + 0.1 * step as f32 + MOST) / (max - min));
-        let Some([scale, min]) = regress(values, &weights, &codes) else { continue };
-        let error = error(&codes, scale, min);
-        if error < best.1 {
-            best = ([scale, min], error);
+        // From the best minimum so far, as the reference does.
+        let min = best[1];
+        let codes = codes((-1.0 + 0.1 * step as f32 + MOST) / (max - min), min);
+        let Some(line) = regress(values, &weights, &codes) else { continue };
+        let error = error(&codes, line);
+        if error < least {
+            (best, least) = (line, error);
         }
     }
-    let [scale, min] = best.0;
-    [scale, -min]
+    [best[0], -best[1]]
 }
 
 /// The line through codes and values with the least weighed squares, which does not begin above 0.
