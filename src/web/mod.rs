@@ -3,6 +3,7 @@
 //! Interventions are numbers on this side of the border. The loops are the worker's: it calls `next` as long as the page
 //! wants more, and lets go of what it made with `free`.
 
+mod hash;
 mod source;
 pub mod types;
 
@@ -30,6 +31,7 @@ use types::{
     SequencePiece,
 };
 
+pub use hash::Sha256;
 pub use source::Reader;
 
 #[wasm_bindgen(typescript_custom_section)]

@@ -9,6 +9,8 @@ export type {
   KindInfo,
   Labelled,
   Message,
+  Need,
+  Needs,
   Preference,
   Prompt,
   ReftConfig,
@@ -20,11 +22,14 @@ export type {
 } from "../wasm/webreft.js";
 export type { Adapter } from "./adapter.js";
 export { type ErrorKind, WebReftError } from "./error.js";
+export type { FileFacts } from "./files.js";
+export type { Inspection } from "./inspection.js";
 export {
   type ComparedPiece,
   type GenerateOptions,
+  type InspectOptions,
   type LoadOptions,
-  type ModelSource,
+  type OpenOptions,
   type Persona,
   type Piece,
   probe,
@@ -34,4 +39,6 @@ export {
   WebReft,
 } from "./model.js";
 export type { LoadProgress, Memory, ModelInfo, TrainableParameters, TrainStep, WasmSource } from "./protocol.js";
+export type { HubSource, ModelSource } from "./source.js";
 export { Store } from "./store.js";
+export type { Room, StoredFile, StoredModel } from "./stored.js";

@@ -1,5 +1,7 @@
 /** The public face: a model, and the interventions on it. */
 import type {
+  InspectOptions as EngineInspectOptions,
+  LoadOptions as EngineLoadOptions,
   Example,
   Finish,
   HeadConfig,
@@ -14,6 +16,8 @@ import type {
 import type { Adapter } from "./adapter.js";
 import { Client } from "./client.js";
 import { WebReftError } from "./error.js";
+import type { Opening } from "./files.js";
+import type { Inspection } from "./inspection.js";
 import type {
   LoadProgress,
   Memory,
@@ -23,23 +27,33 @@ import type {
   TrainStep,
   WasmSource,
 } from "./protocol.js";
+import { HUB, type ModelSource, readSource } from "./source.js";
+import { models } from "./stored.js";
 
-/** A GGUF file: its address, a file from a picker or a drop, or its bytes. */
-export type ModelSource = string | URL | Blob | ArrayBuffer | Uint8Array<ArrayBuffer>;
-
-/** How a model is loaded. */
-export interface LoadOptions {
-  /** Tokens of context; as many as the file says if left out. */
-  contextLength?: number;
-  /** Hears of bytes read, often. */
-  onProgress?: (progress: LoadProgress) => void;
-  /** Ends the loading. */
+/** How a model is opened, to be loaded or inspected. */
+export interface OpenOptions {
+  /** The Hub's address, where it is another than https://huggingface.co. */
+  endpoint?: string | URL;
+  /** The Hub's access token, for repositories that are gated or private. Only the endpoint's own origin sees it. */
+  token?: string;
+  /** Ends it. What was downloaded until then is kept, and gone on with. */
   signal?: AbortSignal;
   /** The wasm file, where a bundler or a strict page cannot find it beside the worker. */
   wasm?: URL | WasmSource;
   /** The worker, where a page makes its own: `new Worker(new URL("webreft/worker", …), { type: "module" })`. */
   worker?: Worker;
 }
+
+/** How a model is loaded. */
+export interface LoadOptions extends EngineLoadOptions, OpenOptions {
+  /** Whether what comes from the network is stored, so that it is fetched once; true if left out. Where it cannot be, `info.warnings` say why. */
+  cache?: boolean;
+  /** Hears of bytes read, often. */
+  onProgress?: (progress: LoadProgress) => void;
+}
+
+/** How a model is inspected. */
+export interface InspectOptions extends EngineInspectOptions, OpenOptions {}
 
 /** Interventions, not quite as they were trained. */
 export interface Persona {
@@ -113,16 +127,38 @@ export class WebReft {
     this.info = info;
   }
 
+  /** The models that the browser has stored: listed, removed, and how much room there is. */
+  static readonly models = models;
+
   /**
-   * Loads a model.
+   * Tells what a model is and whether it fits this device, from the headers of its files. Nothing is stored.
+   *
+   * @throws {WebReftError} as {@link load}; a model that would not load is told in the result.
+   */
+  static async inspect(source: ModelSource, options: InspectOptions = {}): Promise<Inspection> {
+    const { wasm, worker, endpoint, token, signal, ...how } = options;
+    const opening = openingOf(source, options, false);
+    const client = new Client(worker);
+    try {
+      return await client.call("inspect", { wasm: wasmOf(options), opening, options: how }, signal);
+    } finally {
+      const over = new WebReftError("aborted", "the inspection is over");
+      client.end(over, over);
+    }
+  }
+
+  /**
+   * Loads a model. What comes from the network is stored, checked by SHA-256 where the Hub tells it, and fetched once; a download that was
+   * broken off is gone on with. While another tab loads the same model, this one waits.
    *
    * @throws {WebReftError} `unsupported` without WebGPU or for a model webreft does not know, `device` without a GPU or
-   * memory for it, `file` for a file that is damaged or cannot be read, `aborted`.
+   * memory for it, `file` for a file that is damaged or cannot be read, `input` for a source that is none, `aborted`.
    */
   static async load(source: ModelSource, options: LoadOptions = {}): Promise<WebReft> {
-    const client = new Client(options.worker);
-    const { contextLength, signal, onProgress } = options;
-    const takes = { wasm: wasmOf(options), source: portable(source), contextLength };
+    const { wasm, worker, endpoint, token, cache = true, signal, onProgress, ...how } = options;
+    const opening = openingOf(source, options, cache);
+    const client = new Client(worker);
+    const takes = { wasm: wasmOf(options), opening, options: how };
     try {
       return new WebReft(client, await client.call("load", takes, signal, onProgress));
     } catch (error) {
@@ -361,13 +397,13 @@ function absolute(url: string | URL): string {
   return new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href).href;
 }
 
-/** A source in a form that crosses to a worker without being copied twice. */
-function portable(source: ModelSource): string | Blob {
-  if (source instanceof Blob) return source;
-  if (typeof source === "string" || source instanceof URL) return absolute(source);
-  return new Blob([source]);
+/** A source as it crosses to the worker. */
+function openingOf(source: ModelSource, { endpoint = HUB, token }: OpenOptions, cache: boolean): Opening {
+  const hub = absolute(endpoint);
+  const request = readSource(source, globalThis.document?.baseURI ?? globalThis.location?.href, hub);
+  return { source: request, cache, access: { endpoint: hub, ...(token && { token }) } };
 }
 
-function wasmOf({ wasm }: LoadOptions): WasmSource | undefined {
+function wasmOf({ wasm }: OpenOptions): WasmSource | undefined {
   return typeof wasm === "string" || wasm instanceof URL ? absolute(wasm) : wasm;
 }

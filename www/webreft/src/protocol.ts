@@ -10,6 +10,8 @@ import type {
   EngineStep,
   Example,
   HeadConfig,
+  InspectOptions,
+  LoadOptions,
   ReftConfig,
   Sampling,
   Sequence,
@@ -20,14 +22,21 @@ import type {
 } from "../wasm/webreft.js";
 import type { Adapter } from "./adapter.js";
 import type { ErrorKind } from "./error.js";
+import type { Opening } from "./files.js";
+import type { Inspection } from "./inspection.js";
 
 /** Every call the worker answers: what it takes, what it streams on the way, what it returns. */
 export interface Calls {
   probe: { takes: null; streams: never; returns: Adapter };
   load: {
-    takes: { wasm: WasmSource | undefined; source: string | Blob; contextLength: number | undefined };
+    takes: { wasm: WasmSource | undefined; opening: Opening; options: LoadOptions };
     streams: LoadProgress;
     returns: ModelInfo;
+  };
+  inspect: {
+    takes: { wasm: WasmSource | undefined; opening: Opening; options: InspectOptions };
+    streams: never;
+    returns: Inspection;
   };
   memory: { takes: null; streams: never; returns: Memory };
   bench: { takes: number; streams: never; returns: Record<string, unknown> };
@@ -74,12 +83,17 @@ export type Call = keyof Calls;
 /** A model that is loaded, and the GPU it runs on. */
 export interface ModelInfo extends EngineInfo {
   adapter: Adapter;
+  /** What is to be known about how it was loaded: why it is not stored. */
+  warnings: string[];
 }
 
 /** Where loading stands. */
 export interface LoadProgress {
-  /** Fetching a file whose server knows no ranges, reading its header, or moving its weights to the GPU. */
-  phase: "download" | "header" | "weights";
+  /**
+   * Waiting for another tab that loads the same model; fetching files; comparing their hashes with the Hub's; reading headers; moving
+   * weights to the GPU. Phases that are not needed are left out.
+   */
+  phase: "waiting" | "download" | "verify" | "header" | "weights";
   /** Bytes of this phase that are done. */
   loaded: number;
   /** Bytes of this phase in all; 0 where the server does not say. */

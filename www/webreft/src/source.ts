@@ -1,128 +1,149 @@
-/** A model file in the worker: whatever it is, it is read in ranges, and never held whole in the wasm heap. */
+/** What a model can be loaded from, and how what a caller writes is understood. Nothing is fetched here. */
 import { WebReftError } from "./error.js";
 
-/** A file of known length. */
-export interface Reader {
-  readonly name: string;
-  readonly length: number;
-  read(offset: number, length: number): Promise<Uint8Array<ArrayBuffer>>;
+/**
+ * Where a model is: one GGUF file, all parts of a split one, or a repository of safetensors.
+ *
+ * - an address (text or `URL`): of a GGUF file, of the first part of a split one (`…-00001-of-00003.gguf`), of a folder of
+ *   safetensors (ending in `/`, or in `/config.json`), or of a repository on the Hub;
+ * - `hf:owner/name`, `hf:owner/name@revision`, `hf:owner/name:Q4_K_M`, `hf:owner/name@revision:file.gguf`, or the same as {@link HubSource};
+ * - a `File` or `Blob`, or several `File`s: all parts of a split GGUF, or a folder of safetensors;
+ * - the bytes of a GGUF file.
+ */
+export type ModelSource = string | URL | HubSource | Blob | File[] | ArrayBuffer | Uint8Array<ArrayBuffer>;
+
+/** A model in a repository of the Hugging Face Hub. */
+export interface HubSource {
+  /** `owner/name`. */
+  repository: string;
+  /** A branch, a tag or a commit; `main` if left out. */
+  revision?: string;
+  /** The quantization of the GGUF file that is wanted: `Q4_K_M`. If left out, the first that there is of {@link PREFERENCE}; safetensors where there is no GGUF. */
+  quantization?: string;
+  /** The file that is wanted; of a split GGUF the first part, of safetensors `model.safetensors`. */
+  file?: string;
 }
 
-/** Bytes asked of a server at a time: a header is read in many small pieces, tensors in large ones. */
-const WINDOW = 4 << 20;
+/** A source as it crosses to the worker. */
+export type SourceRequest =
+  | { kind: "files"; files: NamedBlob[] }
+  | { kind: "url"; url: string }
+  | ({ kind: "hub" } & HubSource);
 
-/** Opens a file. `onDownload` hears of bytes only where a server knows no ranges and the file is fetched whole. */
-export async function open(
-  source: string | Blob,
-  signal: AbortSignal,
-  onDownload: (loaded: number, total: number) => void,
-): Promise<Reader> {
-  if (typeof source !== "string") return blobReader(source, signal);
-  const response = await request(source, 0, WINDOW, signal);
-  if (response.status !== 206) return blobReader(await download(response, signal, onDownload), signal);
-  const first = new Uint8Array(await body(response, source, signal));
-  return rangeReader(source, await lengthOf(response, source, signal), first, signal);
+/** A file of the visitor's. */
+export interface NamedBlob {
+  name: string;
+  blob: Blob;
 }
 
-function blobReader(blob: Blob, signal: AbortSignal): Reader {
-  return {
-    name: "model.gguf",
-    length: blob.size,
-    async read(offset, length) {
-      signal.throwIfAborted();
-      checkRange(blob.size, offset, length);
-      try {
-        return new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer());
-      } catch (error) {
-        throw new WebReftError("file", `reading ${length} bytes at ${offset}: ${error}`, { cause: error });
-      }
-    },
-  };
-}
+/** The Hub, unless the caller names another. */
+export const HUB = "https://huggingface.co";
 
-/** Reads through a window over the file, so that neighbouring small reads cost one request. */
-function rangeReader(url: string, length: number, first: Uint8Array<ArrayBuffer>, signal: AbortSignal): Reader {
-  let window = { start: 0, bytes: first };
-  return {
-    name: "model.gguf",
-    length,
-    async read(offset, count) {
-      signal.throwIfAborted();
-      checkRange(length, offset, count);
-      if (count === 0) return new Uint8Array();
-      if (offset < window.start || offset + count > window.start + window.bytes.length) {
-        const wanted = Math.min(Math.max(count, WINDOW), length - offset);
-        const response = await request(url, offset, wanted, signal);
-        if (response.status !== 206) {
-          throw new WebReftError("file", `${url}: the server stopped answering with ranges`, { retryable: true });
-        }
-        const bytes = new Uint8Array(await body(response, url, signal));
-        if (bytes.length < count) {
-          const got = `expected ${wanted} bytes at ${offset}, got ${bytes.length}`;
-          throw new WebReftError("file", `${url}: ${got}`, { retryable: true });
-        }
-        window = { start: offset, bytes };
-      }
-      return window.bytes.slice(offset - window.start, offset - window.start + count);
-    },
-  };
-}
+const HUB_NAME = /^hf:(?<repository>[^/@:\s]+\/[^/@:\s]+)(?:@(?<revision>[^:\s]+))?(?::(?<choice>\S+))?$/;
+const HUB_PAGE =
+  /^\/(?<repository>[^/]+\/[^/]+?)\/?(?:\/(?:tree|blob|resolve)\/(?<revision>[^/]+)\/?(?<file>.*\.(?:gguf|safetensors))?)?$/;
 
-async function request(url: string, offset: number, length: number, signal: AbortSignal): Promise<Response> {
-  const headers = { Range: `bytes=${offset}-${offset + length - 1}` };
-  const response = await guard(url, signal, () => fetch(url, { headers, signal }));
-  if (!response.ok) {
-    const retryable = response.status >= 500 || response.status === 429;
-    throw new WebReftError("file", `${url}: HTTP ${response.status} ${response.statusText}`.trimEnd(), { retryable });
+/**
+ * Understands a source.
+ *
+ * @throws {WebReftError} `input` for what is no source.
+ */
+export function readSource(source: ModelSource, base: string | undefined, hub: string = HUB): SourceRequest {
+  if (Array.isArray(source)) {
+    if (source.length === 0) throw new WebReftError("input", "source: expected at least one file, got an empty list");
+    return { kind: "files", files: source.map((file) => ({ name: file.name, blob: file })) };
   }
-  return response;
+  if (source instanceof Blob) return files(source instanceof File ? source.name : "model.gguf", source);
+  if (source instanceof ArrayBuffer || ArrayBuffer.isView(source)) return files("model.gguf", new Blob([source]));
+  if (typeof source === "object" && "repository" in source) return onHub(source);
+  if (typeof source === "string" && source.startsWith("hf:")) return byName(source);
+  return byAddress(source, base, hub);
 }
 
-function body(response: Response, url: string, signal: AbortSignal): Promise<ArrayBuffer> {
-  return guard(url, signal, () => response.arrayBuffer());
+function files(name: string, blob: Blob): SourceRequest {
+  return { kind: "files", files: [{ name, blob }] };
 }
 
-/** The whole file's length: the end of `Content-Range`, which a server may hide from other origins. */
-async function lengthOf(response: Response, url: string, signal: AbortSignal): Promise<number> {
-  const total = response.headers.get("Content-Range")?.split("/")[1];
-  if (total && total !== "*") return Number(total);
-  const head = await guard(url, signal, () => fetch(url, { method: "HEAD", signal }));
-  const length = Number(head.headers.get("Content-Length"));
-  if (!length) throw new WebReftError("file", `${url}: the server does not say how long the file is`);
-  return length;
+/** A repository of the Hub, checked. */
+function onHub({ repository, revision, quantization, file }: HubSource): SourceRequest {
+  if (!/^[^/@:\s]+\/[^/@:\s]+$/.test(repository)) {
+    throw new WebReftError("input", `source: expected a repository as owner/name, got ${repository}`);
+  }
+  if (quantization && file) {
+    throw new WebReftError("input", `source: expected a quantization or a file, got ${quantization} and ${file}`);
+  }
+  return {
+    kind: "hub",
+    repository,
+    ...(revision && { revision }),
+    ...(quantization && { quantization: quantization.toUpperCase() }),
+    ...(file && { file }),
+  };
 }
 
-/** The whole of a response as a blob, which the browser may keep on disk. */
-async function download(
-  response: Response,
-  signal: AbortSignal,
-  onDownload: (loaded: number, total: number) => void,
-): Promise<Blob> {
-  const total = Number(response.headers.get("Content-Length"));
-  let loaded = 0;
-  const count = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
-    transform(chunk, controller) {
-      loaded += chunk.length;
-      onDownload(loaded, total);
-      controller.enqueue(chunk);
-    },
+function byName(name: string): SourceRequest {
+  const { repository, revision, choice } = HUB_NAME.exec(name)?.groups ?? {};
+  if (!repository) {
+    throw new WebReftError(
+      "input",
+      `source: expected hf:owner/name, @revision and :Q4_K_M or :file after it, got ${name}`,
+    );
+  }
+  const isFile = choice?.match(/\.(gguf|safetensors)$/);
+  return onHub({
+    repository,
+    ...(revision && { revision }),
+    ...(choice && (isFile ? { file: choice } : { quantization: choice })),
   });
-  const counted = new Response(response.body?.pipeThrough(count) ?? null);
-  return guard(response.url, signal, () => counted.blob());
 }
 
-/** Turns what the network throws into this package's error; an abort stays what the caller said. */
-async function guard<T>(url: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+/** An address as the page means it: a worker would read it from its own place. A page of the Hub is a repository. */
+function byAddress(address: string | URL, base: string | undefined, hub: string): SourceRequest {
   try {
-    return await work();
+    const url = new URL(address, base);
+    const page = url.origin === new URL(hub).origin ? HUB_PAGE.exec(url.pathname)?.groups : undefined;
+    if (!page?.repository) return { kind: "url", url: url.href };
+    const { repository, revision, file } = page;
+    return onHub({
+      repository,
+      ...(revision && { revision: decodeURIComponent(revision) }),
+      ...(file && { file: decodeURIComponent(file) }),
+    });
   } catch (error) {
-    signal.throwIfAborted();
-    throw new WebReftError("file", `could not fetch ${url}: ${error}`, { cause: error, retryable: true });
+    throw new WebReftError("input", `source: expected an address or hf:owner/name, got ${address}`, { cause: error });
   }
 }
 
-function checkRange(length: number, offset: number, count: number): void {
-  if (offset + count > length) {
-    throw new WebReftError("file", `the file is cut off: expected ${count} bytes at ${offset}, it has ${length}`);
+const PART = /^(?<stem>.*)-(?<number>\d{5})-of-(?<count>\d{5})\.gguf$/;
+/** More parts than any model is split into. */
+const MAX_PARTS = 1000;
+
+/** Where a file belongs among the parts of a split GGUF; undefined for one that is whole. */
+export function partOf(name: string): { stem: string; number: number; count: number } | undefined {
+  const { stem, number, count } = PART.exec(name)?.groups ?? {};
+  return stem === undefined ? undefined : { stem, number: Number(number), count: Number(count) };
+}
+
+/**
+ * The names of all parts of a split GGUF, one of which is named.
+ *
+ * @throws {WebReftError} `input` for more parts than a model is split into.
+ */
+export function allParts(name: string): string[] {
+  const part = partOf(name);
+  if (!part) return [name];
+  if (part.count < 1 || part.count > MAX_PARTS) {
+    throw new WebReftError("input", `${name}: expected 1 to ${MAX_PARTS} parts, got ${part.count}`);
   }
+  const five = (n: number) => String(n).padStart(5, "0");
+  return Array.from({ length: part.count }, (_, i) => `${part.stem}-${five(i + 1)}-of-${five(part.count)}.gguf`);
+}
+
+/** A source in one line, the same for the same source: what is stored remembers by it what it was asked as. */
+export function nameOf(source: Exclude<SourceRequest, { kind: "files" }>, hub: string): string {
+  if (source.kind === "url") return source.url;
+  const { repository, revision = "main", quantization, file } = source;
+  const choice = file ?? quantization;
+  const place = new URL(hub).origin === HUB ? "hf:" : `${new URL(hub).href.replace(/\/$/, "")}/`;
+  return `${place}${repository}@${revision}${choice ? `:${choice}` : ""}`;
 }

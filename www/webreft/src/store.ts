@@ -1,5 +1,15 @@
-/** Small files in the browser's durable storage: checkpoints, saved interventions. */
+/** Files in the browser's durable storage: checkpoints, saved interventions, models. */
 import { WebReftError } from "./error.js";
+
+/** A file that is written where it lies, by one worker at a time: what of the browser's `FileSystemSyncAccessHandle` is used. */
+export interface Sink {
+  getSize(): number;
+  read(bytes: Uint8Array<ArrayBuffer>, options: { at: number }): number;
+  write(bytes: Uint8Array<ArrayBuffer>, options: { at: number }): number;
+  truncate(size: number): void;
+  flush(): void;
+  close(): void;
+}
 
 /** A folder in the page's own file system (OPFS): its files outlive the page and the browser. */
 export class Store {
@@ -38,6 +48,24 @@ export class Store {
       const handle = await absent(this.#folder.getFileHandle(name));
       const bytes = handle && new Uint8Array(await (await handle.getFile()).arrayBuffer());
       return bytes?.length ? bytes : undefined;
+    });
+  }
+
+  /** A file that is read in parts; undefined if there is none of this name. */
+  file(name: string): Promise<File | undefined> {
+    return told(name, async () => (await absent(this.#folder.getFileHandle(name)))?.getFile());
+  }
+
+  /**
+   * Opens a file to be written in place, and makes it where there is none. Only in a worker.
+   *
+   * @internal
+   * @throws {WebReftError} `file`, retryable, while somebody else writes it.
+   */
+  sink(name: string): Promise<Sink> {
+    return told(name, async () => {
+      const handle = await this.#folder.getFileHandle(name, { create: true });
+      return (handle as FileSystemFileHandle & { createSyncAccessHandle(): Promise<Sink> }).createSyncAccessHandle();
     });
   }
 

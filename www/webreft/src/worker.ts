@@ -8,6 +8,7 @@ import init, {
 } from "../wasm/webreft.js";
 import { type Adapter, findAdapter } from "./adapter.js";
 import { WebReftError } from "./error.js";
+import { withFiles, withHeaders } from "./files.js";
 import type {
   Call,
   Calls,
@@ -19,7 +20,6 @@ import type {
   TrainedStep,
   TrainStep,
 } from "./protocol.js";
-import { open } from "./source.js";
 
 let wasm: InitOutput | undefined;
 let loaded: WebEngine | undefined;
@@ -30,15 +30,27 @@ const handlers: Handlers = {
     return findAdapter();
   },
 
-  async load(takes, { tell, signal }) {
-    adapter = await findAdapter();
-    wasm = await init({ module_or_path: takes.wasm });
-    const file = await open(takes.source, signal, (loaded, total) => tell({ phase: "download", loaded, total }));
-    tell({ phase: "header", loaded: 0, total: file.length });
-    const onWeights = (loaded: number, total: number) => tell({ phase: "weights", loaded, total });
-    loaded = await WebEngine.load([file], { contextLength: takes.contextLength }, onWeights);
-    signal.throwIfAborted();
-    return { ...loaded.info(), adapter };
+  async load({ wasm: where, opening, options }, { tell, signal }) {
+    const found = await findAdapter();
+    adapter = found;
+    wasm = await init({ module_or_path: where });
+    return withFiles(opening, { tell, signal }, async (files, warnings) => {
+      tell({ phase: "header", loaded: 0, total: files.reduce((sum, { length }) => sum + length, 0) });
+      const onWeights = (loaded: number, total: number) => tell({ phase: "weights", loaded, total });
+      loaded = await WebEngine.load(files, options, onWeights);
+      signal.throwIfAborted();
+      return { ...loaded.info(), adapter: found, warnings };
+    });
+  },
+
+  async inspect({ wasm: where, opening, options }, { signal }) {
+    await findAdapter();
+    await init({ module_or_path: where });
+    return withHeaders(opening, signal, async (readers, files, revision) => {
+      const sum = (of: "bytes" | "stored") => files.reduce((sum, file) => sum + file[of], 0);
+      const told = await WebEngine.inspect(readers, options);
+      return { ...told, files, download: sum("bytes"), stored: sum("stored"), ...(revision && { revision }) };
+    });
   },
 
   async memory() {
@@ -202,7 +214,7 @@ function inTurn<Value>(now: Answering, work: () => Promise<Value>): Promise<Valu
 }
 
 /** Calls that are loops: they hold the engine until they end. All others take their turn. */
-const LOOPS: ReadonlySet<Call> = new Set(["load", "generate", "train", "resume", "bench"]);
+const LOOPS: ReadonlySet<Call> = new Set(["load", "inspect", "generate", "train", "resume", "bench"]);
 
 function engine(): WebEngine {
   if (!loaded) throw new WebReftError("bug", "the worker was asked for a model before it had one");

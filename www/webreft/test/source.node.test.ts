@@ -1,108 +1,83 @@
-/** Files as the worker reads them, against a real HTTP server that misbehaves in the ways servers do. */
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { open } from "../src/source.js";
+/** How what a caller writes as a source is understood. */
+import { expect, test } from "vitest";
+import { allParts, HUB, nameOf, readSource } from "../src/source.js";
 
-const SIZE = 10_000_000;
-const FILE = Uint8Array.from({ length: SIZE }, (_, i) => (i * 31 + (i >> 8)) & 255);
-let requests = 0;
+const BASE = "https://page.example/app/";
 
-/** The first part of the path says how the server behaves. */
-const server = createServer((request: IncomingMessage, response: ServerResponse) => {
-  requests += 1;
-  const range = /bytes=(\d+)-(\d+)/.exec(request.headers.range ?? "");
-  const [start, end] = range ? [Number(range[1]), Math.min(Number(range[2]) + 1, SIZE)] : [0, SIZE];
-  switch (request.url) {
-    case "/ranges":
-      response.writeHead(206, { "Content-Range": `bytes ${start}-${end - 1}/${SIZE}` });
-      response.end(FILE.subarray(start, end));
-      break;
-    case "/hidden-length":
-      if (request.method === "HEAD") response.writeHead(200, { "Content-Length": SIZE }).end();
-      else response.writeHead(206).end(FILE.subarray(start, end));
-      break;
-    case "/whole":
-      response.writeHead(200, { "Content-Length": SIZE }).end(FILE);
-      break;
-    case "/short":
-      response.writeHead(206, { "Content-Range": `bytes ${start}-${end - 1}/${SIZE}` });
-      response.end(FILE.subarray(start, Math.min(end, 6_000_000)));
-      break;
-    case "/slow":
-      response.writeHead(200, { "Content-Length": SIZE }).write(FILE.subarray(0, 1000));
-      break;
-    default:
-      response.writeHead(404).end();
-  }
+test.each([
+  ["hf:owner/name", { repository: "owner/name" }],
+  ["hf:owner/name.v1-GGUF@main", { repository: "owner/name.v1-GGUF", revision: "main" }],
+  ["hf:owner/name:q4_k_m", { repository: "owner/name", quantization: "Q4_K_M" }],
+  ["hf:owner/name@refs/pr/1:Q8_0", { repository: "owner/name", revision: "refs/pr/1", quantization: "Q8_0" }],
+  ["hf:owner/name:folder/a.gguf", { repository: "owner/name", file: "folder/a.gguf" }],
+  ["hf:owner/name@v2:a.gguf", { repository: "owner/name", revision: "v2", file: "a.gguf" }],
+  ["https://huggingface.co/owner/name", { repository: "owner/name" }],
+  ["https://huggingface.co/owner/name/", { repository: "owner/name" }],
+  ["https://huggingface.co/owner/name/tree/v2", { repository: "owner/name", revision: "v2" }],
+  [
+    "https://huggingface.co/owner/name/blob/main/f/a.gguf",
+    { repository: "owner/name", revision: "main", file: "f/a.gguf" },
+  ],
+  [
+    "https://huggingface.co/owner/name/resolve/refs%2Fpr%2F1/a.gguf?download=true",
+    { repository: "owner/name", revision: "refs/pr/1", file: "a.gguf" },
+  ],
+])("%s is a repository on the Hub", (source, expected) => {
+  expect(readSource(source, BASE)).toEqual({ kind: "hub", ...expected });
 });
 
-let host = "";
-beforeAll(async () => {
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  host = typeof address === "object" ? `http://127.0.0.1:${address?.port}` : "";
-});
-afterAll(() => {
-  server.closeAllConnections();
-  server.close();
+test.each([
+  ["model.gguf", `${BASE}model.gguf`],
+  ["/model.gguf", "https://page.example/model.gguf"],
+  [new URL("https://other.example/a.gguf"), "https://other.example/a.gguf"],
+  ["https://other.example/owner/name", "https://other.example/owner/name"],
+])("%s is an address", (source, url) => {
+  expect(readSource(source, BASE)).toEqual({ kind: "url", url });
 });
 
-const never = new AbortController().signal;
-const ignore = () => {};
-
-test.each(["/ranges", "/hidden-length", "/whole"])("%s gives the bytes that were asked for", async (path) => {
-  const file = await open(host + path, never, ignore);
-  expect(file.length).toBe(SIZE);
-  for (const [offset, length] of [
-    [0, 8],
-    [4_194_300, 10],
-    [9_999_990, 10],
-    [5, 5_000_000],
-    [SIZE, 0],
-  ] as const) {
-    const bytes = await file.read(offset, length);
-    expect(Buffer.compare(bytes, FILE.subarray(offset, offset + length))).toBe(0);
-  }
-});
-
-test("neighbouring small reads cost one request", async () => {
-  const file = await open(`${host}/ranges`, never, ignore);
-  const before = requests;
-  for (let offset = 0; offset < 4000; offset += 8) await file.read(offset, 8);
-  expect(requests).toBe(before);
-});
-
-test("a download without ranges tells its progress", async () => {
-  let last = { loaded: 0, total: 0 };
-  await open(`${host}/whole`, never, (loaded, total) => {
-    expect(loaded).toBeGreaterThan(last.loaded);
-    last = { loaded, total };
+test("the visitor's own files keep their names, bytes get one", () => {
+  const file = new File(["a"], "a.gguf");
+  expect(readSource([file, new File(["b"], "b.gguf")], BASE)).toMatchObject({
+    kind: "files",
+    files: [{ name: "a.gguf" }, { name: "b.gguf" }],
   });
-  expect(last).toEqual({ loaded: SIZE, total: SIZE });
+  expect(readSource(file, BASE)).toMatchObject({ files: [{ name: "a.gguf" }] });
+  for (const source of [new Blob(["a"]), new Uint8Array(3), new ArrayBuffer(3)]) {
+    expect(readSource(source, BASE)).toMatchObject({ kind: "files", files: [{ name: "model.gguf" }] });
+  }
 });
 
-test("a file that is not there is a file error with the status", async () => {
-  const opening = open(`${host}/nothing`, never, ignore);
-  await expect(opening).rejects.toMatchObject({ kind: "file", retryable: false });
-  await expect(opening).rejects.toThrow("HTTP 404 Not Found");
+test.each([
+  ["hf:", "hf:owner/name"],
+  ["hf:owner", "hf:owner/name"],
+  ["hf:owner/name/model.gguf", "hf:owner/name"],
+  ["hf:owner/name:", "hf:owner/name"],
+  ["https://", "an address"],
+  ["https://huggingface.co/owner/name/blob/main/%E0%A4%A.gguf", "an address"],
+])("%s is refused, and what is expected is named", (source, expected) => {
+  expect(() => readSource(source, BASE)).toThrow(expect.objectContaining({ kind: "input" }));
+  expect(() => readSource(source, BASE)).toThrow(expected);
 });
 
-test("a server that cannot be reached is a file error that may pass", async () => {
-  await expect(open("http://127.0.0.1:9/", never, ignore)).rejects.toMatchObject({ kind: "file", retryable: true });
+test("a list without files, a repository without an owner, and two choices at once are refused", () => {
+  for (const source of [[], { repository: "name" }, { repository: "a/b", file: "a.gguf", quantization: "Q8_0" }]) {
+    expect(() => readSource(source, BASE)).toThrow(expect.objectContaining({ kind: "input" }));
+  }
 });
 
-test("an answer cut off in the middle is a file error that may pass", async () => {
-  const file = await open(`${host}/short`, never, ignore);
-  await expect(file.read(5_000_000, 2_000_000)).rejects.toMatchObject({ kind: "file", retryable: true });
+test("a part names all the others", () => {
+  expect(allParts("f/a-00002-of-00003.gguf")).toEqual([1, 2, 3].map((n) => `f/a-0000${n}-of-00003.gguf`));
+  expect(allParts("a-2-of-3.gguf")).toEqual(["a-2-of-3.gguf"]);
+  expect(() => allParts("a-00001-of-99999.gguf")).toThrow("expected 1 to 1000 parts, got 99999");
 });
 
-test("reading past the end names the numbers", async () => {
-  const file = await open(new Blob([new Uint8Array(10)]), never, ignore);
-  await expect(file.read(8, 3)).rejects.toThrow("the file is cut off: expected 3 bytes at 8, it has 10");
-});
-
-test("an abort in the middle of a download ends it with the abort's reason", async () => {
-  const controller = new AbortController();
-  const opening = open(`${host}/slow`, controller.signal, () => controller.abort(new Error("enough")));
-  await expect(opening).rejects.toThrow("enough");
+test("the same source has the same name, however it was written", () => {
+  const name = (source: string, hub = HUB) => {
+    const request = readSource(source, BASE, hub);
+    return request.kind === "files" ? "" : nameOf(request, hub);
+  };
+  expect(name("hf:a/b:q8_0")).toBe("hf:a/b@main:Q8_0");
+  expect(name("https://huggingface.co/a/b/blob/main/c.gguf")).toBe(name("hf:a/b:c.gguf"));
+  expect(name("hf:a/b", "http://localhost:1/")).toBe("http://localhost:1/a/b@main");
+  expect(name("c.gguf")).toBe(`${BASE}c.gguf`);
 });

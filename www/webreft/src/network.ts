@@ -1,0 +1,121 @@
+/** Requests as this package makes them: with the caller's signal, the token where it belongs, and errors that say what to do. */
+import { WebReftError } from "./error.js";
+
+/** How the Hub is reached. */
+export interface Access {
+  /** The Hub's address. */
+  endpoint: string;
+  /** Sent to the endpoint's own origin, and to no other. */
+  token?: string;
+}
+
+/** Milliseconds without a byte after which a connection counts as dropped. */
+const SILENCE = 30_000;
+
+/** The network, for one call. */
+export class Network {
+  readonly access: Access;
+  readonly signal: AbortSignal;
+
+  constructor(access: Access, signal: AbortSignal) {
+    this.access = access;
+    this.signal = signal;
+  }
+
+  /**
+   * Asks for an address. A status that is no success is no error here.
+   *
+   * @throws {WebReftError} `file`, retryable, where no answer comes.
+   */
+  fetch(url: string, init: RequestInit = {}): Promise<Response> {
+    const headers = new Headers(init.headers);
+    const { endpoint, token } = this.access;
+    if (token && new URL(url).origin === new URL(endpoint).origin) headers.set("Authorization", `Bearer ${token}`);
+    return this.guard(url, (signal) => fetch(url, { ...init, headers, signal }));
+  }
+
+  /**
+   * Asks for an address, and takes nothing but a success.
+   *
+   * @throws {WebReftError} `file` with the status, retryable where the server may do better later.
+   */
+  async get(url: string, init: RequestInit = {}): Promise<Response> {
+    const response = await this.fetch(url, init);
+    if (!response.ok) throw refused(url, response);
+    return response;
+  }
+
+  /** The bytes of an answer, as they come. */
+  async *chunks(url: string, response: Response): AsyncGenerator<Uint8Array<ArrayBuffer>, void, undefined> {
+    const reader = response.body?.getReader();
+    if (!reader) return;
+    try {
+      for (;;) {
+        const { done, value } = await this.guard(url, () => reader.read());
+        if (done) return;
+        yield value;
+      }
+    } finally {
+      reader.cancel().catch(() => {}); // it may have failed already; nothing of it is wanted any more
+    }
+  }
+
+  /** Turns what the network throws, and its silence, into this package's error; an abort stays what the caller said. */
+  async guard<Value>(url: string, work: (signal: AbortSignal) => Promise<Value>): Promise<Value> {
+    this.signal.throwIfAborted();
+    const silence = new AbortController();
+    const signal = AbortSignal.any([this.signal, silence.signal]);
+    const timer = setTimeout(() => silence.abort(new Error(`nothing came for ${SILENCE / 1000} s`)), SILENCE);
+    let end = () => {};
+    const ended = new Promise<never>((_, reject) => {
+      end = () => reject(signal.reason);
+      signal.addEventListener("abort", end);
+    });
+    try {
+      return await Promise.race([work(signal), ended]);
+    } catch (error) {
+      this.signal.throwIfAborted();
+      throw new WebReftError("file", `could not fetch ${url}: ${error}`, { cause: error, retryable: true });
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+    }
+  }
+
+  /** Waits, unless the caller ends it. */
+  async pause(ms: number): Promise<void> {
+    this.signal.throwIfAborted();
+    await new Promise<void>((resolve, reject) => {
+      const end = () => {
+        clearTimeout(timer);
+        reject(this.signal.reason);
+      };
+      const timer = setTimeout(() => {
+        this.signal.removeEventListener("abort", end);
+        resolve();
+      }, ms);
+      this.signal.addEventListener("abort", end, { once: true });
+    });
+  }
+}
+
+/** What a server's refusal means: those that may pass are retryable. */
+export function refused(url: string, { status, statusText }: Response): WebReftError {
+  const retryable = status >= 500 || status === 429 || status === 408;
+  return new WebReftError("file", `${url}: HTTP ${status} ${statusText}`.trimEnd(), { retryable });
+}
+
+/** What an answer says of the range that it holds; what it does not say, or hides from other origins, is undefined. */
+export function rangeOf(response: Response): { start?: number; total?: number } {
+  const [, start, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.headers.get("Content-Range") ?? "") ?? [];
+  return {
+    ...(start && { start: Number(start) }),
+    ...(total && total !== "*" && { total: Number(total) }),
+  };
+}
+
+/** The bytes that an answer announces; undefined where it does not, or packs them. */
+export function announced(response: Response): number | undefined {
+  const length = response.headers.get("Content-Length");
+  return length && !response.headers.get("Content-Encoding") ? Number(length) : undefined;
+}
