@@ -5,6 +5,7 @@ mod compare;
 mod foreign;
 mod generate;
 mod inspect;
+mod random;
 mod train;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -41,6 +42,8 @@ enum Command {
     Export(foreign::ExportOptions),
     /// Tells what a model's file or an intervention file holds, from its header alone.
     Inspect(inspect::Options),
+    /// Writes a model with random weights in the shape of a real one, for measuring.
+    Random(random::Options),
     /// Measures decoding, reading a prompt, and a training step, as one line of JSON.
     Bench(bench::Options),
     /// Trains methods on the same tasks with the same budget; each run is a line of JSON.
@@ -103,6 +106,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Import(options) => foreign::import(&options),
         Command::Export(options) => foreign::export(&options),
         Command::Inspect(options) => inspect::run(&options),
+        Command::Random(options) => random::run(&options),
         Command::Bench(options) => bench::run(&options),
         Command::Compare(options) => compare::run(&options),
     };

@@ -86,8 +86,11 @@ pub struct Format {
     decode: fn(&[u8], &mut [f32]),
     repack: fn(&[u8], &mut Packed),
     decode_packed: fn(&[u32], &[u32], usize, &mut [f32]),
-    quantize: Option<fn(&[f32], &mut Vec<u8>)>,
+    quantize: Option<Quantize>,
 }
+
+/// Appends blocks of values to bytes.
+type Quantize = fn(&[f32], &mut Vec<u8>);
 
 /// Blocks as the GPU reads them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,6 +6,7 @@ mod bench;
 mod compare;
 mod demo;
 mod serve;
+mod shapes;
 mod shell;
 mod test;
 mod tools;

@@ -7,6 +7,7 @@ import init, {
   type WebTraining,
 } from "../wasm/webreft.js";
 import { type Adapter, findAdapter } from "./adapter.js";
+import { readAhead } from "./ahead.js";
 import { WebReftError } from "./error.js";
 import { withFiles, withHeaders } from "./files.js";
 import type {
@@ -37,7 +38,7 @@ const handlers: Handlers = {
     return withFiles(opening, { tell, signal }, async (files, warnings) => {
       tell({ phase: "header", loaded: 0, total: files.reduce((sum, { length }) => sum + length, 0) });
       const onWeights = (loaded: number, total: number) => tell({ phase: "weights", loaded, total });
-      loaded = await WebEngine.load(files, options, onWeights);
+      loaded = await WebEngine.load(files.map(readAhead), options, onWeights);
       signal.throwIfAborted();
       return { ...loaded.info(), adapter: found, warnings };
     });
