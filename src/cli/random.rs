@@ -168,10 +168,7 @@ fn pair(number: usize) -> (usize, usize) {
 
 fn merges(tokens: &[String]) -> Vec<String> {
     let words = 0..tokens.len() - 256;
-    words
-        .map(pair)
-        .map(|(first, second)| format!("{} {}", tokens[first], tokens[second]))
-        .collect()
+    words.map(pair).map(|(first, second)| format!("{} {}", tokens[first], tokens[second])).collect()
 }
 
 fn tensors(sizes: &Sizes) -> Vec<Tensor> {

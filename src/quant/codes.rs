@@ -6,9 +6,15 @@
 //! pairs    2 words   bits 8·j + 2·(s mod 4) of word s / 4 = value 4·s + j
 //! bits     1 word    bit 8·j + s = value 4·s + j
 //! ```
+//!
+//! Files have them otherwise; they are brought into this order a word at a time, for loading waits for it.
 
 /// Codes in a run.
 pub(super) const RUN: usize = 32;
+
+const LOWER_HALVES: u32 = 0x0f0f_0f0f;
+const LOWEST_PAIRS: u32 = 0x0303_0303;
+const LOWEST_BITS: u32 = 0x0101_0101;
 
 /// A part of the bits of codes, from bit `shift` of each on.
 #[derive(Clone, Copy)]
@@ -28,48 +34,54 @@ impl Part {
         }
     }
 
-    /// The first bit of a code that it has, and how many.
-    fn bits_of_code(self) -> (u32, u32) {
+    /// The bits of value `i` of a run.
+    fn of(self, words: &[u32], i: usize) -> u32 {
+        let (four, byte) = (i / 4, 8 * (i % 4));
         match self {
-            Part::Nibbles => (0, 4),
-            Part::Pairs { shift } => (shift, 2),
-            Part::Bits { shift } => (shift, 1),
-        }
-    }
-
-    /// The word, and the first bit in it, where value `i` of a run has its bits.
-    fn place(self, i: usize) -> (usize, u32) {
-        let (four, byte) = (i / 4, 8 * (i % 4) as u32);
-        match self {
-            Part::Nibbles => (four % 4, byte + 4 * (four / 4) as u32),
-            Part::Pairs { .. } => (four / 4, byte + 2 * (four % 4) as u32),
-            Part::Bits { .. } => (0, byte + four as u32),
+            Part::Nibbles => words[four % 4] >> (byte + 4 * (four / 4)) & 15,
+            Part::Pairs { shift } => (words[four / 4] >> (byte + 2 * (four % 4)) & 3) << shift,
+            Part::Bits { shift } => (words[0] >> (byte + four) & 1) << shift,
         }
     }
 }
 
-/// Appends a run of codes, part by part.
-pub(super) fn pack(codes: &[u8], parts: &[Part], words: &mut Vec<u32>) {
+/// The codes of a run, from its parts, one after the other.
+pub(super) fn unpack(mut words: &[u32], parts: &[Part]) -> [u8; RUN] {
+    let mut codes = [0; RUN];
     for part in parts {
-        let start = words.len();
-        words.resize(start + part.words(), 0);
-        let (first, n_bits) = part.bits_of_code();
-        for (i, code) in codes.iter().enumerate() {
-            let (word, bit) = part.place(i);
-            words[start + word] |= (u32::from(*code) >> first & ((1 << n_bits) - 1)) << bit;
-        }
-    }
-}
-
-/// Reads a run of codes back.
-pub(super) fn unpack(mut words: &[u32], parts: &[Part], codes: &mut [u8]) {
-    codes.fill(0);
-    for part in parts {
-        let (first, n_bits) = part.bits_of_code();
-        for (i, code) in codes.iter_mut().enumerate() {
-            let (word, bit) = part.place(i);
-            *code |= ((words[word] >> bit & ((1 << n_bits) - 1)) << first) as u8;
-        }
+        codes.iter_mut().enumerate().for_each(|(i, code)| *code |= part.of(words, i) as u8);
         words = &words[part.words()..];
     }
+    codes
+}
+
+/// The words of bytes.
+pub(super) fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
+    std::array::from_fn(|i| {
+        u32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]])
+    })
+}
+
+/// Nibbles of a run that 32 bytes have in their lower halves, or in their upper.
+pub(super) fn nibbles(bytes: &[u32; 8], upper: bool) -> [u32; 4] {
+    let half = |word: u32| word >> (4 * u32::from(upper)) & LOWER_HALVES;
+    std::array::from_fn(|i| half(bytes[i]) | half(bytes[i + 4]) << 4)
+}
+
+/// Pairs of a run that 32 bytes have from bit `shift` on.
+pub(super) fn pairs(bytes: &[u32; 8], shift: usize) -> [u32; 2] {
+    let of = |s: usize| (bytes[s] >> shift & LOWEST_PAIRS) << (2 * (s % 4));
+    [of(0) | of(1) | of(2) | of(3), of(4) | of(5) | of(6) | of(7)]
+}
+
+/// Bits of a run that 32 bytes have at bit `shift`.
+pub(super) fn bits(bytes: &[u32; 8], shift: usize) -> u32 {
+    (0..8).fold(0, |word, s| word | (bytes[s] >> shift & LOWEST_BITS) << s)
+}
+
+/// Bits of a run that a word has in the order of the values.
+pub(super) fn bits_in_order(word: u32) -> u32 {
+    // Four bits times this are at bits 0, 8, 16 and 24, among others.
+    const SPREAD: u32 = 0x0020_4081;
+    (0..8).fold(0, |bits, s| bits | ((word >> (4 * s) & 15).wrapping_mul(SPREAD) & LOWEST_BITS) << s)
 }

@@ -5,10 +5,9 @@
 //! ```
 
 use super::Format;
-use super::block::nibbles;
-use super::codes::Part;
-use super::iq4_nl::VALUES;
-use super::super_block::{Contents, SuperBlock, half};
+use super::codes::{Part, words};
+use super::iq4_nl::value;
+use super::super_block::{SuperBlock, half};
 
 /// The format IQ4_XS.
 pub static IQ4_XS: Format = Format {
@@ -29,13 +28,10 @@ pub static IQ4_XS: Format = Format {
 
 const BLOCK: SuperBlock<136, 8> = SuperBlock {
     parts: &[Part::Nibbles],
-    read: |block| Contents {
-        halves: [half(block, 0), 0],
-        small: std::array::from_fn(|run| scale(block, run)),
-        codes: std::array::from_fn(|i| nibbles(&block[8 + 16 * (i / 32)..])[i % 32]),
-    },
+    scales: |block| ([half(block, 0), 0], std::array::from_fn(|run| scale(block, run))),
+    codes: |block, qs| qs.extend(words::<32>(&block[8..])),
     group: |small, group| [f32::from(small[group / 2] as i8), 0.0],
-    number: |code| f32::from(VALUES[usize::from(code)]),
+    number: value,
 };
 
 /// The scale of a run, less 32: its lower four bits stand in `scales_l`, its upper two in `scales_h`.

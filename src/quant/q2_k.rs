@@ -5,8 +5,8 @@
 //! ```
 
 use super::Format;
-use super::codes::Part;
-use super::super_block::{Contents, SuperBlock, half, runs_of_pairs};
+use super::codes::{Part, pairs, words};
+use super::super_block::{SuperBlock, half};
 
 /// The format Q2_K.
 pub static Q2_K: Format = Format {
@@ -27,10 +27,12 @@ pub static Q2_K: Format = Format {
 
 const BLOCK: SuperBlock<84, 16> = SuperBlock {
     parts: &[Part::Pairs { shift: 0 }],
-    read: |block| Contents {
-        halves: [half(block, 80), half(block, 82)],
-        small: std::array::from_fn(|group| block[group]),
-        codes: runs_of_pairs(&block[16..80]),
+    scales: |block| ([half(block, 80), half(block, 82)], std::array::from_fn(|group| block[group])),
+    codes: |block, qs| {
+        for half in [16, 48] {
+            let bytes = words(&block[half..]);
+            (0..4).for_each(|run| qs.extend(pairs(&bytes, 2 * run)));
+        }
     },
     group: |small, group| [small[group] & 15, small[group] >> 4].map(f32::from),
     number: f32::from,

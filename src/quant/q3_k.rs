@@ -5,8 +5,8 @@
 //! ```
 
 use super::Format;
-use super::codes::Part;
-use super::super_block::{Contents, SuperBlock, half, runs_of_bits, runs_of_pairs};
+use super::codes::{Part, bits, pairs, words};
+use super::super_block::{SuperBlock, half};
 
 /// The format Q3_K.
 pub static Q3_K: Format = Format {
@@ -27,12 +27,13 @@ pub static Q3_K: Format = Format {
 
 const BLOCK: SuperBlock<110, 16> = SuperBlock {
     parts: &[Part::Pairs { shift: 0 }, Part::Bits { shift: 2 }],
-    read: |block| {
-        let low = runs_of_pairs(&block[32..96]);
-        Contents {
-            halves: [half(block, 108), 0],
-            small: std::array::from_fn(|group| scale(&block[96..108], group)),
-            codes: std::array::from_fn(|i| low[i] | runs_of_bits(&block[..32], i) << 2),
+    scales: |block| ([half(block, 108), 0], std::array::from_fn(|group| scale(&block[96..108], group))),
+    codes: |block, qs| {
+        let high = words(&block[..32]);
+        for run in 0..8 {
+            let low = words(&block[32 + 32 * (run / 4)..]);
+            qs.extend(pairs(&low, 2 * (run % 4)));
+            qs.push(bits(&high, run));
         }
     },
     group: |small, group| [f32::from(small[group] as i8), 0.0],

@@ -5,8 +5,8 @@
 //! ```
 
 use super::Format;
-use super::block::{Block, nibbles};
-use super::codes::Part;
+use super::block::Block;
+use super::codes::{Part, words};
 
 /// The format Q4_1.
 pub static Q4_1: Format = Format {
@@ -25,4 +25,5 @@ pub static Q4_1: Format = Format {
     quantize: None,
 };
 
-const BLOCK: Block<20, 2> = Block { parts: &[Part::Nibbles], zero: 0, codes: |block| nibbles(&block[4..]) };
+const BLOCK: Block<20, 2, 4> =
+    Block { parts: &[Part::Nibbles], codes: |block| words(&block[4..]), number: f32::from };

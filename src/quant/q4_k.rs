@@ -8,7 +8,7 @@ use half::f16;
 
 use super::Format;
 use super::codes::{Part, RUN};
-use super::super_block::{Contents, SUPER, SuperBlock, half, of_run, runs_of_nibbles, scales_and_mins};
+use super::super_block::{SUPER, SuperBlock, half, nibbles_of_run, of_run, scales_and_mins};
 
 /// The format Q4_K.
 pub static Q4_K: Format = Format {
@@ -29,11 +29,8 @@ pub static Q4_K: Format = Format {
 
 const BLOCK: SuperBlock<144, 16> = SuperBlock {
     parts: &[Part::Nibbles],
-    read: |block| Contents {
-        halves: [half(block, 0), half(block, 2)],
-        small: scales_and_mins(&block[4..16]),
-        codes: runs_of_nibbles(&block[16..]),
-    },
+    scales: |block| ([half(block, 0), half(block, 2)], scales_and_mins(&block[4..16])),
+    codes: |block, qs| (0..8).for_each(|run| qs.extend(nibbles_of_run(&block[16..], run))),
     group: of_run,
     number: f32::from,
 };

@@ -5,8 +5,8 @@
 //! ```
 
 use super::Format;
-use super::block::{Block, nibbles_and_bits};
-use super::codes::Part;
+use super::block::Block;
+use super::codes::{Part, bits_in_order, words};
 
 /// The format Q5_0.
 pub static Q5_0: Format = Format {
@@ -25,8 +25,11 @@ pub static Q5_0: Format = Format {
     quantize: None,
 };
 
-const BLOCK: Block<22, 1> = Block {
+const BLOCK: Block<22, 1, 5> = Block {
     parts: &[Part::Nibbles, Part::Bits { shift: 4 }],
-    zero: 16,
-    codes: |block| nibbles_and_bits(&block[6..], &block[2..6]),
+    codes: |block| {
+        let [high, low @ ..]: [u32; 5] = words(&block[2..]);
+        [low[0], low[1], low[2], low[3], bits_in_order(high)]
+    },
+    number: |code| f32::from(code) - 16.0,
 };

@@ -5,10 +5,8 @@
 //! ```
 
 use super::Format;
-use super::codes::Part;
-use super::super_block::{
-    Contents, SuperBlock, half, of_run, runs_of_bits, runs_of_nibbles, scales_and_mins,
-};
+use super::codes::{Part, bits, words};
+use super::super_block::{SuperBlock, half, nibbles_of_run, of_run, scales_and_mins};
 
 /// The format Q5_K.
 pub static Q5_K: Format = Format {
@@ -29,12 +27,12 @@ pub static Q5_K: Format = Format {
 
 const BLOCK: SuperBlock<176, 16> = SuperBlock {
     parts: &[Part::Nibbles, Part::Bits { shift: 4 }],
-    read: |block| {
-        let low = runs_of_nibbles(&block[48..]);
-        Contents {
-            halves: [half(block, 0), half(block, 2)],
-            small: scales_and_mins(&block[4..16]),
-            codes: std::array::from_fn(|i| low[i] | runs_of_bits(&block[16..48], i) << 4),
+    scales: |block| ([half(block, 0), half(block, 2)], scales_and_mins(&block[4..16])),
+    codes: |block, qs| {
+        let high = words(&block[16..48]);
+        for run in 0..8 {
+            qs.extend(nibbles_of_run(&block[48..], run));
+            qs.push(bits(&high, run));
         }
     },
     group: of_run,

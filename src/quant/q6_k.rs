@@ -5,8 +5,8 @@
 //! ```
 
 use super::Format;
-use super::codes::Part;
-use super::super_block::{Contents, SuperBlock, half, runs_of_pairs};
+use super::codes::{Part, nibbles, pairs, words};
+use super::super_block::{SuperBlock, half};
 
 /// The format Q6_K.
 pub static Q6_K: Format = Format {
@@ -27,19 +27,16 @@ pub static Q6_K: Format = Format {
 
 const BLOCK: SuperBlock<210, 16> = SuperBlock {
     parts: &[Part::Nibbles, Part::Pairs { shift: 4 }],
-    read: |block| {
-        let high = runs_of_pairs(&block[128..192]);
-        Contents {
-            halves: [half(block, 208), 0],
-            small: std::array::from_fn(|group| block[192 + group]),
-            codes: std::array::from_fn(|i| low(block, i) | high[i] << 4),
+    scales: |block| ([half(block, 208), 0], std::array::from_fn(|group| block[192 + group])),
+    codes: |block, qs| {
+        for run in 0..8 {
+            // Each 64 bytes have two runs in their lower halves, and the next two in their upper.
+            let low = words(&block[64 * (run / 4) + 32 * (run % 2)..]);
+            let high = words(&block[128 + 32 * (run / 4)..]);
+            qs.extend(nibbles(&low, run % 4 >= 2));
+            qs.extend(pairs(&high, 2 * (run % 4)));
         }
     },
     group: |small, group| [f32::from(small[group] as i8), 0.0],
     number: |code| f32::from(code) - 32.0,
 };
-
-/// The lower four bits of a code: each 64 bytes have two runs in their lower halves, and the next two in their upper.
-fn low(block: &[u8; 210], i: usize) -> u8 {
-    block[64 * (i / 128) + i % 64] >> (4 * (i / 64 % 2)) & 15
-}

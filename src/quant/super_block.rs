@@ -1,7 +1,7 @@
 //! Super-blocks: 256 codes in eight runs of 32, whose scales are small numbers themselves, under one or two f16. Q2_K to Q6_K, IQ4_XS.
 //!
 //! ```text
-//! x[j] = (d · scale) · (code[j] − zero) − dmin · min         scale and min of the group of 16 or 32 values that j is in
+//! x[j] = (d · scale) · number(code[j]) − dmin · min         scale and min of the group of 16 or 32 values that j is in
 //!
 //! qs      run after run, the parts of its codes
 //! scales  a word with d, and dmin above it; then the format's bytes of small scales and minimums, four to a word
@@ -12,72 +12,71 @@
 
 use half::f16;
 
-use super::codes::{Part, RUN, pack, unpack};
-use super::{Packed, u32s};
+use super::Packed;
+use super::codes::{Part, RUN, nibbles, unpack, words};
 
 /// Values of a super-block.
 pub(super) const SUPER: usize = 256;
 
+/// The bits of d, and of dmin, where there is one; and the small scales.
+type Scales<const SMALL: usize> = ([u16; 2], [u8; SMALL]);
+
 /// How a super-block is made: `BYTES` of the file, `SMALL` bytes of small scales for the GPU.
 pub(super) struct SuperBlock<const BYTES: usize, const SMALL: usize> {
     pub(super) parts: &'static [Part],
-    /// Reads a block of the file.
-    pub(super) read: fn(&[u8; BYTES]) -> Contents<SMALL>,
+    pub(super) scales: fn(&[u8; BYTES]) -> Scales<SMALL>,
+    /// Appends the codes of the eight runs of a block of the file, as [`unpack`] reads them.
+    pub(super) codes: fn(&[u8; BYTES], &mut Vec<u32>),
     /// Scale and minimum of each group of 16 values, from the small bytes.
     pub(super) group: fn(&[u8; SMALL], usize) -> [f32; 2],
     /// What a code stands for.
     pub(super) number: fn(u8) -> f32,
 }
 
-/// A super-block, taken apart.
-pub(super) struct Contents<const SMALL: usize> {
-    /// The bits of d; and of dmin, where there is one.
-    pub(super) halves: [u16; 2],
-    pub(super) small: [u8; SMALL],
-    pub(super) codes: [u8; SUPER],
-}
-
 impl<const BYTES: usize, const SMALL: usize> SuperBlock<BYTES, SMALL> {
-    fn values(&self, block: &Contents<SMALL>, out: &mut [f32; SUPER]) {
-        let [d, dmin] = block.halves.map(|bits| f16::from_bits(bits).to_f32());
-        let groups = out.as_chunks_mut::<16>().0.iter_mut().zip(block.codes.as_chunks::<16>().0);
-        for (group, (out, codes)) in groups.enumerate() {
-            let [scale, min] = (self.group)(&block.small, group);
-            let (scale, min) = (d * scale, dmin * min);
-            out.iter_mut().zip(codes).for_each(|(x, code)| *x = scale * (self.number)(*code) - min);
+    /// The words of a run.
+    fn run_words(&self) -> usize {
+        self.parts.iter().map(|part| part.words()).sum()
+    }
+
+    fn values(&self, halves: [u16; 2], small: &[u8; SMALL], qs: &[u32], out: &mut [f32; SUPER]) {
+        let [d, dmin] = halves.map(|bits| f16::from_bits(bits).to_f32());
+        let runs = qs.chunks_exact(self.run_words()).zip(out.as_chunks_mut::<RUN>().0);
+        for (run, (words, out)) in runs.enumerate() {
+            let codes = unpack(words, self.parts);
+            for (i, (x, code)) in out.iter_mut().zip(codes).enumerate() {
+                let [scale, min] = (self.group)(small, 2 * run + i / 16);
+                *x = d * scale * (self.number)(code) - dmin * min;
+            }
         }
     }
 
     pub(super) fn decode(&self, bytes: &[u8], out: &mut [f32]) {
+        let mut qs = Vec::with_capacity(8 * self.run_words());
         for (block, out) in bytes.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
-            self.values(&(self.read)(block), out);
+            qs.clear();
+            (self.codes)(block, &mut qs);
+            let (halves, small) = (self.scales)(block);
+            self.values(halves, &small, &qs, out);
         }
     }
 
     pub(super) fn repack(&self, bytes: &[u8], packed: &mut Packed) {
         for block in bytes.as_chunks().0 {
-            let Contents { halves: [d, dmin], small, codes } = (self.read)(block);
+            let ([d, dmin], small) = (self.scales)(block);
             packed.scales.push(u32::from(d) | u32::from(dmin) << 16);
-            packed.scales.extend(u32s(&small));
-            codes.as_chunks::<RUN>().0.iter().for_each(|run| pack(run, self.parts, &mut packed.qs));
+            packed.scales.extend(small.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)));
+            (self.codes)(block, &mut packed.qs);
         }
     }
 
     pub(super) fn decode_packed(&self, qs: &[u32], scales: &[u32], first: usize, out: &mut [f32]) {
-        let run_words: usize = self.parts.iter().map(|part| part.words()).sum();
-        let scale_words = 1 + SMALL / 4;
+        let (block_words, scale_words) = (8 * self.run_words(), 1 + SMALL / 4);
         for (i, out) in (first..).zip(out.as_chunks_mut().0) {
             let scales = &scales[scale_words * i..][..scale_words];
-            let mut block = Contents {
-                halves: [scales[0] as u16, (scales[0] >> 16) as u16],
-                small: std::array::from_fn(|byte| scales[1 + byte / 4].to_le_bytes()[byte % 4]),
-                codes: [0; SUPER],
-            };
-            let runs = qs[8 * run_words * i..].chunks_exact(run_words);
-            for (words, codes) in runs.zip(block.codes.as_chunks_mut::<RUN>().0) {
-                unpack(words, self.parts, codes);
-            }
-            self.values(&block, out);
+            let halves = [scales[0] as u16, (scales[0] >> 16) as u16];
+            let small = std::array::from_fn(|byte| scales[1 + byte / 4].to_le_bytes()[byte % 4]);
+            self.values(halves, &small, &qs[block_words * i..][..block_words], out);
         }
     }
 }
@@ -87,19 +86,9 @@ pub(super) fn half(block: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([block[at], block[at + 1]])
 }
 
-/// Codes of four bits: each 32 bytes have a run in their lower halves and the next run in their upper.
-pub(super) fn runs_of_nibbles(bytes: &[u8]) -> [u8; SUPER] {
-    std::array::from_fn(|i| bytes[32 * (i / 64) + i % 32] >> (4 * (i / 32 % 2)) & 15)
-}
-
-/// Codes of two bits: each 32 bytes have four runs, the first in their lowest bits.
-pub(super) fn runs_of_pairs(bytes: &[u8]) -> [u8; SUPER] {
-    std::array::from_fn(|i| bytes[32 * (i / 128) + i % 32] >> (2 * (i / 32 % 4)) & 3)
-}
-
-/// Codes of one bit: 32 bytes have all eight runs, the first in their lowest bits.
-pub(super) fn runs_of_bits(bytes: &[u8], i: usize) -> u8 {
-    bytes[i % 32] >> (i / 32) & 1
+/// Codes of four bits, where each 32 bytes have a run in their lower halves and the next run in their upper: run `run`.
+pub(super) fn nibbles_of_run(bytes: &[u8], run: usize) -> [u32; 4] {
+    nibbles(&words(&bytes[32 * (run / 2)..]), run % 2 == 1)
 }
 
 /// The scales and minimums of eight runs, six bits each in twelve bytes: `get_scale_min_k4`. Scale and minimum of each run stand together.
