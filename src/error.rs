@@ -94,6 +94,45 @@ impl Error {
     }
 }
 
+/// What is found wrong with one thing, so that one error tells all of it.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    told: Vec<Error>,
+    /// Those beyond [`Faults::MOST`].
+    untold: usize,
+}
+
+impl Faults {
+    /// Told at most: nobody reads more, and a file must not decide how long a text becomes.
+    const MOST: usize = 1000;
+
+    /// What a result holds; where it is an error, none, and the error is noted.
+    pub(crate) fn note<T>(&mut self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.add(error)).ok()
+    }
+
+    /// One more.
+    pub(crate) fn add(&mut self, error: Error) {
+        match self.told.len() < Faults::MOST {
+            true => self.told.push(error),
+            false => self.untold += 1,
+        }
+    }
+
+    /// Fails with everything noted, each after a semicolon. A file that is damaged besides being unsupported is damaged.
+    pub(crate) fn check(self) -> Result<()> {
+        let Some(first) = self.told.first() else { return Ok(()) };
+        let grave = [ErrorKind::File, ErrorKind::Unsupported];
+        let grave = grave.into_iter().find(|kind| self.told.iter().any(|error| error.kind == *kind));
+        let messages: Vec<&str> = self.told.iter().map(|error| error.message.as_str()).collect();
+        let mut message = messages.join("; ");
+        if self.untold > 0 {
+            message += &format!("; and {} more", self.untold);
+        }
+        Err(Error { kind: grave.unwrap_or(first.kind), message })
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

@@ -27,7 +27,7 @@ pub use self::types::GgmlType;
 use self::cursor::{Cursor, Step, Stop};
 use self::metadata::Value;
 use crate::bytes::ByteSource;
-use crate::error::{Error, Result};
+use crate::error::{Error, Faults, Result};
 
 /// The first piece that is read; each further one doubles what is there.
 const FIRST_READ: u64 = 64 << 10;
@@ -115,9 +115,11 @@ impl Parts {
         let data_start = (self.len as u64).next_multiple_of(alignment.into());
         let mut tensors = self.tensors;
         tensor::place(&mut tensors, data_start, alignment.into(), file_len)?;
-        tensor::check_apart(&tensors)?;
-        let by_name = tensor::index(&tensors)?;
-        Ok(Header { version: self.version, metadata, tensors, by_name })
+        let mut faults = Faults::default();
+        faults.note(tensor::check_apart(&tensors));
+        let by_name = faults.note(tensor::index(&tensors));
+        faults.check()?;
+        Ok(Header { version: self.version, metadata, tensors, by_name: by_name.expect("nothing is wrong") })
     }
 }
 

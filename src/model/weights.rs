@@ -4,7 +4,7 @@ use super::{Architecture, Norms, QkGroups};
 use crate::backend::{Backend, Tensor};
 use crate::bytes::ByteSource;
 use crate::dims::Dims;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Faults, Result};
 use crate::gguf::{Header, TensorInfo};
 use crate::plan::{Matrix, Slab};
 use crate::quant::{self, Format};
@@ -176,27 +176,46 @@ impl WantedLayer {
     }
 }
 
-/// Loads everything, or says in one error all that is wrong with the file. `long` is whether the context is longer than the original.
+/// Everything a model of this architecture has.
+pub(super) struct WantedModel {
+    embed: Wanted,
+    layers: Vec<WantedLayer>,
+    out_norm: Wanted,
+    head: Option<Wanted>,
+    factors: Option<Wanted>,
+}
+
+/// What the file must hold. `long` is whether the context is longer than the original.
+pub(super) fn wanted(header: &Header, dims: &Dims, arch: &Architecture, long: bool) -> WantedModel {
+    let own_head = header.tensor("output.weight").is_some();
+    WantedModel {
+        embed: Wanted::matrix("token_embd.weight", dims.n_vocab, dims.n_embd),
+        layers: (0..dims.n_layer).map(|number| wanted_layer(number, dims, arch)).collect(),
+        out_norm: Wanted::vector("output_norm.weight", dims.n_embd),
+        head: own_head.then(|| Wanted::matrix("output.weight", dims.n_vocab, dims.n_embd)),
+        factors: wanted_factors(header, dims, long),
+    }
+}
+
+impl WantedModel {
+    /// The bytes of all tensors, or one error with everything that is missing, misshapen or in an unknown format.
+    pub(super) fn check(&self, header: &Header) -> Result<u64> {
+        let whole = [&self.embed, &self.out_norm].into_iter().chain(&self.head).chain(&self.factors);
+        check_all(header, whole.chain(self.layers.iter().flat_map(WantedLayer::all)))
+    }
+}
+
+/// Loads everything, once it is seen to be there.
 pub(super) async fn load(
     backend: &Backend,
     header: &Header,
-    (dims, arch, long): (&Dims, &Architecture, bool),
+    (dims, arch): (&Dims, &Architecture),
+    wanted: WantedModel,
     source: &impl ByteSource,
     on_progress: &mut dyn FnMut(LoadProgress),
 ) -> Result<Weights> {
-    let embed = Wanted::matrix("token_embd.weight", dims.n_vocab, dims.n_embd);
-    let out_norm = Wanted::vector("output_norm.weight", dims.n_embd);
-    let own_head = header.tensor("output.weight").is_some();
-    let head = own_head.then(|| Wanted::matrix("output.weight", dims.n_vocab, dims.n_embd));
-    let layers: Vec<WantedLayer> = (0..dims.n_layer).map(|number| wanted_layer(number, dims, arch)).collect();
-    let factors = wanted_factors(header, dims, long);
-    let all = [&embed, &out_norm]
-        .into_iter()
-        .chain(&head)
-        .chain(&factors)
-        .chain(layers.iter().flat_map(WantedLayer::all));
-    let total = check_all(header, all)?;
-
+    let total = wanted.check(header)?;
+    let WantedModel { embed, layers, out_norm, head, factors } = wanted;
     let digest = Sha256::new_with_prefix(format!("{} {dims:?}", arch.name));
     let progress = LoadProgress { loaded: 0, total };
     let mut loader = Loader { backend, header, source, progress, on_progress, digest };
@@ -220,7 +239,7 @@ pub(super) async fn load(
 
 /// The bytes of all wanted tensors, or one error with everything that is missing, misshapen or in an unknown format.
 fn check_all<'a>(header: &Header, wanted: impl Iterator<Item = &'a Wanted>) -> Result<u64> {
-    let (mut bytes, mut wrong, mut kind) = (0, Vec::new(), ErrorKind::Unsupported);
+    let (mut bytes, mut faults) = (0, Faults::default());
     for wanted in wanted {
         let parts: Vec<(&String, Vec<usize>)> = match wanted {
             Wanted::Vector { names, lens } => names.iter().zip(lens.iter().map(|len| vec![*len])).collect(),
@@ -229,22 +248,11 @@ fn check_all<'a>(header: &Header, wanted: impl Iterator<Item = &'a Wanted>) -> R
             }
         };
         for (name, shape) in parts {
-            match check(header, name, &shape) {
-                Ok(info) => bytes += info.bytes,
-                Err(error) => {
-                    if error.kind() == ErrorKind::File {
-                        kind = ErrorKind::File;
-                    }
-                    wrong.push(error.to_string());
-                }
-            }
+            bytes += faults.note(check(header, name, &shape)).map_or(0, |info| info.bytes);
         }
     }
-    match (wrong.is_empty(), kind) {
-        (true, _) => Ok(bytes),
-        (false, ErrorKind::File) => Err(Error::file(wrong.join("; "))),
-        (false, _) => Err(Error::unsupported(wrong.join("; "))),
-    }
+    faults.check()?;
+    Ok(bytes)
 }
 
 fn check<'a>(header: &'a Header, name: &str, shape: &[usize]) -> Result<&'a TensorInfo> {
@@ -328,6 +336,10 @@ impl<'a, S: ByteSource> Loader<'a, S> {
             let start = values.len();
             values.resize(start + info.cols(), 0.0f32);
             format.decode(&bytes, &mut values[start..]);
+            if let Some(i) = values[start..].iter().position(|value| !value.is_finite()) {
+                let value = values[start + i];
+                return Err(Error::file(format!("tensor {name:?}: value {i} is {value}: expected a number")));
+            }
         }
         Ok(values)
     }
@@ -342,7 +354,7 @@ impl<'a, S: ByteSource> Loader<'a, S> {
         });
         let parts = parts.collect::<Result<Vec<_>>>()?;
         let mut first_row = 0;
-        for group in into_slabs(parts, self.backend.max_tensor_bytes()) {
+        for group in into_slabs(parts, self.backend.max_tensor_bytes())? {
             let slab = self.slab(&group, first_row, *cols).await?;
             first_row += slab.rows;
             matrix.slabs.push(slab);
@@ -415,13 +427,22 @@ impl<'a, S: ByteSource> Loader<'a, S> {
 }
 
 /// Cuts parts where a slab would pass `limit` bytes, and puts neighbours of one format into one slab.
-fn into_slabs(parts: Vec<Part<'_>>, limit: u64) -> Vec<Vec<Part<'_>>> {
+///
+/// # Errors
+/// `Unsupported` where rows that stay together pass it.
+fn into_slabs(parts: Vec<Part<'_>>, limit: u64) -> Result<Vec<Vec<Part<'_>>>> {
     let mut slabs: Vec<Vec<Part<'_>>> = Vec::new();
     for part in parts {
         let cols = part.info.cols();
         let step = part.rows_step();
         let row_bytes = 4 * part.format.words(step, cols).qs.div_ceil(step) as u64;
         let most = (limit / row_bytes) as usize / step * step;
+        if most == 0 {
+            let name = &part.info.name;
+            return Err(Error::unsupported(format!(
+                "tensor {name:?}: {step} rows of {cols} values are more than the {limit} bytes that the device binds"
+            )));
+        }
         let mut first_row = 0;
         while first_row < part.rows {
             let taken: usize = slabs.last().map_or(0, |slab| slab.iter().map(|part| part.rows).sum());
@@ -438,7 +459,7 @@ fn into_slabs(parts: Vec<Part<'_>>, limit: u64) -> Vec<Vec<Part<'_>>> {
             first_row += rows;
         }
     }
-    slabs
+    Ok(slabs)
 }
 
 #[cfg(test)]
@@ -468,7 +489,7 @@ mod tests {
             rows: TensorInfo::rows(info),
             turned: None,
         };
-        let slabs = into_slabs(tensors.iter().map(part).collect(), limit);
+        let slabs = into_slabs(tensors.iter().map(part).collect(), limit).unwrap();
         slabs.iter().map(|slab| slab.iter().map(|part| [part.first_row, part.rows]).collect()).collect()
     }
 
@@ -497,5 +518,14 @@ mod tests {
         );
         // Of Q8_0, only the quants count: 64 bytes a row.
         assert_eq!(cut(&tensors(&[(Q8_0, 10)]), 4 * 64), [[[0, 4]], [[4, 4]], [[8, 2]]]);
+    }
+
+    #[test]
+    fn a_row_that_the_device_cannot_bind_is_an_error() {
+        let info = &tensors(&[(F32, 3)])[0];
+        let part =
+            Part { info, format: quant::format_of(info).unwrap(), first_row: 0, rows: 3, turned: None };
+        let error = into_slabs(vec![part], 4 * 63).err().unwrap().to_string();
+        assert!(error.contains("1 rows of 64 values") && error.contains("252 bytes"), "{error}");
     }
 }

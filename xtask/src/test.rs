@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::shell::{command, root, run};
-use crate::{demo, tools, wasm, www};
+use crate::{demo, fuzz, tools, wasm, www};
 
 struct Stage {
     name: &'static str,
@@ -26,6 +26,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "TypeScript format and lints", run: || script("lint") },
     Stage { name: "package tests in Node and Chromium", run: browser_tests },
     Stage { name: "page in headless Chromium", run: || demo::headless(0) },
+    Stage { name: "fuzzing, a minute each", run: || fuzz::fuzz(&fuzz::Options::default()) },
 ];
 
 /// Runs the stages until one fails. The last line counts them.
