@@ -140,3 +140,29 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, ErrorKind, Faults};
+
+    fn told(errors: impl IntoIterator<Item = Error>) -> Error {
+        let mut faults = Faults::default();
+        errors.into_iter().for_each(|error| faults.add(error));
+        faults.check().unwrap_err()
+    }
+
+    #[test]
+    fn the_gravest_kind_is_that_of_all() {
+        let error = told([Error::input("a"), Error::unsupported("b"), Error::file("c")]);
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::File, "a; b; c"));
+        assert_eq!(told([Error::input("a"), Error::unsupported("b")]).kind(), ErrorKind::Unsupported);
+        assert_eq!(told([Error::input("a")]).kind(), ErrorKind::Input);
+        assert!(Faults::default().check().is_ok());
+    }
+
+    #[test]
+    fn no_file_makes_a_text_without_end() {
+        let error = told((0..100_000).map(|_| Error::file("x"))).to_string();
+        assert!(error.len() < 4000 && error.ends_with("; x; and 99000 more"), "{}", error.len());
+    }
+}
