@@ -36,6 +36,17 @@ impl ByteSource for Vec<u8> {
     }
 }
 
+/// A file that somebody else has.
+impl<S: ByteSource> ByteSource for &S {
+    fn len(&self) -> u64 {
+        (*self).len()
+    }
+
+    async fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        (*self).read(offset, buf).await
+    }
+}
+
 /// A file on disk. Where there are no files (in a browser), opening one fails.
 #[derive(Debug)]
 pub struct FileSource {

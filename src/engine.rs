@@ -33,7 +33,7 @@
 
 use crate::backend::Backend;
 use crate::bytes::ByteSource;
-use crate::error::{Error, Result};
+use crate::error::{Error, Faults, Result};
 use crate::files::ModelFiles;
 use crate::generate::{GenerateOptions, Generation, Persona, Prompt};
 use crate::gguf::Header;
@@ -234,8 +234,7 @@ impl Engine {
         on_progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Engine> {
         let header = &files.header;
-        let tokenizer = Tokenizer::from_gguf(&header.metadata)?;
-        let template = ChatTemplate::from_gguf(&header.metadata, &tokenizer)?;
+        let (tokenizer, template) = check(header, options)?;
         let model = Model::load(backend, header, &files.sources, options, on_progress).await?;
         let info = info(header, &model, template.is_some());
         Ok(Engine { model, tokenizer, template, info })
@@ -495,6 +494,20 @@ impl Engine {
     fn ends_itself(&self, text: &str) -> bool {
         self.tokenizer.encode(text, true, false).last().copied() == self.tokenizer.eos()
     }
+}
+
+/// The tokenizer and the chat template, once the whole header is seen to be sound; one error tells all that is wrong with it.
+fn check(header: &Header, options: &LoadOptions) -> Result<(Tokenizer, Option<ChatTemplate>)> {
+    let metadata = &header.metadata;
+    let mut faults = Faults::default();
+    let tokenizer = faults.note(Tokenizer::from_gguf(metadata));
+    let template = faults.note(match &tokenizer {
+        Some(tokenizer) => ChatTemplate::from_gguf(metadata, tokenizer),
+        None => ChatTemplate::parse(metadata, [String::new(), String::new()]),
+    });
+    faults.note(Model::check(header, options));
+    faults.check()?;
+    Ok(tokenizer.zip(template).expect("nothing is wrong"))
 }
 
 /// Tokens that two sequences begin with alike.

@@ -94,6 +94,45 @@ impl Error {
     }
 }
 
+/// What is found wrong with one thing, so that one error tells all of it.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    told: Vec<Error>,
+    /// Those beyond [`Faults::MOST`].
+    untold: usize,
+}
+
+impl Faults {
+    /// Told at most: nobody reads more, and a file must not decide how long a text becomes.
+    const MOST: usize = 1000;
+
+    /// What a result holds; where it is an error, none, and the error is noted.
+    pub(crate) fn note<T>(&mut self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.add(error)).ok()
+    }
+
+    /// One more.
+    pub(crate) fn add(&mut self, error: Error) {
+        match self.told.len() < Faults::MOST {
+            true => self.told.push(error),
+            false => self.untold += 1,
+        }
+    }
+
+    /// Fails with everything noted, each after a semicolon. A file that is damaged besides being unsupported is damaged.
+    pub(crate) fn check(self) -> Result<()> {
+        let Some(first) = self.told.first() else { return Ok(()) };
+        let grave = [ErrorKind::File, ErrorKind::Unsupported];
+        let grave = grave.into_iter().find(|kind| self.told.iter().any(|error| error.kind == *kind));
+        let messages: Vec<&str> = self.told.iter().map(|error| error.message.as_str()).collect();
+        let mut message = messages.join("; ");
+        if self.untold > 0 {
+            message += &format!("; and {} more", self.untold);
+        }
+        Err(Error { kind: grave.unwrap_or(first.kind), message })
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -101,3 +140,29 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, ErrorKind, Faults};
+
+    fn told(errors: impl IntoIterator<Item = Error>) -> Error {
+        let mut faults = Faults::default();
+        errors.into_iter().for_each(|error| faults.add(error));
+        faults.check().unwrap_err()
+    }
+
+    #[test]
+    fn the_gravest_kind_is_that_of_all() {
+        let error = told([Error::input("a"), Error::unsupported("b"), Error::file("c")]);
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::File, "a; b; c"));
+        assert_eq!(told([Error::input("a"), Error::unsupported("b")]).kind(), ErrorKind::Unsupported);
+        assert_eq!(told([Error::input("a")]).kind(), ErrorKind::Input);
+        assert!(Faults::default().check().is_ok());
+    }
+
+    #[test]
+    fn no_file_makes_a_text_without_end() {
+        let error = told((0..100_000).map(|_| Error::file("x"))).to_string();
+        assert!(error.len() < 4000 && error.ends_with("; x; and 99000 more"), "{}", error.len());
+    }
+}

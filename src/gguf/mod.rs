@@ -31,7 +31,7 @@ pub use self::writer::{ALIGNMENT, Writer, array, string};
 use self::cursor::{Cursor, Step, Stop};
 use self::metadata::Value;
 use crate::bytes::ByteSource;
-use crate::error::{Error, Result};
+use crate::error::{Error, Faults, Result};
 
 /// The first piece that is read; each further one doubles what is there.
 const FIRST_READ: u64 = 64 << 10;
@@ -150,8 +150,11 @@ impl Parts {
         let data_start = (self.len as u64).next_multiple_of(alignment.into());
         let mut tensors = self.tensors;
         tensor::place(&mut tensors, data_start, alignment.into(), file_len)?;
-        tensor::check_apart(&tensors)?;
-        Header::new(Origin::Gguf(self.version), metadata, tensors)
+        let mut faults = Faults::default();
+        faults.note(tensor::check_apart(&tensors));
+        let header = faults.note(Header::new(Origin::Gguf(self.version), metadata, tensors));
+        faults.check()?;
+        Ok(header.expect("nothing is wrong"))
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::cursor::{Cursor, Step};
 use super::quoted;
 use super::types::GgmlType;
-use crate::error::{Error, Result};
+use crate::error::{Error, Faults, Result};
 
 /// `GGML_MAX_DIMS`.
 const MAX_DIMS: u32 = 4;
@@ -52,16 +52,19 @@ impl TensorInfo {
 /// Reads `count` entries of the table; offsets are still from the start of the data.
 pub(super) fn read_table(cursor: &mut Cursor, count: u64) -> Step<Vec<TensorInfo>> {
     cursor.expect_room(count, 8 + 4 + 8 + 4 + 8).map_err(|stop| stop.at(|| format!("{count} tensors")))?;
-    let mut tensors = Vec::new();
+    let (mut tensors, mut faults) = (Vec::new(), Faults::default());
     for i in 0..count {
         let name = cursor.name().map_err(|stop| stop.at(|| format!("tensor {i}")))?;
-        let info = read_info(cursor, name).map_err(|stop| stop.at(|| format!("tensor {}", quoted(name))))?;
-        tensors.push(info);
+        let place = || format!("tensor {}", quoted(name));
+        let info = read_info(cursor, name).map_err(|stop| stop.at(place))?;
+        tensors.extend(faults.note(info.map_err(|error| error.at(place()))));
     }
+    faults.check()?;
     Ok(tensors)
 }
 
-fn read_info(cursor: &mut Cursor, name: &str) -> Step<TensorInfo> {
+/// An entry of the table; an error within it where the next one can still be read.
+fn read_info(cursor: &mut Cursor, name: &str) -> Step<Result<TensorInfo>> {
     let n_dims = cursor.u32()?;
     if !(1..=MAX_DIMS).contains(&n_dims) {
         return Err(Error::file(format!("{n_dims} dimensions: expected 1 to {MAX_DIMS}")).into());
@@ -73,9 +76,12 @@ fn read_info(cursor: &mut Cursor, name: &str) -> Step<TensorInfo> {
     dims.reverse();
     let id = cursor.u32()?;
     let offset = cursor.u64()?;
-    let Some(format) = GgmlType::from_id(id) else {
-        return Err(Error::unsupported(format!("ggml type {id} is not known")).into());
-    };
+    Ok(info(name, dims, id, offset))
+}
+
+fn info(name: &str, dims: Vec<u64>, id: u32, offset: u64) -> Result<TensorInfo> {
+    let format = GgmlType::from_id(id);
+    let format = format.ok_or_else(|| Error::unsupported(format!("ggml type {id} is not known")))?;
     let bytes = data_bytes(&dims, format)?;
     let dims = dims.into_iter().map(|n| n as usize).collect();
     Ok(TensorInfo { name: name.to_owned(), format, dims, file: 0, offset, bytes })
@@ -103,58 +109,69 @@ fn data_bytes(dims: &[u64], format: GgmlType) -> Result<u64> {
         .ok_or_else(|| Error::file(format!("shape {dims:?} is not possible")))
 }
 
-/// Makes offsets count from the start of the file, once each tensor is seen to be aligned and inside the file.
+/// Makes offsets count from the start of the file, once each tensor is seen to be aligned and inside the file. Of tensors that
+/// a file is cut off before, the first is told, and how many there are.
 pub(super) fn place(
     tensors: &mut [TensorInfo],
     data_start: u64,
     alignment: u64,
     file_len: u64,
 ) -> Result<()> {
+    let (mut faults, mut n_beyond) = (Faults::default(), 0);
     for t in tensors {
         let name = quoted(&t.name);
         if !t.offset.is_multiple_of(alignment) {
             let offset = t.offset;
-            return Err(Error::file(format!(
+            faults.add(Error::file(format!(
                 "tensor {name}: expected an offset that is a multiple of {alignment}, got {offset}"
             )));
         }
         let end = data_start.checked_add(t.offset).and_then(|start| start.checked_add(t.bytes));
         if end.is_none_or(|end| end > file_len) {
             let (offset, bytes) = (t.offset, t.bytes);
-            return Err(Error::file(format!(
-                "tensor {name}: the file is cut off: expected {bytes} bytes at offset {data_start} + {offset}, the file has {file_len} bytes"
-            )));
+            if n_beyond == 0 {
+                faults.add(Error::file(format!(
+                    "tensor {name}: the file is cut off: expected {bytes} bytes at offset {data_start} + {offset}, the file has {file_len} bytes"
+                )));
+            }
+            n_beyond += 1;
+            continue;
         }
         t.offset += data_start;
     }
-    Ok(())
+    if n_beyond > 1 {
+        faults.add(Error::file(format!("{n_beyond} tensors do not end within the file")));
+    }
+    faults.check()
 }
 
 /// Fails if two tensors share a byte.
 pub(super) fn check_apart(tensors: &[TensorInfo]) -> Result<()> {
     let mut order: Vec<&TensorInfo> = tensors.iter().collect();
     order.sort_by_key(|t| t.offset);
+    let mut faults = Faults::default();
     for pair in order.windows(2) {
         let [a, b] = [pair[0], pair[1]];
         if a.end() > b.offset {
             let (name, other) = (quoted(&b.name), quoted(&a.name));
-            return Err(Error::file(format!(
+            faults.add(Error::file(format!(
                 "tensor {name} at offset {}: overlaps tensor {other}, which ends at {}",
                 b.offset,
                 a.end()
             )));
         }
     }
-    Ok(())
+    faults.check()
 }
 
 /// The place of each name in the table.
 pub(super) fn index(tensors: &[TensorInfo]) -> Result<HashMap<String, usize>> {
-    let mut by_name = HashMap::new();
+    let (mut by_name, mut faults) = (HashMap::new(), Faults::default());
     for (i, t) in tensors.iter().enumerate() {
         if by_name.insert(t.name.clone(), i).is_some() {
-            return Err(Error::file(format!("tensor {}: the name stands twice", quoted(&t.name))));
+            faults.add(Error::file(format!("tensor {}: the name stands twice", quoted(&t.name))));
         }
     }
+    faults.check()?;
     Ok(by_name)
 }

@@ -1,8 +1,8 @@
 //! The architectures webreft runs: a row each, and how a file's metadata becomes dims and constants.
 
 use crate::dims::Dims;
-use crate::error::{Error, Result};
-use crate::gguf::Header;
+use crate::error::{Error, Faults, Result};
+use crate::gguf::{Header, TensorInfo};
 use crate::kernel::Activation;
 
 /// What an architecture does its own way.
@@ -132,6 +132,8 @@ impl Consts {
     }
 }
 
+/// No model comes near it, and products of two counts stay countable in 32 bits where they are made.
+const MAX_DIM: usize = 1 << 24;
 /// The longest context that is made ready when nobody asks for one.
 const USUAL_CONTEXT: usize = 4096;
 
@@ -144,52 +146,76 @@ pub(super) fn read(header: &Header) -> Result<(&'static Architecture, Dims, Cons
         Error::unsupported(format!("architecture {name:?} is not supported (supported: {supported})"))
     })?;
     let dims = read_dims(header, name)?;
-    check_dims(&dims)?;
+    check_dims(&dims, header.tensors.len())?;
     let consts = read_consts(header, arch, &dims)?;
     Ok((arch, dims, consts))
 }
 
+/// The dims as the file has them, or one error with every key that is missing or of another type.
 fn read_dims(header: &Header, name: &str) -> Result<Dims> {
     let key = |what: &str| format!("{name}.{what}");
-    let count = |what: &str| header.metadata.u32(&key(what)).map(|n| n as usize);
-    let count_or = |what: &str, default: usize| {
-        let given: Option<u32> = header.metadata.get(&key(what))?;
-        Ok::<usize, Error>(given.map_or(default, |n| n as usize))
+    let mut faults = Faults::default();
+    let mut count = |what: &str, usual: Option<usize>| {
+        let given = faults.note(read_count(header, &key(what), usual.is_none())).flatten();
+        given.map_or(usual.unwrap_or(0), |n| n as usize)
     };
-    let (n_embd, n_head) = (count("embedding_length")?, count("attention.head_count")?);
-    let head_dim = count_or("attention.key_length", n_embd / n_head.max(1))?;
-    let value_dim = count_or("attention.value_length", head_dim)?;
+    let (n_embd, n_head) = (count("embedding_length", None), count("attention.head_count", None));
+    let head_dim = count("attention.key_length", Some(n_embd / n_head.max(1)));
+    let value_dim = count("attention.value_length", Some(head_dim));
+    let dims = Dims {
+        n_embd,
+        n_layer: count("block_count", None),
+        n_head,
+        n_head_kv: count("attention.head_count_kv", Some(n_head)),
+        head_dim,
+        n_ff: count("feed_forward_length", None),
+        n_vocab: header.tensor("token_embd.weight").map_or(0, TensorInfo::rows),
+        n_ctx: count("context_length", None),
+        n_rot: count("rope.dimension_count", Some(head_dim)),
+        rope_base: faults.note(header.metadata.get(&key("rope.freq_base"))).flatten().unwrap_or(10000.0),
+        norm_eps: faults.note(header.metadata.f32(&key("attention.layer_norm_rms_epsilon"))).unwrap_or(0.0),
+    };
     if value_dim != head_dim {
-        return Err(Error::unsupported(format!(
+        faults.add(Error::unsupported(format!(
             "heads of {head_dim} values for keys and {value_dim} for values are not supported (supported: as many)"
         )));
     }
-    let embed = header.tensor("token_embd.weight");
-    let embed = embed.ok_or_else(|| Error::file("tensor \"token_embd.weight\" is missing"))?;
-    Ok(Dims {
-        n_embd,
-        n_layer: count("block_count")?,
-        n_head,
-        n_head_kv: count_or("attention.head_count_kv", n_head)?,
-        head_dim,
-        n_ff: count("feed_forward_length")?,
-        n_vocab: embed.rows(),
-        n_ctx: count("context_length")?,
-        n_rot: count_or("rope.dimension_count", head_dim)?,
-        rope_base: header.metadata.get(&key("rope.freq_base"))?.unwrap_or(10000.0),
-        norm_eps: header.metadata.f32(&key("attention.layer_norm_rms_epsilon"))?,
-    })
+    if header.tensor("token_embd.weight").is_none() {
+        faults.add(Error::file("tensor \"token_embd.weight\" is missing"));
+    }
+    faults.check()?;
+    Ok(dims)
 }
 
-/// Fails on dims that the kernels cannot take, naming all that is wrong.
-fn check_dims(dims: &Dims) -> Result<()> {
+/// A count, or none if it is not `needed`. A file may give one for each layer: they must be alike.
+fn read_count(header: &Header, key: &str, needed: bool) -> Result<Option<u32>> {
+    if let Ok(Some(each)) = header.metadata.get::<Vec<u32>>(key)
+        && let Some(first) = each.first()
+    {
+        return match each.iter().all(|count| count == first) {
+            true => Ok(Some(*first)),
+            false => Err(Error::unsupported(format!(
+                "metadata {key:?}: counts that differ from layer to layer are not supported (supported: one for all)"
+            ))),
+        };
+    }
+    if needed { header.metadata.need(key).map(Some) } else { header.metadata.get(key) }
+}
+
+/// Fails on dims that the kernels cannot take, or that a file of `n_tensors` cannot have, naming all that is wrong.
+fn check_dims(dims: &Dims, n_tensors: usize) -> Result<()> {
     let Dims { n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff, n_vocab, n_ctx, n_rot, .. } = *dims;
     let counts = [n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff, n_vocab, n_ctx];
     let mut wrong = Vec::new();
-    if counts.iter().any(|&n| n == 0 || n > 1 << 24) {
+    if counts.iter().any(|&n| n == 0 || n > MAX_DIM) {
         wrong.push(format!("a dimension is zero or absurd: {dims:?}"));
     } else if !n_head.is_multiple_of(n_head_kv) {
         wrong.push(format!("{n_head} heads cannot share {n_head_kv} heads of keys"));
+    } else if n_head * head_dim.min(256) > MAX_DIM {
+        wrong.push(format!("{n_head} heads of {head_dim} values: expected at most {MAX_DIM} in all"));
+    }
+    if n_layer > n_tensors {
+        wrong.push(format!("{n_layer} layers: the file has {n_tensors} tensors"));
     }
     if n_embd % 4 != 0 || n_ff % 4 != 0 {
         wrong.push(format!("widths {n_embd} and {n_ff}: expected multiples of 4"));
@@ -200,7 +226,7 @@ fn check_dims(dims: &Dims) -> Result<()> {
     if n_rot % 2 != 0 || n_rot > head_dim {
         wrong.push(format!("{n_rot} rotary values in a head of {head_dim}"));
     }
-    if !(dims.norm_eps >= 0.0 && dims.norm_eps < 1.0 && dims.rope_base > 0.0) {
+    if !(dims.norm_eps >= 0.0 && dims.norm_eps < 1.0 && dims.rope_base > 0.0 && dims.rope_base.is_finite()) {
         wrong.push(format!("norm epsilon {} or rope base {}", dims.norm_eps, dims.rope_base));
     }
     if wrong.is_empty() { Ok(()) } else { Err(Error::file(wrong.join("; "))) }

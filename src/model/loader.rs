@@ -5,7 +5,7 @@ use super::LoadProgress;
 use super::weights::Wanted;
 use crate::backend::{Backend, Tensor};
 use crate::bytes::ByteSource;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gguf::{Header, TensorInfo};
 use crate::plan::{Matrix, Slab};
 use crate::quant::{self, BF16, F16, F32, Format, Q8_0};
@@ -228,6 +228,7 @@ impl<'a> Loader<'a> {
                     To::Vector { number, at } => {
                         let values = &mut self.vectors[*number].values[*at..][..part.info.cols()];
                         part.stored.decode(&bytes, values);
+                        check_numbers(&part.info.name, values)?;
                     }
                     To::Slab { slab, at } => part.write(bytes, slab, at + done),
                 }
@@ -253,6 +254,15 @@ impl<'a> Loader<'a> {
         };
         let vectors = self.vectors.into_iter().map(finish).collect();
         (digest.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect(), vectors)
+    }
+}
+
+fn check_numbers(name: &str, values: &[f32]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(i) => {
+            Err(Error::file(format!("tensor {name:?}: value {i} is {}: expected a number", values[i])))
+        }
     }
 }
 

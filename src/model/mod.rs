@@ -15,7 +15,7 @@ mod weights;
 use crate::backend::{Backend, Tensor};
 use crate::bytes::ByteSource;
 use crate::dims::Dims;
-use crate::error::Result;
+use crate::error::{Faults, Result};
 use crate::gguf::Header;
 use crate::quant::Format;
 use crate::token::TextHashes;
@@ -31,7 +31,7 @@ pub use weights::LoadProgress;
 use crate::kernel::{Heads, QkNorm, Rope};
 use arch::Consts;
 use rope::Scaling;
-use weights::Weights;
+use weights::{WantedModel, Weights};
 
 /// How a model is loaded.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,7 +64,51 @@ pub struct Model {
     rope_tables: [Tensor; 2],
 }
 
+/// What a header tells of a model, held against the tensors that the file has.
+struct Outline {
+    name: String,
+    text: TextHashes,
+    arch: &'static Architecture,
+    dims: Dims,
+    consts: Consts,
+    n_ctx: usize,
+    scaling: Scaling,
+    wanted: WantedModel,
+}
+
+impl Outline {
+    /// Everything that is wrong is in one error.
+    fn read(header: &Header, options: &LoadOptions) -> Result<Outline> {
+        let mut faults = Faults::default();
+        let name = faults.note(header.metadata.get("general.name"));
+        let text = faults.note(TextHashes::from_gguf(&header.metadata));
+        let shape = faults.note(arch::read(header));
+        let rest = shape.and_then(|(arch, dims, consts)| {
+            let n_ctx = faults.note(arch::context(&dims, options.n_ctx));
+            let scaling = faults.note(Scaling::read(header, arch));
+            let original = scaling.and_then(|scaling| scaling.original_ctx);
+            let long = original.zip(n_ctx).is_some_and(|(original, n_ctx)| n_ctx > original);
+            let wanted = weights::wanted(header, &dims, arch, long);
+            faults.note(wanted.check(header, options.quantize));
+            Some((arch, dims, consts, n_ctx?, scaling?, wanted))
+        });
+        faults.check()?;
+        let ((name, text), rest) = name.zip(text).zip(rest).expect("nothing is wrong");
+        let (arch, dims, consts, n_ctx, scaling, wanted) = rest;
+        let name = name.unwrap_or("unnamed").to_owned();
+        Ok(Outline { name, text, arch, dims, consts, n_ctx, scaling, wanted })
+    }
+}
+
 impl Model {
+    /// Says whether a header is that of a model that can be loaded so; no weight is read.
+    ///
+    /// # Errors
+    /// As [`Model::load`], of all that the header tells.
+    pub fn check(header: &Header, options: &LoadOptions) -> Result<()> {
+        Outline::read(header, options).map(|_| ())
+    }
+
     /// Reads, repacks and uploads a model's weights, a piece of a tensor at a time. Tensors of the header lie in `files`.
     ///
     /// # Errors
@@ -77,16 +121,13 @@ impl Model {
         options: &LoadOptions,
         on_progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Model> {
-        let (arch, dims, consts) = arch::read(header)?;
-        let n_ctx = arch::context(&dims, options.n_ctx)?;
-        let scaling = Scaling::read(header, arch)?;
-        let long = scaling.original_ctx.is_some_and(|original| n_ctx > original);
-        let shape = (&dims, arch, long);
-        let weights = weights::load(backend, (header, files), shape, options.quantize, on_progress).await?;
+        let Outline { name, text, arch, dims, consts, n_ctx, scaling, wanted } =
+            Outline::read(header, options)?;
+        let from = (header, files);
+        let weights =
+            weights::load(backend, from, (&dims, arch), wanted, options.quantize, on_progress).await?;
         let rope_tables = scaling.tables(backend, &dims, weights.rope_factors.as_deref(), n_ctx)?;
-        let name = header.metadata.get("general.name")?.unwrap_or("unnamed").to_owned();
         let fingerprint = weights.fingerprint.clone();
-        let text = TextHashes::from_gguf(&header.metadata)?;
         Ok(Model {
             backend: backend.clone(),
             name,

@@ -5,7 +5,7 @@ use super::{Architecture, Norms, QkGroups};
 use crate::backend::{Backend, Tensor};
 use crate::bytes::ByteSource;
 use crate::dims::Dims;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Faults, Result};
 use crate::gguf::{Header, Origin};
 use crate::plan::Matrix;
 use crate::quant::{self, Format};
@@ -155,28 +155,46 @@ impl WantedLayer {
     }
 }
 
-/// Loads everything, or says in one error all that is wrong with the file. `long` is whether the context is longer than the original.
+/// Everything a model of this architecture has.
+pub(super) struct WantedModel {
+    embed: Wanted,
+    layers: Vec<WantedLayer>,
+    out_norm: Wanted,
+    head: Option<Wanted>,
+    factors: Option<Wanted>,
+}
+
+/// What the file must hold. `long` is whether the context is longer than the original.
+pub(super) fn wanted(header: &Header, dims: &Dims, arch: &Architecture, long: bool) -> WantedModel {
+    let own_head = header.tensor("output.weight").is_some();
+    WantedModel {
+        embed: Wanted::matrix("token_embd.weight", dims.n_vocab, dims.n_embd),
+        layers: (0..dims.n_layer).map(|number| wanted_layer(number, dims, arch, header.origin)).collect(),
+        out_norm: Wanted::vector("output_norm.weight", dims.n_embd),
+        head: own_head.then(|| Wanted::matrix("output.weight", dims.n_vocab, dims.n_embd)),
+        factors: wanted_factors(header, dims, long),
+    }
+}
+
+impl WantedModel {
+    /// The bytes of all tensors, or one error with everything that is missing, misshapen or in an unknown format.
+    pub(super) fn check(&self, header: &Header, quantize: Option<&'static Format>) -> Result<u64> {
+        let whole = [&self.embed, &self.out_norm].into_iter().chain(&self.head).chain(&self.factors);
+        check_all(header, quantize, whole.chain(self.layers.iter().flat_map(WantedLayer::all)))
+    }
+}
+
+/// Loads everything, once it is seen to be there.
 pub(super) async fn load(
     backend: &Backend,
     (header, files): (&Header, &[impl ByteSource]),
-    (dims, arch, long): (&Dims, &Architecture, bool),
+    (dims, arch): (&Dims, &Architecture),
+    wanted: WantedModel,
     quantize: Option<&'static Format>,
     on_progress: &mut dyn FnMut(LoadProgress),
 ) -> Result<Weights> {
-    let embed = Wanted::matrix("token_embd.weight", dims.n_vocab, dims.n_embd);
-    let out_norm = Wanted::vector("output_norm.weight", dims.n_embd);
-    let own_head = header.tensor("output.weight").is_some();
-    let head = own_head.then(|| Wanted::matrix("output.weight", dims.n_vocab, dims.n_embd));
-    let layers: Vec<WantedLayer> =
-        (0..dims.n_layer).map(|number| wanted_layer(number, dims, arch, header.origin)).collect();
-    let factors = wanted_factors(header, dims, long);
-    let all = [&embed, &out_norm]
-        .into_iter()
-        .chain(&head)
-        .chain(&factors)
-        .chain(layers.iter().flat_map(WantedLayer::all));
-    let total = check_all(header, quantize, all)?;
-
+    let total = wanted.check(header, quantize)?;
+    let WantedModel { embed, layers, out_norm, head, factors } = wanted;
     let norms_add = if header.origin == Origin::HuggingFace && arch.norms_less_one { 1.0 } else { 0.0 };
     let mut loader = Loader::new(backend, header, quantize, norms_add);
     let embed = loader.matrix(&embed)?;
@@ -221,7 +239,7 @@ fn check_all<'a>(
     quantize: Option<&'static Format>,
     wanted: impl Iterator<Item = &'a Wanted>,
 ) -> Result<u64> {
-    let (mut bytes, mut wrong, mut kind) = (0, Vec::new(), ErrorKind::Unsupported);
+    let (mut bytes, mut faults) = (0, Faults::default());
     for wanted in wanted {
         let parts: Vec<(&String, Vec<usize>)> = match wanted {
             Wanted::Vector { names, lens } => names.iter().zip(lens.iter().map(|len| vec![*len])).collect(),
@@ -230,22 +248,11 @@ fn check_all<'a>(
             }
         };
         for (name, shape) in parts {
-            match check(header, quantize, name, &shape) {
-                Ok(len) => bytes += len,
-                Err(error) => {
-                    if error.kind() == ErrorKind::File {
-                        kind = ErrorKind::File;
-                    }
-                    wrong.push(error.to_string());
-                }
-            }
+            bytes += faults.note(check(header, quantize, name, &shape)).unwrap_or(0);
         }
     }
-    match (wrong.is_empty(), kind) {
-        (true, _) => Ok(bytes),
-        (false, ErrorKind::File) => Err(Error::file(wrong.join("; "))),
-        (false, _) => Err(Error::unsupported(wrong.join("; "))),
-    }
+    faults.check()?;
+    Ok(bytes)
 }
 
 /// The bytes of one tensor in the file.

@@ -48,12 +48,17 @@ impl ChatTemplate {
     ///
     /// An unsupported error that names the line if the template cannot be read.
     pub fn from_gguf(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> {
-        let Some(source) = metadata.get("tokenizer.chat_template")? else { return Ok(None) };
-        let [bos, eos] = [tokenizer.bos(), tokenizer.eos()].map(|id| {
+        let ends = [tokenizer.bos(), tokenizer.eos()].map(|id| {
             let text = id.map_or(&[][..], |id| tokenizer.piece(id, true));
             String::from_utf8_lossy(text).into_owned()
         });
-        ChatTemplate::new(source, bos, eos).map(Some)
+        ChatTemplate::parse(metadata, ends)
+    }
+
+    /// The same with the texts of the tokens that begin and end a text, where there may be no tokenizer.
+    pub(crate) fn parse(metadata: &Metadata, [bos, eos]: [String; 2]) -> Result<Option<ChatTemplate>> {
+        let source: Option<&str> = metadata.get("tokenizer.chat_template")?;
+        source.map(|source| ChatTemplate::new(source, bos, eos)).transpose()
     }
 
     /// A template with the texts of the tokens that begin and end a text.

@@ -5,6 +5,7 @@
 mod bench;
 mod compare;
 mod demo;
+mod fuzz;
 mod serve;
 mod shapes;
 mod shell;
@@ -35,6 +36,8 @@ enum Command {
     Bench(bench::Options),
     /// Train methods on the same tasks with the same budget, and write a table and plots of what came of it
     Compare(compare::Options),
+    /// Give everything that is read from outside inputs that libFuzzer makes
+    Fuzz(fuzz::Options),
     /// Build the wasm file and its JavaScript glue into www/webreft/wasm
     Wasm,
 }
@@ -55,6 +58,7 @@ fn run() -> Result<ExitCode> {
         Command::Test => Ok(test::test()),
         Command::Bench(options) => bench::bench(&options).map(|()| ExitCode::SUCCESS),
         Command::Compare(options) => compare::compare(&options).map(|()| ExitCode::SUCCESS),
+        Command::Fuzz(options) => fuzz::fuzz(&options).map(|()| ExitCode::SUCCESS),
         Command::Wasm => wasm::build().map(|()| ExitCode::SUCCESS),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::shell::{command, root, run};
-use crate::{demo, shapes, tools, wasm, www};
+use crate::{demo, fuzz, shapes, tools, wasm, www};
 
 struct Stage {
     name: &'static str,
@@ -27,6 +27,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "package tests in Node and Chromium", run: browser_tests },
     Stage { name: "page in headless Chromium", run: || demo::headless(0) },
     Stage { name: "models of real sizes in headless Chromium", run: shapes::load },
+    Stage { name: "fuzzing, a minute each", run: || fuzz::fuzz(&fuzz::Options::default()) },
 ];
 
 /// Runs the stages until one fails. The last line counts them.

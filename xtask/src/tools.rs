@@ -90,6 +90,18 @@ pub(crate) fn vulkan() -> Result<()> {
     Ok(())
 }
 
+/// A C++ compiler, for libFuzzer.
+pub(crate) fn cpp() -> Result<()> {
+    let has_one = || env::var_os("CXX").is_some() || which("c++").is_some();
+    if !cfg!(windows) && !has_one() {
+        apt_install("g++")?;
+        if !has_one() {
+            bail!("no C++ compiler found: install g++ or clang, or name one in CXX");
+        }
+    }
+    Ok(())
+}
+
 fn has_vulkan() -> bool {
     let folders = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
     let not_empty = |dir: &&str| fs::read_dir(dir).is_ok_and(|mut files| files.next().is_some());

@@ -1,0 +1,225 @@
+//! Fuzz targets over everything webreft reads from outside: a file's header, its tokenizer, its chat template, its weights, and what
+//! other libraries write.
+//!
+//! An input may be refused. It may not make anything panic, run for long, or take more memory than its own size justifies.
+
+#[path = "../../tests/hostile/file.rs"]
+#[allow(dead_code, reason = "the tests of hostile files use more of it")]
+mod file;
+mod seeds;
+
+use std::fmt::Write as _;
+
+use peak_alloc::PeakAlloc;
+use pollster::block_on;
+use webreft::backend::Backend;
+use webreft::engine::{Engine, Input};
+use webreft::files::ModelFiles;
+use webreft::generate::GenerateOptions;
+use webreft::gguf;
+use webreft::model::LoadOptions;
+use webreft::quant::{FORMATS, Format};
+use webreft::reft::foreign::{self, Unsaved};
+use webreft::token::{ChatTemplate, Message, Tokenizer};
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+/// Bytes that may be held at once for each byte of an input.
+const MULTIPLE: usize = 16;
+/// The same of an archive: deflate packs a thousand bytes into one.
+const MULTIPLE_UNPACKED: usize = 1100;
+/// Bytes that any input may take: what a model, a tokenizer or a template comes to when it is small.
+const CONSTANT: usize = 64 << 20;
+
+/// The file of one intervention, as pyreft names it.
+const PYREFT_FILE: &str = "intkey_layer_0_comp_block_output_unit_pos_nunit_1#0.bin";
+
+/// Something that reads bytes from outside.
+#[derive(Clone, Copy, Debug)]
+pub enum Target {
+    /// The header of a GGUF file.
+    Header,
+    /// The tokenizer that a GGUF file describes, and a text through it.
+    Tokenizer,
+    /// A chat template, and a conversation through it.
+    Template,
+    /// A GGUF file whole: its weights, and an answer.
+    Model,
+    /// A format's blocks.
+    Decode(&'static Format),
+    /// The pickle in a file of torch's.
+    Pickle,
+    /// A zip archive, as a directory and as a file of torch's.
+    Zip,
+    /// A file of interventions.
+    Interventions,
+}
+
+impl Target {
+    /// Every target there is; each format has its own.
+    pub fn all() -> Vec<Target> {
+        let targets = [
+            Target::Header,
+            Target::Tokenizer,
+            Target::Template,
+            Target::Model,
+            Target::Pickle,
+            Target::Zip,
+            Target::Interventions,
+        ];
+        targets.into_iter().chain(FORMATS.into_iter().map(Target::Decode)).collect()
+    }
+
+    /// What it is called on the command line.
+    pub fn name(&self) -> String {
+        match self {
+            Target::Decode(format) => format!("decode-{}", format.name.to_lowercase()),
+            other => format!("{other:?}").to_lowercase(),
+        }
+    }
+
+    /// Inputs to begin with.
+    pub fn seeds(&self) -> Vec<Vec<u8>> {
+        match self {
+            Target::Header => seeds::headers(),
+            Target::Tokenizer => seeds::vocabularies(),
+            Target::Template => seeds::templates(),
+            Target::Model => vec![file::File::tiny().bytes()],
+            Target::Decode(format) => seeds::blocks(format),
+            Target::Pickle => seeds::pickles(),
+            Target::Zip => seeds::archives(),
+            Target::Interventions => vec![seeds::interventions()],
+        }
+    }
+
+    /// Reads an input.
+    ///
+    /// # Panics
+    ///
+    /// If it takes too much memory: that is what is looked for.
+    pub fn run(&self, bytes: &[u8]) {
+        if let Target::Interventions = self {
+            with_tiny(|_| ()); // the model is no part of what the input takes
+        }
+        MEMORY.reset_peak_usage();
+        let before = MEMORY.current_usage();
+        self.read(bytes);
+        let taken = MEMORY.peak_usage().saturating_sub(before);
+        let multiple = if let Target::Zip = self { MULTIPLE_UNPACKED } else { MULTIPLE };
+        let most = multiple * bytes.len() + CONSTANT;
+        assert!(taken <= most, "{taken} bytes for an input of {}: expected at most {most}", bytes.len());
+    }
+
+    fn read(&self, bytes: &[u8]) {
+        match self {
+            Target::Header => read_header(bytes),
+            Target::Tokenizer => read_tokenizer(bytes),
+            Target::Template => read_template(&String::from_utf8_lossy(bytes)),
+            Target::Model => read_model(bytes),
+            Target::Decode(format) => decode(format, bytes),
+            Target::Pickle => read_torch(seeds::torch_file(bytes)),
+            Target::Zip => {
+                let _ = foreign::unpack_directory(bytes);
+                read_torch(bytes.to_vec());
+            }
+            Target::Interventions => with_tiny(|engine| {
+                let _ = engine.load_reft(bytes);
+                let _ = engine.resume(bytes, &[]);
+            }),
+        }
+    }
+}
+
+fn read_header(bytes: &[u8]) {
+    let Ok(header) = block_on(gguf::read(&bytes.to_vec())) else { return };
+    let mut text = String::new();
+    for (key, value) in header.metadata.describe() {
+        let _ = write!(text, "{key}{value}");
+    }
+    for tensor in &header.tensors {
+        assert!(tensor.offset + tensor.bytes <= bytes.len() as u64, "{tensor:?} ends after the file");
+        assert_eq!(header.tensor(&tensor.name), Some(tensor));
+    }
+}
+
+fn read_tokenizer(bytes: &[u8]) {
+    let Ok(header) = block_on(gguf::read(&bytes.to_vec())) else { return };
+    let Ok(tokenizer) = Tokenizer::from_gguf(&header.metadata) else { return };
+    let name: Option<&str> = header.metadata.get("general.name").ok().flatten();
+    for text in ["", " a ab<s>ba\n\n 12345 zoë 日本 \u{1f600}", name.unwrap_or_default()] {
+        for special in [false, true] {
+            let ids = tokenizer.encode(text, special, special);
+            assert!(ids.iter().all(|id| (*id as usize) < tokenizer.n_vocab()), "{ids:?}");
+            let _ = tokenizer.decode(&ids, special);
+        }
+    }
+    let _ = ChatTemplate::from_gguf(&header.metadata, &tokenizer);
+}
+
+fn read_template(source: &str) {
+    let Ok(template) = ChatTemplate::new(source, "<s>".to_owned(), "</s>".to_owned()) else { return };
+    let message = |role: &str, content: &str| Message { role: role.to_owned(), content: content.to_owned() };
+    let messages = [message("system", "Be brief."), message("user", " hi "), message("assistant", "ho")];
+    for n in 0..=messages.len() {
+        let _ = template.render(&messages[..n], n == 2, Some(0));
+    }
+}
+
+fn load(bytes: &Vec<u8>) -> webreft::Result<Engine> {
+    block_on(async {
+        let files = ModelFiles::gguf(bytes).await?;
+        Engine::load(&Backend::Cpu, &files, &LoadOptions::default(), &mut |_| ()).await
+    })
+}
+
+fn read_model(bytes: &[u8]) {
+    let Ok(engine) = load(&bytes.to_vec()) else { return };
+    let Ok(prompt) = engine.prompt(&Input::Text("ab a".to_owned()), vec![]) else { return };
+    let options = GenerateOptions { max_tokens: 2, ..Default::default() };
+    let Ok(mut generation) = engine.generate(&[prompt], &options) else { return };
+    while let Ok(Some(_)) = block_on(generation.next(engine.tokenizer())) {}
+}
+
+/// Blocks of the file, and the same as a GPU reads them, are the same numbers.
+fn decode(format: &Format, bytes: &[u8]) {
+    let n_blocks = bytes.len() / format.block_bytes;
+    let bytes = &bytes[..n_blocks * format.block_bytes];
+    let mut values = vec![0.0; n_blocks * format.block_values];
+    let mut again = values.clone();
+    format.decode(bytes, &mut values);
+    let packed = format.repack(bytes);
+    format.decode_packed(&packed.qs, &packed.scales, 0, &mut again);
+    let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
+    assert!(values.iter().zip(&again).all(same), "{} differs once it is repacked", format.name);
+}
+
+fn read_torch(bytes: Vec<u8>) {
+    let _ = foreign::read(&[(PYREFT_FILE.to_owned(), bytes)], &Unsaved::default());
+}
+
+/// Runs with the tiny model, loaded once.
+fn with_tiny<T>(run: impl FnOnce(&Engine) -> T) -> T {
+    thread_local! {
+        static TINY: Engine = seeds::tiny();
+    }
+    TINY.with(run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Target;
+
+    #[test]
+    fn every_target_has_a_name_of_its_own_and_takes_its_seeds() {
+        let mut names: Vec<String> = Target::all().iter().map(Target::name).collect();
+        for target in Target::all() {
+            let seeds = target.seeds();
+            assert!(!seeds.is_empty(), "{}", target.name());
+            seeds.iter().for_each(|seed| target.run(seed));
+        }
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), Target::all().len());
+    }
+}

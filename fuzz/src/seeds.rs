@@ -1,0 +1,112 @@
+//! Inputs to begin with: sound ones, so that little has to be guessed.
+
+use std::path::Path;
+
+use pollster::block_on;
+use webreft::engine::Engine;
+use webreft::quant::Format;
+use webreft::reft::ReftConfig;
+use webreft::reft::foreign;
+
+use crate::file::{ARRAY, File, STRING, array, array_head};
+
+/// The smallest model that answers.
+pub(crate) fn tiny() -> Engine {
+    let bytes = File::tiny().bytes();
+    crate::load(&bytes).expect("a sound file")
+}
+
+/// The tiny model's header alone, a file with a value of every type, and one of every number of dimensions.
+pub(crate) fn headers() -> Vec<Vec<u8>> {
+    let mut types = empty();
+    for kind in 0..=12 {
+        let value = match kind {
+            STRING => crate::file::string("a"),
+            ARRAY => array(ARRAY, &[array(STRING, &[crate::file::string("a")]), array_head(0, 0)]),
+            _ => vec![0; 8][..[1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8][kind as usize]].to_vec(),
+        };
+        types.set(&format!("k{kind}"), kind, value);
+    }
+    let mut shapes = empty();
+    for n_dims in 1..=4 {
+        shapes.push(&format!("t{n_dims}"), &vec![1; n_dims], 0, vec![0; 4]);
+    }
+    vec![vocabulary(&File::tiny()).bytes(), types.bytes(), shapes.bytes()]
+}
+
+fn empty() -> File {
+    File { entries: Vec::new(), tensors: Vec::new(), n_entries: None, n_tensors: None }
+}
+
+fn vocabulary(file: &File) -> File {
+    File { tensors: Vec::new(), ..file.clone() }
+}
+
+/// A vocabulary with scores, and one with joins.
+pub(crate) fn vocabularies() -> Vec<Vec<u8>> {
+    let spm = vocabulary(&File::tiny());
+    let mut bpe = spm.clone();
+    bpe.set_str("tokenizer.ggml.model", "gpt2");
+    bpe.remove("tokenizer.ggml.scores");
+    bpe.set_strs("tokenizer.ggml.tokens", &["<unk>", "<s>", "</s>", "Ġ", "a", "b", "ab", "Ġa"]);
+    bpe.set_strs("tokenizer.ggml.merges", &["a b", "Ġ a"]);
+    let pre = ["default", "gpt-2", "llama-bpe", "qwen2"].map(|pre| {
+        let mut bpe = bpe.clone();
+        bpe.set_str("tokenizer.ggml.pre", pre);
+        bpe.bytes()
+    });
+    [spm.bytes()].into_iter().chain(pre).collect()
+}
+
+/// Templates of real models, and a short one.
+pub(crate) fn templates() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/templates");
+    let entries = std::fs::read_dir(&folder).expect("the repository's templates");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let jinja = paths.filter(|path| path.extension().is_some_and(|extension| extension == "jinja"));
+    let short = b"{% for m in messages %}{{ m['content'] | trim }}{% endfor %}".to_vec();
+    jinja.map(|path| std::fs::read(path).expect("a template")).chain([short]).collect()
+}
+
+/// Blocks of zeros, of ones, and of numbers that were quantized.
+pub(crate) fn blocks(format: &Format) -> Vec<Vec<u8>> {
+    let values: Vec<f32> = (0..2 * format.block_values).map(|i| (i as f32).sin()).collect();
+    vec![vec![0; 4 * format.block_bytes], vec![0xff; 4 * format.block_bytes], format.quantize(&values)]
+}
+
+fn exported() -> Vec<foreign::File> {
+    let engine = tiny();
+    let config = ReftConfig { rank: 2, ..Default::default() };
+    let reft = engine.reft(&[config]).expect("a configuration");
+    block_on(engine.export_reft(&reft, "pyreft")).expect("pyreft has the kind")
+}
+
+/// The pickles of an intervention that pyreft could have written.
+pub(crate) fn pickles() -> Vec<Vec<u8>> {
+    let files = exported().into_iter().filter(|(name, _)| name.ends_with(".bin"));
+    let entries = files.flat_map(|(_, bytes)| foreign::unpack_directory(&bytes).expect("torch's archive"));
+    entries.filter(|(name, _)| name.ends_with("data.pkl")).map(|(_, bytes)| bytes).collect()
+}
+
+/// A file of torch's around a pickle: four storages of numbers.
+pub(crate) fn torch_file(pickle: &[u8]) -> Vec<u8> {
+    let file = |name: &str, bytes: &[u8]| (format!("archive/{name}"), bytes.to_vec());
+    let numbers: Vec<u8> = (0..64u8).flat_map(|i| f32::from(i).to_le_bytes()).collect();
+    let mut files = vec![file("data.pkl", pickle), file("byteorder", b"little")];
+    files.extend((0..4).map(|number| file(&format!("data/{number}"), &numbers)));
+    foreign::pack_directory(&files)
+}
+
+/// A file of torch's, and a directory.
+pub(crate) fn archives() -> Vec<Vec<u8>> {
+    let files = exported();
+    let torch = files.iter().filter(|(name, _)| name.ends_with(".bin")).map(|(_, bytes)| bytes.clone());
+    torch.chain([foreign::pack_directory(&files)]).collect()
+}
+
+/// A saved intervention.
+pub(crate) fn interventions() -> Vec<u8> {
+    let engine = tiny();
+    let reft = engine.reft(&[ReftConfig { rank: 2, ..Default::default() }]).expect("a configuration");
+    block_on(reft.save(engine.model())).expect("a file")
+}
