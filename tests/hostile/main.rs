@@ -33,7 +33,7 @@ const CONSTANT: usize = 12 << 20;
 /// No case takes a tenth of it; what hangs is told from what waits for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The right to count memory.
+/// The right to count memory; a test keeps it as long as it allocates anything of note.
 struct Alone {
     _turn: MutexGuard<'static, ()>,
 }
