@@ -9,6 +9,8 @@ mod file;
 mod seeds;
 
 use std::fmt::Write as _;
+use std::path::Path;
+use std::{fs, io};
 
 use peak_alloc::PeakAlloc;
 use pollster::block_on;
@@ -129,6 +131,22 @@ impl Target {
             }),
         }
     }
+}
+
+/// Writes the first inputs of each target into a folder of the target's name.
+///
+/// # Errors
+///
+/// If the folders cannot be written.
+pub fn write_seeds(folder: &Path) -> io::Result<()> {
+    for target in Target::all() {
+        let folder = folder.join(target.name());
+        fs::create_dir_all(&folder)?;
+        for (number, seed) in target.seeds().into_iter().enumerate() {
+            fs::write(folder.join(number.to_string()), seed)?;
+        }
+    }
+    Ok(())
 }
 
 fn read_header(bytes: &[u8]) {

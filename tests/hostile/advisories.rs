@@ -13,9 +13,10 @@ const TENSOR: &str = "blk.0.ffn_up.weight";
 
 /// The tiny file with a change must be damaged, and its error say all of `parts`.
 fn damaged(change: impl FnOnce(&mut File), parts: &[&str]) {
+    let alone = alone();
     let mut file = File::tiny();
     change(&mut file);
-    alone().refuses(&file.bytes(), ErrorKind::File, parts);
+    alone.refuses(&file.bytes(), ErrorKind::File, parts);
 }
 
 /// ggml: more dimensions of a tensor than the four there is room for were written over the heap.
@@ -70,6 +71,7 @@ fn cve_2024_32878_keys_after_a_bad_one() {
 /// llama-cpp-python: the chat template ran with all of Python behind it.
 #[test]
 fn cve_2024_34359_template() {
+    let alone = alone();
     for source in [
         "{{ ''.__class__.__mro__[1].__subclasses__() }}",
         "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
@@ -80,7 +82,7 @@ fn cve_2024_34359_template() {
     ] {
         let mut file = File::tiny();
         file.set_str("tokenizer.chat_template", source);
-        let engine = alone().load(&file.bytes()).expect("its words are sound");
+        let engine = alone.load(&file.bytes()).expect("its words are sound");
         let error = engine.prompt(&Input::Text("a".to_owned()), vec![]).err().expect(source);
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{source}: {error}");
     }
@@ -184,18 +186,19 @@ fn cve_2025_49847_length_of_a_token() {
         let tokens = array(STRING, &[len.to_le_bytes().to_vec()]);
         damaged(|file| file.set("tokenizer.ggml.tokens", ARRAY, tokens), &["cut off"]);
     }
+    let alone = alone();
     let mut file = File::tiny();
     let long = "x".repeat(1 << 20);
     file.set_strs("tokenizer.ggml.tokens", &["<unk>", "<s>", "</s>", "▁", "a", "b", "ab", &long]);
-    let engine = alone().load(&file.bytes()).expect("a long token");
+    let engine = alone.load(&file.bytes()).expect("a long token");
     assert_eq!(engine.tokenizer().decode(&[7], true).len(), long.len());
 }
 
 /// llama.cpp: the number of a text's tokens was cut to 32 bits before it was held against the room for them.
 #[test]
 fn cve_2025_52566_number_of_tokens() {
-    let bytes = File::tiny().bytes();
-    let engine = alone().load(&bytes).expect("a sound file");
+    let alone = alone();
+    let engine = alone.load(&File::tiny().bytes()).expect("a sound file");
     let text = "b".repeat(1 << 20);
     let tokens = engine.tokenizer().encode(&text, true, false);
     // The space in front makes no token with the first letter, so it is one of its own.

@@ -8,9 +8,10 @@ use super::file::{ARRAY, F32, File, U32, array};
 const ABSURD: [u32; 4] = [0, (1 << 24) + 1, 1 << 31, u32::MAX];
 
 fn refused(kind: ErrorKind, change: impl FnOnce(&mut File), parts: &[&str]) {
+    let alone = alone();
     let mut file = File::tiny();
     change(&mut file);
-    alone().refuses(&file.bytes(), kind, parts);
+    alone.refuses(&file.bytes(), kind, parts);
 }
 
 #[test]

@@ -9,9 +9,10 @@ const TENSOR: &str = "blk.0.attn_k.weight";
 
 /// The tiny file with a change, and what its error must say.
 fn refused(kind: ErrorKind, change: impl FnOnce(&mut File), parts: &[&str]) {
+    let alone = alone();
     let mut file = File::tiny();
     change(&mut file);
-    alone().refuses(&file.bytes(), kind, parts);
+    alone.refuses(&file.bytes(), kind, parts);
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn load_for(bytes: &Vec<u8>, n_ctx: Option<usize>) -> Result<Engine> {
     })
 }
 
-/// The right to count memory.
+/// The right to count memory; a test keeps it as long as it allocates anything of note.
 struct Alone {
     _turn: MutexGuard<'static, ()>,
 }

@@ -86,9 +86,9 @@ fn build() -> Result<Folders> {
     if seeds.exists() {
         fs::remove_dir_all(&seeds)?;
     }
-    run(command(&root, "cargo run --quiet --package webreft-fuzz --").arg(&seeds))?;
     let program =
         folder.join(host).join("debug").join(format!("webreft-fuzz{}", std::env::consts::EXE_SUFFIX));
+    run(command(&root, &program.to_string_lossy()).env("WEBREFT_FUZZ_SEEDS", &seeds))?;
     Ok(Folders { program, seeds, found: folder.join("found") })
 }
 
