@@ -11,6 +11,7 @@ function chromium(name: string, include: string[], args: string[]) {
       name,
       include,
       testTimeout: 120_000,
+      globalSetup: "webreft/test/hub.setup.ts",
       browser: {
         enabled: true,
         headless: true,
@@ -30,7 +31,7 @@ export default defineConfig({
     fileParallelism: false,
     projects: [
       { test: { name: "node", environment: "node", include: ["*/test/*.node.test.ts"] } },
-      chromium("chromium", ["webreft/test/{model,store,trouble}.browser.test.ts"], BROWSER_ARGS),
+      chromium("chromium", ["webreft/test/{model,store,stored,trouble}.browser.test.ts"], BROWSER_ARGS),
       chromium("chromium without adapter", ["webreft/test/absent.browser.test.ts"], withoutAdapter),
     ],
   },

@@ -52,12 +52,20 @@ export function data(value: number, text: string, attributes: Attributes = {}): 
   return h("data", { value, ...attributes }, text);
 }
 
-/** Asks for a file. The input is made anew each time, so the same file can be chosen twice. */
+/** Asks for a file. */
 export function pickFile(accept: string, onFile: (file: File) => void): void {
-  const input = h("input", { type: "file", accept });
+  pick(h("input", { type: "file", accept }), ([file]) => file && onFile(file));
+}
+
+/** Asks for files, one or several. */
+export function pickFiles(accept: string, onFiles: (files: File[]) => void): void {
+  pick(h("input", { type: "file", accept, multiple: true }), onFiles);
+}
+
+/** The input is made anew each time, so the same file can be chosen twice. */
+function pick(input: HTMLInputElement, onFiles: (files: File[]) => void): void {
   input.addEventListener("change", () => {
-    const file = input.files?.[0];
-    if (file) onFile(file);
+    if (input.files?.length) onFiles([...input.files]);
   });
   input.click();
 }

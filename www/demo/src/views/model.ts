@@ -2,11 +2,14 @@
 import { type LoadProgress, type ModelSource, WebReft } from "webreft";
 import builtin from "../../../../nano/webreft-nano-q8_0.gguf?url";
 import type { App } from "../app.js";
-import { button, data, h, pickFile } from "../dom.js";
+import { button, data, h, pickFiles } from "../dom.js";
 import { bytes, count } from "../format.js";
+import { offers, storedModels } from "./shelf.js";
 
 const PHASES: Record<LoadProgress["phase"], string> = {
+  waiting: "Waiting for another tab that loads it",
   download: "Downloading",
+  verify: "Comparing with what the Hub has",
   header: "Reading the header",
   weights: "Moving weights to the GPU",
 };
@@ -17,7 +20,7 @@ export function mountModel(root: HTMLElement, app: App): void {
   const progress = h("div", { class: "loading", hidden: true });
   const facts = h("dl", { class: "facts", "data-testid": "model-facts", hidden: true });
 
-  const load = (source: ModelSource, name: string) =>
+  const load = (source: ModelSource, name: string, cache = true) =>
     app.run("loading", async () => {
       controller = new AbortController();
       show(progress);
@@ -26,10 +29,11 @@ export function mountModel(root: HTMLElement, app: App): void {
       bar.removeAttribute("value");
       try {
         await app.useModel(undefined);
-        const model = await WebReft.load(source, { signal: controller.signal, onProgress });
+        const model = await WebReft.load(source, { signal: controller.signal, onProgress, cache });
         await app.useModel(model);
         await tell(facts, model);
       } finally {
+        void shelf.refresh();
         show(app.model ? facts : chooser);
         change.hidden = !app.model;
       }
@@ -44,15 +48,13 @@ export function mountModel(root: HTMLElement, app: App): void {
     if (total) bar.value = loaded / total;
     else bar.removeAttribute("value");
   };
-  const cancel = button("Cancel", { class: "quiet", "data-testid": "load-cancel" }, () =>
-    controller.abort("cancelled"),
-  );
+  const cancel = button("Pause", { class: "quiet", "data-testid": "load-cancel" }, () => controller.abort("paused"));
   progress.append(h("div", { class: "loading-line" }, phase, amount), bar, cancel);
 
   const address = h("input", {
-    type: "url",
-    placeholder: "https://…/model.gguf",
-    "aria-label": "Address of a GGUF file",
+    placeholder: "hf:owner/name:Q4_K_M or https://…/model.gguf",
+    "aria-label": "Address of a GGUF file, or a repository on the Hugging Face Hub",
+    spellcheck: "false",
     required: true,
     "data-testid": "load-url",
   });
@@ -61,19 +63,23 @@ export function mountModel(root: HTMLElement, app: App): void {
     event.preventDefault();
     void load(address.value, address.value);
   });
-  const pick = () => pickFile(".gguf", (file) => void load(file, file.name));
+  const loadFiles = (files: File[]) => void load(files, files.map(({ name }) => name).join(", "));
+  const pick = () => pickFiles(".gguf,.safetensors,.json,.jinja", loadFiles);
+  const shelf = storedModels(app, (source, name) => void load(source, name));
   chooser.append(
     button("Load webreft-nano", { class: "primary", "data-testid": "load-builtin" }, () => {
-      void load(new URL(builtin, document.baseURI), "webreft-nano");
+      void load(new URL(builtin, document.baseURI), "webreft-nano", false); // it comes with the page
     }),
     h(
       "p",
       { class: "hint" },
-      "Our own small model, which comes with this page. Or bring your own, a Llama or Qwen2 in GGUF: drop it anywhere, ",
-      button("choose a file", { class: "link", "data-testid": "load-file" }, pick),
-      ", or give its address.",
+      "Our own small model, which comes with this page. Or bring your own, in GGUF or as a folder of safetensors: drop it anywhere, ",
+      button("choose its files", { class: "link", "data-testid": "load-file" }, pick),
+      ", or give its address. What is downloaded is stored in this browser; paused, it goes on later.",
     ),
     byAddress,
+    shelf.element,
+    offers(app, (source, name) => void load(source, name)),
   );
 
   const change = button("Another model", { class: "quiet", hidden: true }, () => {
@@ -92,7 +98,8 @@ export function mountModel(root: HTMLElement, app: App): void {
     facts,
   );
 
-  dropAnywhere((file) => void load(file, file.name));
+  void shelf.refresh();
+  dropAnywhere(loadFiles);
   app.on("change", () => {
     for (const control of chooser.querySelectorAll("button, input")) {
       control.toggleAttribute("disabled", app.activity !== "idle");
@@ -142,7 +149,7 @@ async function tellMemory(facts: HTMLElement, model: WebReft): Promise<void> {
     );
 }
 
-function dropAnywhere(onFile: (file: File) => void): void {
+function dropAnywhere(onFiles: (files: File[]) => void): void {
   const holdsFiles = (event: DragEvent) => event.dataTransfer?.types.includes("Files") ?? false;
   addEventListener("dragover", (event) => {
     if (!holdsFiles(event)) return;
@@ -154,9 +161,10 @@ function dropAnywhere(onFile: (file: File) => void): void {
   });
   addEventListener("drop", (event) => {
     document.body.classList.remove("dropping");
-    const file = event.dataTransfer?.files[0];
-    if (!file) return;
+    const files = [...(event.dataTransfer?.files ?? [])];
+    if (files.length === 0) return;
     event.preventDefault();
-    if (!file.name.endsWith(".safetensors")) onFile(file);
+    const isPersona = files.length === 1 && files[0]?.name.endsWith(".safetensors");
+    if (!isPersona) onFiles(files);
   });
 }

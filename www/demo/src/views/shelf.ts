@@ -1,0 +1,112 @@
+/** Models to choose from, what the chosen one would take, and those that are stored. */
+import { type Inspection, type ModelSource, type StoredModel, WebReft } from "webreft";
+import type { App } from "../app.js";
+import { button, h } from "../dom.js";
+import { bytes, count } from "../format.js";
+import { OFFERS, type Offer } from "../models.js";
+
+/** Loads a model by its source; the name is shown meanwhile. */
+export type Load = (source: ModelSource, name: string) => void;
+
+/** The list of real models. Choosing one looks at it first, and only then offers to load it. */
+export function offers(app: App, load: Load): HTMLElement {
+  const about = h("div", { class: "about", "aria-live": "polite", "data-testid": "about" });
+  let asking = new AbortController();
+  const look = async ({ name, source }: Offer) => {
+    asking.abort("another one was chosen");
+    const mine = new AbortController();
+    asking = mine;
+    about.replaceChildren(h("p", { class: "hint" }, `Looking at ${name} …`));
+    const start = button(`Load ${name}`, { class: "primary", "data-testid": "load-offer" }, () => load(source, name));
+    start.disabled = app.activity !== "idle";
+    try {
+      const told = await WebReft.inspect(source, { signal: mine.signal });
+      about.replaceChildren(...verdict(name, told), ...(told.problem ? [] : [start]));
+    } catch (error) {
+      if (mine.signal.aborted) return;
+      const reason = error instanceof Error ? error.message : String(error);
+      about.replaceChildren(h("p", {}, `${name} cannot be looked at: `, h("span", { class: "hint" }, reason)), start);
+    }
+  };
+  const rows = OFFERS.map((offer) => {
+    const { name, source, bytes: size, license, good } = offer;
+    const choose = button("Look", { "aria-label": `Look at ${name}`, "data-testid": "offer" }, () => void look(offer));
+    return h(
+      "li",
+      {},
+      h("div", {}, h("strong", {}, name), h("span", { class: "hint" }, ` about ${bytes(size)}, ${license}`)),
+      choose,
+      h("p", {}, good),
+      h("p", { class: "hint source" }, source),
+    );
+  });
+  return h(
+    "details",
+    { class: "offers" },
+    h("summary", {}, "Real models from the Hugging Face Hub"),
+    about,
+    h("ul", { class: "shelf" }, ...rows),
+  );
+}
+
+/** What looking at a model has told, in sentences. */
+function verdict(name: string, { nParams, formats, problem, needs, download, stored }: Inspection): HTMLElement[] {
+  const what = `${name}: ${count(nParams)} weights in ${formats.join(", ")}.`;
+  const rest = download - stored;
+  const fetched =
+    rest === 0
+      ? "It is stored already."
+      : `${bytes(rest)} are to be fetched${stored ? `, ${bytes(stored)} are stored` : ""}.`;
+  if (problem || !needs) return [h("p", {}, what), h("p", {}, `It does not load: ${problem}`)];
+  const { load, generate, train, contextLength, trainTokens, trainBatch } = needs;
+  const takes =
+    `On the GPU it takes ${bytes(load.bytes)}, ${bytes(generate.bytes)} while it answers (${contextLength} tokens of context), ` +
+    `${bytes(train.bytes)} while it learns (${trainBatch} examples of ${trainTokens} tokens).`;
+  const fits = train.fits
+    ? "It fits."
+    : generate.fits
+      ? "It fits to answer, not to learn."
+      : "It does not fit: the GPU has less to give.";
+  return [h("p", {}, what, " ", fetched), h("p", {}, takes, " ", h("strong", {}, fits))];
+}
+
+/** The stored models: gone on with, loaded or removed. Empty where there are none. */
+export function storedModels(app: App, load: Load): { element: HTMLElement; refresh(): Promise<void> } {
+  const list = h("ul", { class: "shelf", "data-testid": "stored" });
+  const title = h("h3", {}, "Stored in this browser");
+  const element = h("div", { class: "stored", hidden: true }, title, list);
+  const refresh = async () => {
+    const models = await WebReft.models.list().catch(() => []);
+    const all = models.reduce((sum, { stored }) => sum + stored, 0);
+    title.textContent = `Stored in this browser: ${bytes(all)}`;
+    element.hidden = models.length === 0;
+    list.replaceChildren(...models.map(row));
+  };
+  const row = (model: StoredModel) => {
+    const [source = model.id] = model.sources;
+    const name = model.files.find(({ name }) => /\.(gguf|safetensors)$/.test(name))?.name ?? source;
+    const size = model.complete
+      ? bytes(model.stored)
+      : `${bytes(model.stored)} of ${model.bytes ? bytes(model.bytes) : "it"}`;
+    const go = button(model.complete ? "Load" : "Go on", { "aria-label": `Load ${name}` }, () => load(source, name));
+    const remove = button(
+      "Remove",
+      { class: "quiet", "aria-label": `Remove ${name}`, "data-testid": "remove-stored" },
+      () => {
+        void app.run("filing", async () => {
+          await WebReft.models.remove(model.id);
+          await refresh();
+          title.tabIndex = -1;
+          title.focus();
+        });
+      },
+    );
+    return h(
+      "li",
+      {},
+      h("div", {}, h("strong", {}, name), h("span", { class: "hint" }, ` ${size}`)),
+      h("span", { class: "row" }, go, remove),
+    );
+  };
+  return { element, refresh };
+}

@@ -1,0 +1,33 @@
+/** An imitation of the Hub for the tests in the browser, with the small models that there are. */
+import { readFile } from "node:fs/promises";
+import type { TestProject } from "vitest/node";
+import { serveHub } from "./hub.js";
+import { split } from "./split.js";
+
+declare module "vitest" {
+  export interface ProvidedContext {
+    hub: string;
+  }
+}
+
+const models = (name: string) => readFile(new URL(`../../../tests/golden/llama/${name}`, import.meta.url));
+
+export default async function setup({ provide }: TestProject) {
+  const q8 = await models("model-q8_0.gguf");
+  const [first, second] = split(q8);
+  const hub = await serveHub({
+    "tiny/gguf": {
+      "README.md": new Uint8Array(100),
+      "tiny-Q8_0.gguf": q8,
+      "tiny-Q4_0.gguf": await models("model-q4_0.gguf"),
+      "tiny-F16.gguf": await models("model-f16.gguf"),
+    },
+    "tiny/parts": { "tiny-Q8_0-00001-of-00002.gguf": first, "tiny-Q8_0-00002-of-00002.gguf": second },
+    "tiny/safetensors": {
+      "config.json": await models("model/config.json"),
+      "model.safetensors": await models("model/model.safetensors"),
+    },
+  });
+  provide("hub", hub.address);
+  return hub.close;
+}

@@ -1,0 +1,265 @@
+/** Models of the Hub: stored, gone on with, checked, shared between tabs, loaded without a network, removed. */
+import { afterEach, expect, inject, test, vi } from "vitest";
+import { type LoadOptions, type LoadProgress, WebReft } from "webreft";
+import { failure, fileBytes, load, Q8 } from "./fixtures.js";
+import type { Behaviour } from "./hub.js";
+
+const COMMIT = "0123456789abcdef0123456789abcdef01234567";
+const REPOSITORY = "hf:tiny/gguf:Q8_0";
+const GREEDY = { maxTokens: 4 };
+
+afterEach(async () => {
+  vi.restoreAllMocks();
+  for (const { id } of await WebReft.models.list()) await WebReft.models.remove(id);
+});
+
+let sessions = 0;
+
+/** An endpoint of a test's own, and what was asked of it. */
+function hub(behaviour: Behaviour = "plain") {
+  const session = `${performance.timeOrigin}-${sessions++}`;
+  const endpoint = `${inject("hub")}/${behaviour}/${session}`;
+  const asked = async (): Promise<string[]> => (await fetch(`${inject("hub")}/asked/${session}`)).json();
+  return { endpoint, asked };
+}
+
+/** Loads until so many bytes have come, and is left there. */
+async function leave(source: string, options: LoadOptions, bytes: number) {
+  const controller = new AbortController();
+  const onProgress = ({ phase, loaded }: LoadProgress) => {
+    if (phase === "download" && loaded >= bytes) controller.abort("paused");
+  };
+  return failure(WebReft.load(source, { ...options, signal: controller.signal, onProgress }));
+}
+
+test("a model of the Hub is stored, listed with what it is, and loaded again without a request", async () => {
+  const { endpoint, asked } = hub();
+  const phases = new Set<string>();
+  const first = await load(REPOSITORY, { endpoint, onProgress: ({ phase }) => phases.add(phase) });
+  expect([...phases]).toEqual(["download", "verify", "header", "weights"]);
+  expect(first.info.warnings).toEqual([]);
+  const answer = await first.complete("one", GREEDY);
+  const size = (await fileBytes(Q8)).length;
+  const [stored, ...others] = await WebReft.models.list();
+  expect(others).toEqual([]);
+  expect(stored).toMatchObject({
+    sources: [`${endpoint}/tiny/gguf@main:Q8_0`],
+    revision: COMMIT,
+    files: [{ name: "tiny-Q8_0.gguf", bytes: size, stored: size }],
+    bytes: size,
+    stored: size,
+    complete: true,
+  });
+  expect(Date.now() - (stored?.used.getTime() ?? 0)).toBeLessThan(120_000);
+  await first.dispose();
+  const before = await asked();
+  phases.clear();
+  const again = await load(REPOSITORY, { endpoint, onProgress: ({ phase }) => phases.add(phase) });
+  expect(await again.complete("one", GREEDY)).toBe(answer);
+  expect([...phases]).toEqual(["header", "weights"]);
+  expect(await asked()).toEqual(before);
+});
+
+test("one file that was asked for in two ways is stored once", async () => {
+  const { endpoint, asked } = hub();
+  await (await load(REPOSITORY, { endpoint })).dispose();
+  await (await load("hf:tiny/gguf@main:tiny-Q8_0.gguf", { endpoint })).dispose();
+  const stored = await WebReft.models.list();
+  expect(stored.map(({ sources }) => sources.length)).toEqual([2]);
+  expect((await asked()).filter((line) => line.includes("resolve"))).toHaveLength(1);
+});
+
+test("without a choice the usual quantization is taken", async () => {
+  const { endpoint } = hub();
+  const { info } = await load("hf:tiny/gguf", { endpoint });
+  expect(info.formats[0]).toBe("Q4_0");
+});
+
+test("a connection that drops is taken up again where it was", async () => {
+  const { endpoint, asked } = hub("drop");
+  const seen: LoadProgress[] = [];
+  const model = await load(REPOSITORY, { endpoint, onProgress: (progress) => seen.push(progress) });
+  expect(await model.complete("one", GREEDY)).toBeTypeOf("string");
+  const starts = (await asked()).flatMap((line) => /bytes=(\d+)-$/.exec(line)?.[1] ?? []).map(Number);
+  expect(starts[0]).toBe(0);
+  expect(starts[1]).toBeGreaterThan(0);
+  const bytes = seen.filter(({ phase }) => phase === "download").map(({ loaded }) => loaded);
+  expect(bytes).toEqual([...bytes].sort((a, b) => a - b));
+});
+
+test("a server that always drops ends in an error that may pass, and keeps what there is", async () => {
+  const { endpoint } = hub("broken");
+  const url = `${endpoint}/tiny/gguf/resolve/${COMMIT}/tiny-F16.gguf`;
+  const error = await failure(WebReft.load(url));
+  expect(error).toMatchObject({ kind: "file", retryable: true });
+  const [stored] = await WebReft.models.list();
+  expect(stored).toMatchObject({ complete: false });
+});
+
+test("a download that was left goes on in a new worker, with nothing fetched twice", async () => {
+  const { endpoint, asked } = hub("slow");
+  expect((await leave(REPOSITORY, { endpoint }, 60_000)).kind).toBe("aborted");
+  const [left] = await WebReft.models.list();
+  expect(left).toMatchObject({ complete: false });
+  expect(left?.stored).toBeGreaterThanOrEqual(60_000);
+  expect(left?.stored).toBeLessThan(left?.bytes ?? 0);
+  let first: number | undefined;
+  const onProgress = ({ phase, loaded }: LoadProgress) => {
+    if (phase === "download") first ??= loaded;
+  };
+  const model = await load(REPOSITORY, { endpoint, onProgress });
+  expect(await model.complete("one", GREEDY)).toBeTypeOf("string");
+  expect(first).toBeGreaterThan(left?.stored ?? 0);
+  const requests = (await asked()).filter((line) => line.includes("bytes=")).map((line) => line.split(" ")[2]);
+  expect(requests).toEqual(["bytes=0-", `bytes=${left?.stored}-`]);
+});
+
+test("a page that goes away in the middle of a download leaves what it has for the next one", async () => {
+  const { endpoint } = hub("slow");
+  const worker = new Worker(new URL("./workers/plain.ts", import.meta.url), { type: "module" });
+  await new Promise<void>((resolve) => {
+    const onProgress = ({ phase, loaded }: LoadProgress) => {
+      if (phase === "download" && loaded >= 60_000) resolve();
+    };
+    void WebReft.load(REPOSITORY, { endpoint, worker, onProgress });
+  });
+  worker.terminate();
+  const model = await load(REPOSITORY, { endpoint });
+  expect(await model.complete("one", GREEDY)).toBeTypeOf("string");
+});
+
+test("a file whose hash is another one is deleted, and the error says so", async () => {
+  const { endpoint } = hub("damaged");
+  const error = await failure(WebReft.load(REPOSITORY, { endpoint }));
+  expect(error).toMatchObject({ kind: "file", retryable: true });
+  expect(error.message).toMatch(/expected SHA-256 [0-9a-f]{64}, got [0-9a-f]{64}; it came damaged and was deleted/);
+  expect(await WebReft.models.list()).toMatchObject([{ complete: false, stored: 0 }]);
+});
+
+test("a second load of the same model waits for the first, and finds its file", async () => {
+  const { endpoint, asked } = hub("slow");
+  const phases: string[] = [];
+  const first = load(REPOSITORY, { endpoint });
+  await vi.waitFor(async () => expect((await WebReft.models.list())[0]?.stored).toBeGreaterThan(0), 10_000);
+  const second = load(REPOSITORY, { endpoint, onProgress: ({ phase }) => phases.push(phase) });
+  const answers = await Promise.all([first, second].map(async (model) => (await model).complete("one", GREEDY)));
+  expect(answers[0]).toBe(answers[1]);
+  expect(phases[0]).toBe("waiting");
+  expect(phases).not.toContain("download");
+  expect((await asked()).filter((line) => line.includes("bytes="))).toHaveLength(1);
+});
+
+test("waiting ends with the signal, and a model that is being loaded is not removed", async () => {
+  const { endpoint } = hub("slow");
+  const controller = new AbortController();
+  const first = load(REPOSITORY, { endpoint });
+  const [model] = await vi.waitFor(async () => {
+    const stored = await WebReft.models.list();
+    expect(stored[0]?.stored).toBeGreaterThan(0);
+    return stored;
+  }, 10_000);
+  expect(await failure(WebReft.models.remove(model?.id ?? ""))).toMatchObject({ kind: "input", retryable: true });
+  const onProgress = () => controller.abort("enough");
+  expect((await failure(WebReft.load(REPOSITORY, { endpoint, signal: controller.signal, onProgress }))).kind).toBe(
+    "aborted",
+  );
+  await first;
+});
+
+test("a model that was removed is fetched again", async () => {
+  const { endpoint, asked } = hub();
+  await (await load(REPOSITORY, { endpoint })).dispose();
+  const [stored] = await WebReft.models.list();
+  await WebReft.models.remove(stored?.id ?? "");
+  expect(await WebReft.models.list()).toEqual([]);
+  await WebReft.models.remove("never there");
+  await load(REPOSITORY, { endpoint });
+  expect((await asked()).filter((line) => line.includes("bytes="))).toHaveLength(2);
+});
+
+test("without cache nothing is stored", async () => {
+  const { endpoint } = hub();
+  const model = await load(REPOSITORY, { endpoint, cache: false });
+  expect(model.info.warnings).toEqual([]);
+  expect(await WebReft.models.list()).toEqual([]);
+});
+
+test("a browser that stores nothing, or has no room, says so and reads in ranges", async () => {
+  const { endpoint } = hub();
+  for (const [lack, told] of [
+    ["folder", "not here"],
+    ["room", "1 MB are wanted, and the browser leaves 0 MB"],
+  ]) {
+    const worker = new Worker(new URL("./workers/without-storage.ts", import.meta.url), { type: "module", name: lack });
+    const model = await load(REPOSITORY, { endpoint, worker });
+    expect(model.info.warnings).toEqual([expect.stringContaining(told ?? "")]);
+    expect(await model.complete("one", GREEDY)).toBeTypeOf("string");
+    await model.dispose();
+  }
+  expect((await WebReft.models.list()).map(({ stored }) => stored)).toEqual([0]);
+});
+
+test("a gated repository opens with a token", async () => {
+  const { endpoint } = hub("gated");
+  expect((await failure(WebReft.load(REPOSITORY, { endpoint }))).message).toContain("pass a token");
+  await load(REPOSITORY, { endpoint, token: "hf_secret" });
+});
+
+test("a split model loads from the Hub, from the address of its first part, and from files in any order", async () => {
+  const { endpoint } = hub();
+  const whole = await load(REPOSITORY, { endpoint });
+  const answer = await whole.complete("one", GREEDY);
+  const address = (part: number) =>
+    new URL(`${endpoint}/tiny/parts/resolve/${COMMIT}/tiny-Q8_0-0000${part}-of-00002.gguf`);
+  const files = await Promise.all(
+    [2, 1].map(async (part) => new File([await fileBytes(address(part))], address(part).pathname)),
+  );
+  for (const source of ["hf:tiny/parts", address(1), files]) {
+    const model = await load(source, { endpoint });
+    expect(await model.complete("one", GREEDY)).toBe(answer);
+    await model.dispose();
+  }
+});
+
+test("inspecting reads headers only, stores nothing, and tells what is stored", async () => {
+  const { endpoint, asked } = hub();
+  const size = (await fileBytes(Q8)).length;
+  const told = await WebReft.inspect(REPOSITORY, { endpoint, contextLength: 64 });
+  expect(told).toMatchObject({
+    architecture: "llama",
+    nLayer: 4,
+    nEmbd: 64,
+    nVocab: 320,
+    problem: undefined,
+    files: [{ name: "tiny-Q8_0.gguf", bytes: size, stored: 0 }],
+    download: size,
+    stored: 0,
+    revision: COMMIT,
+    needs: { contextLength: 64, load: { fits: true } },
+  });
+  expect(told.needs?.train.bytes).toBeGreaterThan(told.needs?.load.bytes ?? Number.POSITIVE_INFINITY);
+  expect(await WebReft.models.list()).toEqual([]);
+  expect(await asked()).toHaveLength(3);
+  const model = await load(REPOSITORY, { endpoint });
+  await model.dispose();
+  const before = await asked();
+  expect(await WebReft.inspect(REPOSITORY, { endpoint })).toMatchObject({ stored: size, download: size });
+  expect(await asked()).toEqual(before);
+});
+
+test("a repository of safetensors is inspected from its configuration and its headers", async () => {
+  const { endpoint } = hub();
+  const url = `${endpoint}/tiny/safetensors/resolve/${COMMIT}/`;
+  for (const source of ["hf:tiny/safetensors", url, `${url}config.json`]) {
+    const { architecture, nLayer, nParams, files } = await WebReft.inspect(source, { endpoint });
+    expect({ architecture, nLayer }).toEqual({ architecture: "llama", nLayer: 4 });
+    expect(nParams).toBeGreaterThan(100_000);
+    expect(files.map(({ name }) => name)).toEqual(["config.json", "model.safetensors"]);
+  }
+});
+
+test("there is room, and it is told how much", async () => {
+  const room = await WebReft.models.room();
+  expect(room.free).toBeGreaterThan(0);
+  expect(room.persisted).toBeTypeOf("boolean");
+});

@@ -1,0 +1,2 @@
+/** The worker as it is, for tests that end it. */
+import "webreft/worker";

@@ -1,0 +1,2 @@
+import "./remove-storage.js";
+import "webreft/worker";
