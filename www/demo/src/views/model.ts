@@ -132,6 +132,7 @@ async function tell(facts: HTMLElement, { info }: WebReft): Promise<void> {
       info.adapter.software ? " (software)" : "",
     ),
     fact("Memory", h("span", { class: "memory" })),
+    ...info.warnings.map((warning) => fact("To know", warning)),
   );
 }
 
