@@ -41,8 +41,14 @@ try {
     await page.close();
     console.log(JSON.stringify({ file, bytes: size, megabytesPerSecond: size / 1e3 / report.loadMs, ...report }));
     check(report.wasm < WASM_BYTES, `the wasm heap has ${report.wasm} bytes: expected less than ${WASM_BYTES}`);
-    check(report.gpu <= GPU_SHARE * size, `${report.gpu} bytes on the GPU: expected at most ${GPU_SHARE} times ${size}`);
-    check(report.gpu === report.needs.load.bytes, `${report.gpu} bytes on the GPU: inspect said ${report.needs.load.bytes}`);
+    check(
+      report.gpu <= GPU_SHARE * size,
+      `${report.gpu} bytes on the GPU: expected at most ${GPU_SHARE} times ${size}`,
+    );
+    check(
+      report.gpu === report.needs.load.bytes,
+      `${report.gpu} bytes on the GPU: inspect said ${report.needs.load.bytes}`,
+    );
     check(report.pieces > 0 && Number.isFinite(report.loss), `answered ${report.pieces} pieces, lost ${report.loss}`);
   }
 } finally {

@@ -173,7 +173,7 @@ impl<'a> Loader<'a> {
         });
         let parts = parts.collect::<Result<Vec<_>>>()?;
         let mut first_row = 0;
-        for parts in into_slabs(parts, self.backend.max_tensor_bytes()) {
+        for parts in into_slabs(parts, self.backend.max_tensor_bytes())? {
             let slab = self.slab(parts, first_row, *cols)?;
             first_row += slab.rows;
             matrix.slabs.push(slab);
@@ -287,13 +287,22 @@ impl Part<'_> {
 }
 
 /// Cuts parts where a slab would pass `limit` bytes, and puts neighbours of one format into one slab.
-fn into_slabs(parts: Vec<Part<'_>>, limit: u64) -> Vec<Vec<Part<'_>>> {
+///
+/// # Errors
+/// `Unsupported` where rows that stay together pass it.
+fn into_slabs(parts: Vec<Part<'_>>, limit: u64) -> Result<Vec<Vec<Part<'_>>>> {
     let mut slabs: Vec<Vec<Part<'_>>> = Vec::new();
     for part in parts {
         let cols = part.info.cols();
         let step = part.rows_step();
         let row_bytes = 4 * part.format.words(step, cols).qs.div_ceil(step) as u64;
         let most = (limit / row_bytes) as usize / step * step;
+        if most == 0 {
+            let name = &part.info.name;
+            return Err(Error::unsupported(format!(
+                "tensor {name:?}: {step} rows of {cols} values are more than the {limit} bytes that the device binds"
+            )));
+        }
         let mut first_row = 0;
         while first_row < part.rows {
             let taken: usize = slabs.last().map_or(0, |slab| slab.iter().map(|part| part.rows).sum());
@@ -310,14 +319,13 @@ fn into_slabs(parts: Vec<Part<'_>>, limit: u64) -> Vec<Vec<Part<'_>>> {
             first_row += rows;
         }
     }
-    slabs
+    Ok(slabs)
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Part, into_slabs};
     use crate::gguf::{GgmlType, TensorInfo};
-    use crate::quant;
 
     /// The tensors of a matrix of 64 columns: the number of a format, and rows.
     fn tensors(parts: &[(u32, usize)]) -> Vec<TensorInfo> {
@@ -334,15 +342,8 @@ mod tests {
 
     /// For each slab, the first row and the rows of each of its parts.
     fn cut(tensors: &[TensorInfo], limit: u64) -> Vec<Vec<[usize; 2]>> {
-        let part = |info| Part {
-            info,
-            stored: quant::format_of(info).unwrap(),
-            format: quant::format_of(info).unwrap(),
-            first_row: 0,
-            rows: TensorInfo::rows(info),
-            turned: None,
-        };
-        let slabs = into_slabs(tensors.iter().map(part).collect(), limit);
+        let part = |info| Part::whole(info, None, None).unwrap();
+        let slabs = into_slabs(tensors.iter().map(part).collect(), limit).unwrap();
         slabs.iter().map(|slab| slab.iter().map(|part| [part.first_row, part.rows]).collect()).collect()
     }
 
@@ -371,5 +372,13 @@ mod tests {
         );
         // Of Q8_0, only the quants count: 64 bytes a row.
         assert_eq!(cut(&tensors(&[(Q8_0, 10)]), 4 * 64), [[[0, 4]], [[4, 4]], [[8, 2]]]);
+    }
+
+    #[test]
+    fn a_row_that_the_device_cannot_bind_is_an_error() {
+        let info = &tensors(&[(F32, 3)])[0];
+        let error =
+            into_slabs(vec![Part::whole(info, None, None).unwrap()], 4 * 63).err().unwrap().to_string();
+        assert!(error.contains("1 rows of 64 values") && error.contains("252 bytes"), "{error}");
     }
 }

@@ -110,7 +110,7 @@ impl TryFrom<InspectOptions> for inspect::InspectOptions {
     }
 }
 
-/// What a model is, and what it would take on this device; null for what its files do not say.
+/// What a model is, and what it would take on this device; what its files do not say is left out.
 #[derive(Serialize, Tsify)]
 #[serde(rename_all = "camelCase")]
 pub struct Inspection {
@@ -132,9 +132,9 @@ pub struct Inspection {
     pub n_layer: Option<u32>,
     /// Numbers in a hidden state.
     pub n_embd: Option<u32>,
-    /// Why it would not load; null if it would.
+    /// Why it would not load, if it would not.
     pub problem: Option<String>,
-    /// What it would take; null if it would not load.
+    /// What it would take, if it would load.
     pub needs: Option<Needs>,
 }
 
