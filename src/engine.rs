@@ -37,7 +37,7 @@ use crate::model::{LoadProgress, Model};
 use crate::reft::foreign::pyreft_script::{IGNORED, Script, ScriptExample};
 use crate::reft::foreign::{self, File, Unsaved};
 use crate::reft::{Reft, ReftConfig, collect};
-use crate::token::{ChatTemplate, Message, Tokenizer};
+use crate::token::{ChatTemplate, Message, Tokenizer, Turns};
 use crate::train::{self, Checkpoint, Sequence, Target, Task, TrainOptions, Trainer, Training};
 use serde::{Deserialize, Serialize};
 
@@ -373,14 +373,15 @@ impl Engine {
         let template = self.template.as_ref();
         let template = template
             .ok_or_else(|| Error::unsupported("the model has no chat template for a conversation"))?;
-        let up_to = |n: usize, asks: bool| {
-            Ok::<_, Error>(self.encode(&template.render(&messages[..n], asks, None)?))
-        };
-        let tokens = up_to(messages.len(), false)?;
+        let Turns { text, spans, with_end } = template.turns(messages, None)?;
+        let tokens = self.encode(&text);
         let mut labels = Vec::new();
-        for (turn, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
-            let (start, end) =
-                (common(&tokens, &up_to(turn, true)?), common(&tokens, &up_to(turn + 1, false)?));
+        for span in spans {
+            let [start, mut end] =
+                [span.start, span.end].map(|at| common(&tokens, &self.encode(&text[..at])));
+            if with_end && tokens.get(end).is_some_and(|&id| self.tokenizer.is_end(id)) {
+                end += 1;
+            }
             labels.extend((start.max(1)..end).map(|at| (at - 1, tokens[at])));
         }
         let Some((before, _)) = labels.first().copied() else {

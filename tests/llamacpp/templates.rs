@@ -1,1 +1,66 @@
 //! Chat templates, byte for byte.
+
+use serde_json::Value;
+use webreft::error::ErrorKind;
+use webreft::token::{ChatTemplate, Message};
+
+use super::{folder, json, keys};
+
+/// 4 July 2025, 12:30: `now` of the manifest.
+const NOW: i64 = 1_751_632_200;
+
+/// Calls `check` with each template and what is expected of it.
+fn each(check: impl Fn(&str, &ChatTemplate, &[Value])) {
+    let folder = folder("templates");
+    let manifest = json(&folder.join("manifest.json"));
+    assert_eq!(manifest["now"], "2025-07-04T12:30:00");
+    for name in keys(&manifest["templates"]) {
+        let source = std::fs::read_to_string(folder.join(format!("{name}.jinja"))).expect(name);
+        let want = json(&folder.join(format!("{name}.json")));
+        let [bos, eos] =
+            ["bos_token", "eos_token"].map(|key| want[key].as_str().unwrap_or_default().to_owned());
+        let template = ChatTemplate::new(&source, bos, eos).expect(name);
+        let cases = want["cases"].as_array().expect("cases");
+        assert_eq!(cases.len(), keys(&manifest["templates"][name]).count(), "{name}");
+        check(name, &template, cases);
+    }
+}
+
+fn messages(case: &Value) -> Vec<Message> {
+    serde_json::from_value(case["messages"].clone()).expect("messages")
+}
+
+/// The file of a template with the keys of its objects in their order, as Python keeps them.
+fn ordered(name: &str) -> minijinja::Value {
+    let bytes = std::fs::read(folder("templates").join(format!("{name}.json"))).expect(name);
+    serde_json::from_slice(&bytes).expect("JSON")
+}
+
+fn tools(file: &minijinja::Value, case: usize) -> String {
+    let case = file.get_attr("cases").and_then(|cases| cases.get_item(&case.into()));
+    let tools = case.and_then(|case| case.get_attr("tools")).expect("tools");
+    serde_json::to_string(&tools).expect("JSON")
+}
+
+/// Where Jinja2 refuses, so does webreft: the template's own words as they are, Python's in minijinja's.
+#[test]
+fn templates_render_as_in_jinja2() {
+    each(|name, template, cases| {
+        let ordered = ordered(name);
+        for (at, case) in cases.iter().enumerate() {
+            let tools = (!case["tools"].is_null()).then(|| tools(&ordered, at));
+            let asks = case["add_generation_prompt"] == true;
+            let got = template.render_with_tools(&messages(case), tools.as_deref(), asks, Some(NOW));
+            let at = format!("{name} {}", case["name"]);
+            match case["error"].as_str().map(|error| error.strip_prefix("TemplateError: ")) {
+                None => assert_eq!(got.as_deref(), Ok(case["rendered"].as_str().expect("a text")), "{at}"),
+                Some(words) => {
+                    let error = got.expect_err(&at);
+                    let kind = if words.is_some() { ErrorKind::Input } else { ErrorKind::Unsupported };
+                    assert_eq!(error.kind(), kind, "{at}: {error}");
+                    assert!(error.to_string().ends_with(words.unwrap_or_default()), "{at}: {error}");
+                }
+            }
+        }
+    });
+}
