@@ -42,25 +42,37 @@ fn tools(file: &minijinja::Value, case: usize) -> String {
     serde_json::to_string(&tools).expect("JSON")
 }
 
-/// Where Jinja2 refuses, so does webreft: the template's own words as they are, Python's in minijinja's.
+/// The same case with an empty list of tools, for one that fails in Python because there are none.
+fn without_tools<'c>(cases: &'c [Value], case: &Value) -> &'c Value {
+    assert_eq!(case["error"], "TypeError: 'NoneType' object is not iterable");
+    let name = format!("{}_empty_tools", case["name"].as_str().expect("a name"));
+    cases.iter().find(|other| other["name"] == name.as_str()).expect("the case with an empty list")
+}
+
+/// Where a template refuses, so does webreft, in its words. One difference is known: to iterate over none is an error in Python and
+/// nothing in minijinja, so that no tools are there what an empty list of tools is.
 #[test]
 fn templates_render_as_in_jinja2() {
     each(|name, template, cases| {
         let ordered = ordered(name);
-        for (at, case) in cases.iter().enumerate() {
-            let tools = (!case["tools"].is_null()).then(|| tools(&ordered, at));
+        for (number, case) in cases.iter().enumerate() {
+            let tools = (!case["tools"].is_null()).then(|| tools(&ordered, number));
             let asks = case["add_generation_prompt"] == true;
             let got = template.render_with_tools(&messages(case), tools.as_deref(), asks, Some(NOW));
             let at = format!("{name} {}", case["name"]);
-            match case["error"].as_str().map(|error| error.strip_prefix("TemplateError: ")) {
-                None => assert_eq!(got.as_deref(), Ok(case["rendered"].as_str().expect("a text")), "{at}"),
-                Some(words) => {
-                    let error = got.expect_err(&at);
-                    let kind = if words.is_some() { ErrorKind::Input } else { ErrorKind::Unsupported };
-                    assert_eq!(error.kind(), kind, "{at}: {error}");
-                    assert!(error.to_string().ends_with(words.unwrap_or_default()), "{at}: {error}");
-                }
-            }
+            let want = match case["error"].as_str() {
+                None => case,
+                Some(error) => match error.strip_prefix("TemplateError: ") {
+                    Some(words) => {
+                        let error = got.expect_err(&at);
+                        assert_eq!(error.kind(), ErrorKind::Input, "{at}: {error}");
+                        assert!(error.to_string().ends_with(words), "{at}: {error}");
+                        continue;
+                    }
+                    None => without_tools(cases, case),
+                },
+            };
+            assert_eq!(got.as_deref(), Ok(want["rendered"].as_str().expect("a text")), "{at}");
         }
     });
 }
