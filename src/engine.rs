@@ -36,12 +36,12 @@ use crate::bytes::ByteSource;
 use crate::error::{Error, Faults, Result};
 use crate::files::ModelFiles;
 use crate::generate::{GenerateOptions, Generation, Persona, Prompt};
-use crate::gguf::Header;
+use crate::gguf::{Header, Metadata, Origin};
 use crate::model::{LoadOptions, LoadProgress, Model};
 use crate::reft::foreign::pyreft_script::{IGNORED, Script, ScriptExample};
 use crate::reft::foreign::{self, File, Unsaved};
 use crate::reft::{Reft, ReftConfig, collect};
-use crate::token::{ChatTemplate, Message, Tokenizer};
+use crate::token::{ChatTemplate, HubText, Message, TextHashes, Tokenizer, Turns};
 use crate::train::{self, Checkpoint, Sequence, Target, Task, TrainOptions, Trainer, Training};
 use serde::{Deserialize, Serialize};
 
@@ -234,8 +234,11 @@ impl Engine {
         on_progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Engine> {
         let header = &files.header;
-        let (tokenizer, template) = check(header, options)?;
-        let model = Model::load(backend, header, &files.sources, options, on_progress).await?;
+        let (tokenizer, template, hashes) = check(files, options)?;
+        let mut model = Model::load(backend, header, &files.sources, options, on_progress).await?;
+        if let Some(hashes) = hashes {
+            model.text = hashes;
+        }
         let info = info(header, &model, template.is_some());
         Ok(Engine { model, tokenizer, template, info })
     }
@@ -376,14 +379,15 @@ impl Engine {
         let template = self.template.as_ref();
         let template = template
             .ok_or_else(|| Error::unsupported("the model has no chat template for a conversation"))?;
-        let up_to = |n: usize, asks: bool| {
-            Ok::<_, Error>(self.encode(&template.render(&messages[..n], asks, None)?))
-        };
-        let tokens = up_to(messages.len(), false)?;
+        let Turns { text, spans, with_end } = template.turns(messages, None)?;
+        let tokens = self.encode(&text);
         let mut labels = Vec::new();
-        for (turn, _) in messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
-            let (start, end) =
-                (common(&tokens, &up_to(turn, true)?), common(&tokens, &up_to(turn + 1, false)?));
+        for span in spans {
+            let [start, mut end] =
+                [span.start, span.end].map(|at| common(&tokens, &self.encode(&text[..at])));
+            if with_end && tokens.get(end).is_some_and(|&id| self.tokenizer.is_end(id)) {
+                end += 1;
+            }
             labels.extend((start.max(1)..end).map(|at| (at - 1, tokens[at])));
         }
         let Some((before, _)) = labels.first().copied() else {
@@ -496,18 +500,31 @@ impl Engine {
     }
 }
 
-/// The tokenizer and the chat template, once the whole header is seen to be sound; one error tells all that is wrong with it.
-fn check(header: &Header, options: &LoadOptions) -> Result<(Tokenizer, Option<ChatTemplate>)> {
-    let metadata = &header.metadata;
+/// Tokenizer, chat template, and their hashes where the header does not have what they are of.
+type Text = (Tokenizer, Option<ChatTemplate>, Option<TextHashes>);
+
+/// What files say of text, once all headers are seen to be sound; one error tells all that is wrong with them.
+fn check<S>(files: &ModelFiles<S>, options: &LoadOptions) -> Result<Text> {
     let mut faults = Faults::default();
+    let text = match files.header.origin {
+        Origin::Gguf(_) => gguf_text(&files.header.metadata, &mut faults),
+        Origin::HuggingFace => {
+            let text = HubText::read(|name| files.texts.get(name).map(Vec::as_slice));
+            faults.note(text).map(|text| (text.tokenizer, text.template, Some(text.hashes)))
+        }
+    };
+    faults.note(Model::check(&files.header, options));
+    faults.check()?;
+    Ok(text.expect("nothing is wrong"))
+}
+
+fn gguf_text(metadata: &Metadata, faults: &mut Faults) -> Option<Text> {
     let tokenizer = faults.note(Tokenizer::from_gguf(metadata));
     let template = faults.note(match &tokenizer {
         Some(tokenizer) => ChatTemplate::from_gguf(metadata, tokenizer),
         None => ChatTemplate::parse(metadata, [String::new(), String::new()]),
     });
-    faults.note(Model::check(header, options));
-    faults.check()?;
-    Ok(tokenizer.zip(template).expect("nothing is wrong"))
+    Some((tokenizer?, template?, None))
 }
 
 /// Tokens that two sequences begin with alike.

@@ -1,31 +1,32 @@
-//! Byte-level BPE: bytes are spelled as letters, and letters are joined in the order the model learned.
+//! BPE: letters are joined in the order the model learned.
 //!
 //! A text is cut by its pre-tokenizer, each byte becomes a letter (GPT-2's table, so that a space is `Ġ`), and the
-//! `tokenizers` crate joins the letters of each piece.
+//! `tokenizers` crate joins the letters of each piece. In a `tokenizer.json` characters may stand for themselves, with `▁` for a
+//! space and a token for each byte of those that have none.
 
 use tokenizers::Model;
 use tokenizers::models::bpe::{self, BPE};
 
 use super::pre::Pre;
-use super::vocab::Tokens;
+use super::vocab::{SPACE, Spelling, Tokens};
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 
-/// A byte-level vocabulary with the joins it learned.
+/// Two parts that are joined.
+pub(super) type Merge = (String, String);
+
+/// A vocabulary with the joins it learned.
 #[derive(Debug)]
 pub(super) struct Bpe {
     pre: Pre,
     model: BPE,
+    spelling: Spelling,
     /// Whether each byte has a token.
     known: Vec<bool>,
 }
 
 impl Bpe {
     pub(super) fn from_gguf(metadata: &Metadata, tokens: &Tokens, pre: Pre) -> Result<Bpe> {
-        let mut vocab = bpe::Vocab::default();
-        for (id, text) in (0..).zip(&tokens.texts) {
-            vocab.insert(utf8(text, "token", id)?, id);
-        }
         let strings = metadata.strings("tokenizer.ggml.merges")?;
         let mut merges = Vec::with_capacity(strings.len());
         for (i, text) in (0..).zip(strings.iter()) {
@@ -35,26 +36,55 @@ impl Bpe {
             })?;
             merges.push((a.to_owned(), b.to_owned()));
         }
-        let model = BPE::builder().vocab_and_merges(vocab, merges).ignore_merges(pre.whole_pieces).build();
-        let model = model.map_err(|e| Error::file(format!("merges: {e}")))?;
+        Bpe::new(tokens, merges, pre, Spelling::Letters, None)
+    }
+
+    /// `unknown` is the token for characters that have neither a token nor tokens for their bytes.
+    pub(super) fn new(
+        tokens: &Tokens,
+        merges: Vec<Merge>,
+        pre: Pre,
+        spelling: Spelling,
+        unknown: Option<&str>,
+    ) -> Result<Bpe> {
+        let mut vocab = bpe::Vocab::default();
+        for (id, text) in (0..).zip(&tokens.texts) {
+            vocab.insert(utf8(text, "token", id)?, id);
+        }
+        let mut builder = BPE::builder().vocab_and_merges(vocab, merges).ignore_merges(pre.whole_pieces);
+        if spelling == Spelling::Spaces {
+            builder = builder.byte_fallback(true).fuse_unk(true);
+        }
+        if let Some(unknown) = unknown {
+            builder = builder.unk_token(unknown.to_owned());
+        }
+        let model = builder.build().map_err(|e| Error::file(format!("merges: {e}")))?;
         let known = LETTERS.iter().map(|letter| tokens.id(letter.to_string()).is_some()).collect();
-        Ok(Bpe { pre, model, known })
+        Ok(Bpe { pre, model, spelling, known })
     }
 
     /// Appends the tokens of a text. Bytes that have no token are left out, and nothing is joined across them.
     pub(super) fn encode(&self, text: &str, ids: &mut Vec<u32>) {
-        let unknown = |byte: &u8| !self.known[usize::from(*byte)];
-        for bytes in self.pre.cut(text).into_iter().flat_map(|piece| piece.as_bytes().split(unknown)) {
-            let letters: String = bytes.iter().copied().map(letter).collect();
-            let tokens =
-                self.model.tokenize(&letters).expect("a model without dropout or unknown token cannot fail");
-            ids.extend(tokens.iter().map(|token| token.id));
+        for piece in self.pre.cut(text) {
+            if self.spelling == Spelling::Spaces {
+                self.join(&piece.replace(' ', SPACE), ids);
+                continue;
+            }
+            for bytes in piece.as_bytes().split(|byte| !self.known[usize::from(*byte)]) {
+                self.join(&bytes.iter().copied().map(letter).collect::<String>(), ids);
+            }
         }
     }
 
-    /// Whether a text begins with the begin token where the file does not say.
-    pub(super) fn add_bos(&self) -> bool {
-        self.pre.add_bos
+    fn join(&self, spelled: &str, ids: &mut Vec<u32>) {
+        let tokens = self.model.tokenize(spelled);
+        let tokens = tokens.expect("without dropout and with a known unknown token it cannot fail");
+        ids.extend(tokens.iter().map(|token| token.id));
+    }
+
+    /// How texts are cut, and what else goes with the name of that.
+    pub(super) fn pre(&self) -> &Pre {
+        &self.pre
     }
 }
 

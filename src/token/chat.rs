@@ -9,11 +9,12 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 use minijinja_contrib::pycompat::unknown_method_callback;
-use regex::Regex;
+use regex::{Captures, Regex};
 use serde::{Deserialize, Serialize};
 
 use super::Tokenizer;
 use super::python::{Refusal, clock, raise_exception, tojson};
+use super::turns::{CLOSES, OPENS};
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 
@@ -37,6 +38,8 @@ pub struct Message {
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    /// Whether it has `{% generation %}`.
+    marks_turns: bool,
     bos: String,
     eos: String,
 }
@@ -48,17 +51,23 @@ impl ChatTemplate {
     ///
     /// An unsupported error that names the line if the template cannot be read.
     pub fn from_gguf(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> {
-        let ends = [tokenizer.bos(), tokenizer.eos()].map(|id| {
-            let text = id.map_or(&[][..], |id| tokenizer.piece(id, true));
-            String::from_utf8_lossy(text).into_owned()
-        });
-        ChatTemplate::parse(metadata, ends)
+        ChatTemplate::parse(metadata, spelled_ends(tokenizer))
     }
 
     /// The same with the texts of the tokens that begin and end a text, where there may be no tokenizer.
     pub(crate) fn parse(metadata: &Metadata, [bos, eos]: [String; 2]) -> Result<Option<ChatTemplate>> {
         let source: Option<&str> = metadata.get("tokenizer.chat_template")?;
         source.map(|source| ChatTemplate::new(source, bos, eos)).transpose()
+    }
+
+    /// A template for a model with this tokenizer.
+    ///
+    /// # Errors
+    ///
+    /// As [`ChatTemplate::new`].
+    pub fn of(source: &str, tokenizer: &Tokenizer) -> Result<ChatTemplate> {
+        let [bos, eos] = spelled_ends(tokenizer);
+        ChatTemplate::new(source, bos, eos)
     }
 
     /// A template with the texts of the tokens that begin and end a text.
@@ -75,8 +84,10 @@ impl ChatTemplate {
         environment.set_unknown_method_callback(unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
         environment.add_filter("tojson", tojson);
-        environment.add_template_owned(NAME, without_generation_tags(source)).map_err(error)?;
-        Ok(ChatTemplate { environment, bos, eos })
+        let marked = with_printed_marks(source);
+        let marks_turns = marked != source;
+        environment.add_template_owned(NAME, marked).map_err(error)?;
+        Ok(ChatTemplate { environment, marks_turns, bos, eos })
     }
 
     /// The text of a conversation; with `add_generation_prompt` it ends where the assistant is to speak.
@@ -96,11 +107,48 @@ impl ChatTemplate {
         add_generation_prompt: bool,
         now: Option<i64>,
     ) -> Result<String> {
+        self.render_with_tools(messages, None, add_generation_prompt, now)
+    }
+
+    /// [`render`](ChatTemplate::render) with tools that the assistant may call: a list as JSON, in whose order templates write it.
+    ///
+    /// # Errors
+    ///
+    /// As [`ChatTemplate::render`]; an input error for tools that are no JSON.
+    pub fn render_with_tools(
+        &self,
+        messages: &[Message],
+        tools: Option<&str>,
+        add_generation_prompt: bool,
+        now: Option<i64>,
+    ) -> Result<String> {
+        let tools: Value = match tools {
+            Some(json) => serde_json::from_str(json).map_err(|e| Error::input(format!("tools: {e}")))?,
+            None => Value::from(()),
+        };
         self.run(context! {
             messages => Serde(messages),
             add_generation_prompt,
+            tools,
+            documents => (),
+            ..clock(now)
+        })
+    }
+
+    /// Whether the template itself says what the assistant says.
+    pub(super) fn marks_turns(&self) -> bool {
+        self.marks_turns
+    }
+
+    /// [`render`](ChatTemplate::render) without a generation prompt, with the template's own marks.
+    pub(super) fn render_marked(&self, messages: &[Message], now: Option<i64>) -> Result<String> {
+        self.run(context! {
+            messages => Serde(messages),
+            add_generation_prompt => false,
             tools => (),
             documents => (),
+            turn_opens => OPENS.to_string(),
+            turn_closes => CLOSES.to_string(),
             ..clock(now)
         })
     }
@@ -114,15 +162,27 @@ impl ChatTemplate {
     }
 }
 
+/// The texts of the tokens that begin and end a text.
+fn spelled_ends(tokenizer: &Tokenizer) -> [String; 2] {
+    [tokenizer.bos(), tokenizer.eos()].map(|id| {
+        let text = id.map_or(&[][..], |id| tokenizer.piece(id, true));
+        String::from_utf8_lossy(text).into_owned()
+    })
+}
+
 /// What the template is called in the environment.
 const NAME: &str = "chat template";
 
-/// `{% generation %}` marks for training what the assistant says; it prints as if it were not there.
-fn without_generation_tags(source: &str) -> String {
-    let open = Regex::new(r"\{%([-+]?)\s*generation\s*([-+]?)%\}").expect("the pattern compiles");
-    let close = Regex::new(r"\{%([-+]?)\s*endgeneration\s*([-+]?)%\}").expect("the pattern compiles");
-    let opened = open.replace_all(source, "{%$1 if true $2%}");
-    close.replace_all(&opened, "{%$1 endif $2%}").into_owned()
+/// `{% generation %}` marks for training what the assistant says. Here it prints a variable, which is empty unless marks are wanted;
+/// the tags around that keep what the original does to white space at either side.
+fn with_printed_marks(source: &str) -> String {
+    let tags = Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("the pattern compiles");
+    let mark = |tag: &Captures| {
+        let [left, right] = [1, 3].map(|group| tag.get(group).map_or("", |it| it.as_str()));
+        let name = if tag.get(2).is_some() { "turn_closes" } else { "turn_opens" };
+        format!("{{%{left} if true %}}{{{{ {name} }}}}{{% endif {right}%}}")
+    };
+    tags.replace_all(source, mark).into_owned()
 }
 
 /// Output that refuses to grow beyond [`MAX_OUTPUT`].

@@ -80,12 +80,17 @@ pub(super) fn find(metadata: &Metadata, tokens: &mut Tokens, eos: Option<u32>) -
     for key in KEYS {
         ends.extend(special(metadata, &format!("tokenizer.ggml.{key}_token_id"), tokens)?);
     }
+    ends.extend(by_text(tokens));
+    Ok(ends)
+}
+
+/// The ids of tokens whose text says that they end a generation. They and those around a gap become control tokens.
+pub(super) fn by_text(tokens: &mut Tokens) -> Vec<u32> {
     for text in TEXTS.into_iter().chain(GAPS) {
         let Some(id) = tokens.id(text) else { continue };
         tokens.kinds[id as usize] = Kind::Control;
     }
-    ends.extend(TEXTS.into_iter().filter_map(|text| tokens.id(text)));
-    Ok(ends)
+    TEXTS.into_iter().filter_map(|text| tokens.id(text)).collect()
 }
 
 /// The token that a key names, if the file has the key.

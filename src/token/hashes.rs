@@ -48,9 +48,22 @@ impl TextHashes {
             flag.into_iter().for_each(|flag| add(key, &[u8::from(flag)]));
         }
         let template: Option<&str> = metadata.get("tokenizer.chat_template")?;
-        let template = template.map(|text| hex(Sha256::new_with_prefix(text)));
-        Ok(TextHashes { tokenizer: hex(digest), template })
+        Ok(TextHashes { tokenizer: hex(digest), template: template.map(of_template) })
     }
+
+    /// The hashes for files of a repository and its template.
+    pub(super) fn from_bytes(files: &[Option<&[u8]>], template: Option<&str>) -> TextHashes {
+        let mut digest = Sha256::new();
+        for bytes in files.iter().flatten() {
+            digest.update((bytes.len() as u64).to_le_bytes());
+            digest.update(bytes);
+        }
+        TextHashes { tokenizer: hex(digest), template: template.map(of_template) }
+    }
+}
+
+fn of_template(text: &str) -> String {
+    hex(Sha256::new_with_prefix(text))
 }
 
 fn hex(digest: Sha256) -> String {

@@ -1,4 +1,4 @@
-//! Text and token ids, as the GGUF file says; chat templates.
+//! Text and token ids, as the GGUF file or the repository says; chat templates.
 //!
 //! Two kinds of vocabulary: `gpt2`, byte-level BPE over the `tokenizers` crate, and `llama`, SentencePiece with scores.
 //! Ids are those of llama.cpp (`llama_vocab::impl::tokenize`), whose files these are.
@@ -8,22 +8,29 @@ mod chat;
 mod date;
 mod ends;
 mod hashes;
+mod huggingface;
 mod pre;
 mod python;
 mod special;
 mod spm;
 mod stream;
+mod turns;
 mod vocab;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
+
+use tokenizers::NormalizedString;
 
 pub use self::chat::{ChatTemplate, Message};
 pub use self::hashes::TextHashes;
+pub use self::huggingface::HubText;
 pub use self::stream::TextStream;
+pub use self::turns::Turns;
 
 use self::bpe::Bpe;
 use self::pre::Pre;
-use self::special::{Part, Specials};
+use self::special::{Part, Specials, strips_right_in};
 use self::spm::Spm;
 use self::vocab::{Spelling, Tokens, Vocab};
 use crate::error::{Error, Result};
@@ -42,6 +49,10 @@ pub struct Tokenizer {
     add_eos: bool,
     /// Whether text begins with a space that it does not have.
     add_space: bool,
+    /// Whether characters are composed before anything else: Unicode's form C.
+    composes: bool,
+    /// Whether a decoded text loses its spaces before punctuation: `clean_up_tokenization_spaces` of transformers.
+    cleans_spaces: bool,
 }
 
 #[derive(Debug)]
@@ -91,7 +102,8 @@ impl Tokenizer {
             .map(|name| ends::special(metadata, &format!("tokenizer.ggml.{name}_token_id"), &tokens));
         let bpe = Bpe::from_gguf(metadata, &tokens, pre)?;
         Tokenizer {
-            add_bos: bpe.add_bos(),
+            add_bos: bpe.pre().add_bos,
+            cleans_spaces: bpe.pre().cleans_spaces,
             ..Tokenizer::new(
                 metadata,
                 &mut tokens,
@@ -115,7 +127,7 @@ impl Tokenizer {
         let name = metadata.get("general.name")?.unwrap_or_default();
         Ok(Tokenizer {
             vocab: Vocab::new(tokens, spelling),
-            specials: Specials::new(tokens, name)?,
+            specials: Specials::new(tokens, strips_right_in(name))?,
             model,
             bos,
             eos,
@@ -123,6 +135,8 @@ impl Tokenizer {
             add_bos: false,
             add_eos: false,
             add_space: false,
+            composes: false,
+            cleans_spaces: false,
         })
     }
 
@@ -163,20 +177,28 @@ impl Tokenizer {
     }
 
     fn encode_text(&self, text: &str, after_special: bool, ids: &mut Vec<u32>) {
+        let mut text = Cow::from(text);
+        if self.composes {
+            text = composed(&text).into();
+        }
+        if self.add_space && after_special {
+            text = format!(" {text}").into();
+        }
         match &self.model {
-            Model::Bpe(bpe) => bpe.encode(text, ids),
-            Model::Spm(spm) if self.add_space && after_special => spm.encode(&format!(" {text}"), ids),
-            Model::Spm(spm) => spm.encode(text, ids),
+            Model::Bpe(bpe) => bpe.encode(&text, ids),
+            Model::Spm(spm) => spm.encode(&text, ids),
         }
     }
 
-    /// The text of tokens; what is not UTF-8 becomes `U+FFFD`. The space that [`encode`](Tokenizer::encode) puts in front
-    /// is taken off the first token.
+    /// The text of tokens, as `llama_detokenize` gives it; what is not UTF-8 becomes `U+FFFD`. The space that
+    /// [`encode`](Tokenizer::encode) puts in front is taken off the first token, and some vocabularies lose spaces before
+    /// punctuation, which the pieces still have.
     pub fn decode(&self, ids: &[u32], show_special: bool) -> String {
         let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.piece(id, show_special)).copied().collect();
         let starts_with_space = ids.first().is_some_and(|&id| self.piece(id, show_special).starts_with(b" "));
         let skip = usize::from(self.add_space && starts_with_space);
-        String::from_utf8_lossy(&bytes[skip..]).into_owned()
+        let text = String::from_utf8_lossy(&bytes[skip..]).into_owned();
+        if self.cleans_spaces { without_spaces_before_punctuation(text) } else { text }
     }
 
     /// The bytes that a token prints: nothing for special tokens unless they are to be shown, and nothing for ids beyond the
@@ -209,6 +231,21 @@ impl Tokenizer {
     pub fn n_vocab(&self) -> usize {
         self.vocab.len()
     }
+}
+
+fn composed(text: &str) -> String {
+    let mut text = NormalizedString::from(text);
+    text.nfc();
+    text.get().to_owned()
+}
+
+/// Source: `llama_vocab::impl::detokenize`, which leaves `'t`, `'d` and `'ll` alone.
+fn without_spaces_before_punctuation(text: String) -> String {
+    let marks = ["?", "!", ".", ","].map(|mark| (format!(" {mark}"), mark));
+    let apostrophes = [(" ' ".to_owned(), "'")];
+    let short_words = ["'s", "'m", "'re", "'ve"].map(|word| (format!(" {word}"), word));
+    let all = marks.into_iter().chain(apostrophes).chain(short_words);
+    all.fold(text, |text, (from, to)| text.replace(&from, to))
 }
 
 #[cfg(test)]

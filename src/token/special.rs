@@ -20,6 +20,14 @@ pub(super) enum Part<'t> {
     Token(u32),
 }
 
+/// Whether a token takes the white space after it along: most special tokens of Phi-3 do, which a GGUF file does not say, so that
+/// llama.cpp goes by the model's name.
+pub(super) fn strips_right_in(model_name: &str) -> impl Fn(u32, &str) -> bool {
+    let name = model_name.to_lowercase();
+    let is_phi3 = name.contains("phi-3") || name.contains("phi3");
+    move |_, text| is_phi3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&text)
+}
+
 /// The tokens that are found before all others.
 #[derive(Debug)]
 pub(super) struct Specials {
@@ -39,18 +47,15 @@ struct Special {
 }
 
 impl Specials {
-    /// Control, unknown and user-defined tokens. In Phi-3, most of them take the white space after them along, which
-    /// the file does not say: llama.cpp goes by the model's name.
-    pub(super) fn new(tokens: &Tokens, model_name: &str) -> Result<Specials> {
-        let name = model_name.to_lowercase();
-        let is_phi3 = name.contains("phi-3") || name.contains("phi3");
+    /// Control, unknown and user-defined tokens; `strips_right` says of id and text whether it takes white space along.
+    pub(super) fn new(tokens: &Tokens, strips_right: impl Fn(u32, &str) -> bool) -> Result<Specials> {
         let mut list = Vec::new();
         for (id, (text, &kind)) in (0..).zip(tokens.texts.iter().zip(&tokens.kinds)) {
-            if kind.is_hidden() || kind == Kind::UserDefined {
-                let Ok(text) = String::from_utf8(text.to_vec()) else { continue };
-                let strips_right = is_phi3 && !["<unk>", "<s>", "<|endoftext|>"].contains(&text.as_str());
-                list.push(Special { id, text, hidden: kind.is_hidden(), strips_right });
+            if text.is_empty() || !(kind.is_hidden() || kind == Kind::UserDefined) {
+                continue;
             }
+            let Ok(text) = String::from_utf8(text.to_vec()) else { continue };
+            list.push(Special { id, strips_right: strips_right(id, &text), text, hidden: kind.is_hidden() });
         }
         list.sort_by_key(|special| std::cmp::Reverse(special.text.len()));
         let bytes: usize = list.iter().map(|special| special.text.len()).sum();

@@ -45,7 +45,7 @@ impl Kind {
 /// How a normal token is spelled in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spelling {
-    /// As it prints, but `▁` for a space: SentencePiece.
+    /// As it prints, but `▁` for a space: SentencePiece, and BPE of characters.
     Spaces,
     /// A letter for each byte: byte-level BPE.
     Letters,
@@ -71,6 +71,12 @@ impl<'a> Tokens<'a> {
                 text => text.into(),
             })
             .collect();
+        let kinds = read_kinds(metadata, texts.len())?;
+        Tokens::new(texts, kinds)
+    }
+
+    /// Tokens in the order of their ids; a file error if two are spelled alike.
+    pub(super) fn new(texts: Vec<Cow<'a, [u8]>>, kinds: Vec<Kind>) -> Result<Tokens<'a>> {
         let mut ids = HashMap::with_capacity(texts.len());
         for (id, text) in (0..).zip(&texts) {
             if let Some(other) = ids.insert(text.clone(), id) {
@@ -78,7 +84,7 @@ impl<'a> Tokens<'a> {
                 return Err(Error::file(format!("tokens {other} and {id} are both {text:?}")));
             }
         }
-        Ok(Tokens { kinds: read_kinds(metadata, texts.len())?, texts, ids })
+        Ok(Tokens { texts, kinds, ids })
     }
 
     /// The token of this spelling.

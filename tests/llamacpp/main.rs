@@ -6,6 +6,7 @@
 #![allow(missing_docs, reason = "a test")]
 
 mod archs;
+mod hub;
 mod quants;
 mod templates;
 mod vocab;

@@ -1,1 +1,78 @@
 //! Chat templates, byte for byte.
+
+use serde_json::Value;
+use webreft::error::ErrorKind;
+use webreft::token::{ChatTemplate, Message};
+
+use super::{folder, json, keys};
+
+/// 4 July 2025, 12:30: `now` of the manifest.
+const NOW: i64 = 1_751_632_200;
+
+/// Calls `check` with each template and what is expected of it.
+fn each(check: impl Fn(&str, &ChatTemplate, &[Value])) {
+    let folder = folder("templates");
+    let manifest = json(&folder.join("manifest.json"));
+    assert_eq!(manifest["now"], "2025-07-04T12:30:00");
+    for name in keys(&manifest["templates"]) {
+        let source = std::fs::read_to_string(folder.join(format!("{name}.jinja"))).expect(name);
+        let want = json(&folder.join(format!("{name}.json")));
+        let [bos, eos] =
+            ["bos_token", "eos_token"].map(|key| want[key].as_str().unwrap_or_default().to_owned());
+        let template = ChatTemplate::new(&source, bos, eos).expect(name);
+        let cases = want["cases"].as_array().expect("cases");
+        assert_eq!(cases.len(), keys(&manifest["templates"][name]).count(), "{name}");
+        check(name, &template, cases);
+    }
+}
+
+fn messages(case: &Value) -> Vec<Message> {
+    serde_json::from_value(case["messages"].clone()).expect("messages")
+}
+
+/// The file of a template with the keys of its objects in their order, as Python keeps them.
+fn ordered(name: &str) -> minijinja::Value {
+    let bytes = std::fs::read(folder("templates").join(format!("{name}.json"))).expect(name);
+    serde_json::from_slice(&bytes).expect("JSON")
+}
+
+fn tools(file: &minijinja::Value, case: usize) -> String {
+    let case = file.get_attr("cases").and_then(|cases| cases.get_item(&case.into()));
+    let tools = case.and_then(|case| case.get_attr("tools")).expect("tools");
+    serde_json::to_string(&tools).expect("JSON")
+}
+
+/// The same case with an empty list of tools, for one that fails in Python because there are none.
+fn without_tools<'c>(cases: &'c [Value], case: &Value) -> &'c Value {
+    assert_eq!(case["error"], "TypeError: 'NoneType' object is not iterable");
+    let name = format!("{}_empty_tools", case["name"].as_str().expect("a name"));
+    cases.iter().find(|other| other["name"] == name.as_str()).expect("the case with an empty list")
+}
+
+/// Where a template refuses, so does webreft, in its words. One difference is known: to iterate over none is an error in Python and
+/// nothing in minijinja, so that no tools are there what an empty list of tools is.
+#[test]
+fn templates_render_as_in_jinja2() {
+    each(|name, template, cases| {
+        let ordered = ordered(name);
+        for (number, case) in cases.iter().enumerate() {
+            let tools = (!case["tools"].is_null()).then(|| tools(&ordered, number));
+            let asks = case["add_generation_prompt"] == true;
+            let got = template.render_with_tools(&messages(case), tools.as_deref(), asks, Some(NOW));
+            let at = format!("{name} {}", case["name"]);
+            let want = match case["error"].as_str() {
+                None => case,
+                Some(error) => match error.strip_prefix("TemplateError: ") {
+                    Some(words) => {
+                        let error = got.expect_err(&at);
+                        assert_eq!(error.kind(), ErrorKind::Input, "{at}: {error}");
+                        assert!(error.to_string().ends_with(words), "{at}: {error}");
+                        continue;
+                    }
+                    None => without_tools(cases, case),
+                },
+            };
+            assert_eq!(got.as_deref(), Ok(want["rendered"].as_str().expect("a text")), "{at}");
+        }
+    });
+}
