@@ -14,9 +14,13 @@ use support::{Tensors, logits, plain_sequence};
 use webreft::ErrorKind;
 use webreft::backend::Backend;
 use webreft::bytes::FileSource;
+use webreft::engine::{Engine, Example, Input};
 use webreft::files::{self, ModelFiles};
+use webreft::generate::GenerateOptions;
 use webreft::model::{LoadOptions, Model};
 use webreft::quant::{self, format_of, quantizer};
+use webreft::reft::ReftConfig;
+use webreft::train::{TrainOptions, Trainer};
 
 /// What the issue allows between logits.
 const LOGITS: f32 = 2e-4;
@@ -306,6 +310,57 @@ fn a_damaged_repository_is_refused() {
     assert_eq!(refuse(files, "tensor \"blk.2.attn_q.weight\" is missing"), ErrorKind::File);
     let empty: Files = Vec::new();
     assert_eq!(refuse(empty, "a model of no files"), ErrorKind::Input);
+}
+
+/// A tokenizer of characters, with a token for each byte.
+fn tokenizer(files: &mut Files) {
+    let ids = |id: usize| match id {
+        0..3 => ["<unk>", "<s>", "</s>"][id].to_owned(),
+        3..259 => format!("<0x{:02X}>", id - 3),
+        _ => char::from_u32(id as u32 - 259 + 97).unwrap().to_string(),
+    };
+    let vocab: serde_json::Map<String, Value> = (0..285).map(|id| (ids(id), id.into())).collect();
+    let added = |id: usize| json!({ "id": id, "content": ids(id), "special": true });
+    let json = json!({
+        "added_tokens": [added(0), added(1), added(2)],
+        "model": { "type": "BPE", "vocab": vocab, "merges": [], "byte_fallback": true, "unk_token": "<unk>" }
+    });
+    files.push(("tokenizer.json".to_owned(), json.to_string().into_bytes()));
+    let config =
+        json!({ "bos_token": "<s>", "eos_token": "</s>", "chat_template": "{{ messages[0].content }}" });
+    files.push(("tokenizer_config.json".to_owned(), config.to_string().into_bytes()));
+}
+
+/// From files to text, in every way of loading.
+#[test]
+fn a_repository_reads_answers_and_learns() {
+    let mut files = repository("qwen3");
+    tokenizer(&mut files);
+    for quantize in [None, Some("Q8_0"), Some("Q4_0"), Some("Q4_K")] {
+        let options =
+            LoadOptions { n_ctx: Some(64), quantize: quantize.map(|name| quantizer(name).unwrap()) };
+        let load = async {
+            let files = ModelFiles::open(files.clone()).await?;
+            Engine::load(&Backend::Cpu, &files, &options, &mut |_| ()).await
+        };
+        let engine = block_on(load).unwrap();
+        assert!(engine.info().chat);
+        let prompt = engine.prompt(&Input::Text("abc".to_owned()), vec![]).unwrap();
+        assert_eq!(prompt.tokens, [259, 260, 261]);
+        let generate = GenerateOptions { max_tokens: 3, ..GenerateOptions::default() };
+        let mut generation = engine.generate(&[prompt], &generate).unwrap();
+        assert!(block_on(generation.next(engine.tokenizer())).unwrap().is_some());
+        let reft = engine.reft(&[ReftConfig::default()]).unwrap();
+        let mut trainer = Trainer::new(&Backend::Cpu, &reft).unwrap();
+        let examples = [Example::answer("abc", "de")];
+        let train = TrainOptions { epochs: 20, learning_rate: 1e-2, ..TrainOptions::default() };
+        let mut training = engine.training(&reft, &examples, &train).unwrap();
+        let mut losses = Vec::new();
+        while let Some(step) = block_on(training.next(engine.model(), &reft, &mut trainer)).unwrap() {
+            losses.push(step.loss);
+        }
+        assert!(losses[19] < 0.7 * losses[0], "{quantize:?}: {losses:?}");
+    }
 }
 
 /// Transformers' own files, those behind pyreft's traces.
