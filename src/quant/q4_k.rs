@@ -105,9 +105,11 @@ fn fit(values: &[f32; RUN]) -> [f32; 2] {
 
 /// The line through codes and values with the least weighed squares, which does not begin above 0.
 fn regress(values: &[f32; RUN], weights: &[f32; RUN], codes: &[f32; RUN]) -> Option<[f32; 2]> {
-    let sum = |of: &dyn Fn(usize) -> f32| (0..RUN).map(|i| weights[i] * of(i)).sum::<f32>();
-    let (w, x, l) = (sum(&|_| 1.0), sum(&|i| values[i]), sum(&|i| codes[i]));
-    let (l2, xl) = (sum(&|i| codes[i] * codes[i]), sum(&|i| codes[i] * values[i]));
+    let sum = |of: &dyn Fn(usize) -> f32| (0..RUN).map(of).sum::<f32>();
+    let (w, x) = (sum(&|i| weights[i]), sum(&|i| weights[i] * values[i]));
+    let l = sum(&|i| weights[i] * codes[i]);
+    let l2 = sum(&|i| weights[i] * codes[i] * codes[i]);
+    let xl = sum(&|i| weights[i] * codes[i] * values[i]);
     let d = w * l2 - l * l;
     if d <= 0.0 || d.is_nan() {
         return None;

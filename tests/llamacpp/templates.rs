@@ -76,3 +76,25 @@ fn templates_render_as_in_jinja2() {
         }
     });
 }
+
+/// What training labels: each answer, whole, in whatever a template makes of the conversation.
+#[test]
+fn every_turn_of_the_assistant_is_found_in_every_template() {
+    each(|name, template, cases| {
+        for case in cases.iter().filter(|case| case["error"].is_null() && case["tools"].is_null()) {
+            let messages = messages(case);
+            let turns = template.turns(&messages, Some(NOW)).expect(name);
+            let said: Vec<&str> = turns.spans.iter().map(|span| &turns.text[span.clone()]).collect();
+            let answers = messages.iter().filter(|message| message.role == "assistant");
+            let answers: Vec<&str> = answers.map(|message| message.content.trim()).collect();
+            assert_eq!(said.len(), answers.len(), "{name} {}", case["name"]);
+            for (said, answer) in said.iter().zip(answers) {
+                let before = said.trim_end().strip_suffix(answer);
+                let before =
+                    before.unwrap_or_else(|| panic!("{name}: {said:?} does not end with {answer:?}"));
+                let thought = ["", "<think>\n\n</think>"]; // Qwen3 and SmolLM3 write an empty one before an answer without
+                assert!(thought.contains(&before.trim()), "{name}: {before:?} before {answer:?}");
+            }
+        }
+    });
+}
