@@ -138,8 +138,12 @@ fn every_file_of_shaders_belongs_to_a_kernel_or_a_format() {
     assert_eq!(stems("shaders"), KERNELS.iter().map(|kernel| kernel.name.to_owned()).collect());
     assert_eq!(stems("shaders/quant"), FORMATS.iter().map(|format| format.name.to_lowercase()).collect());
     for (path, text) in files(&root().join("shaders/lib")) {
-        let used = KERNELS.iter().any(|kernel| kernel.wgsl.contains(&text.as_str()));
-        assert!(used, "{} is in no kernel", path.display());
+        let mut users = KERNELS.iter().map(|kernel| kernel.wgsl).chain(FORMATS.map(|format| format.wgsl));
+        assert!(
+            users.any(|files| files.contains(&text.as_str())),
+            "{} is in no kernel and no format",
+            path.display()
+        );
     }
 }
 

@@ -4,13 +4,6 @@
 @group(1) @binding(0) var<storage, read> w_qs: array<u32>;
 @group(1) @binding(1) var<storage, read> w_scales: array<u32>;
 
-// The scales of the two halves of a run.
-fn run_scale(run: u32) -> vec2<f32> {
-    let at = 5u * (run >> 3u);
-    let small = w_scales[at + 1u + ((run >> 1u) & 3u)] >> (16u * (run & 1u));
-    return unpack2x16float(w_scales[at]).x * vec2<f32>(unpack4xI8(small).xy);
-}
-
 // Four values: their lower bits from bit `2 · sub` of each byte of a word on, their third bits from bit `sub` of another.
 fn scaled(scale: f32, low: u32, high: u32, sub: u32) -> vec4<f32> {
     let quants = ((low >> (2u * sub)) & 0x03030303u) | (((high >> sub) & 0x01010101u) << 2u);

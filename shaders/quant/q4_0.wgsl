@@ -4,34 +4,11 @@
 @group(1) @binding(0) var<storage, read> w_qs: array<vec4<u32>>;
 @group(1) @binding(1) var<storage, read> w_scales: array<u32>;
 
-fn weight_scale(block: u32) -> f32 {
-    return unpack2x16float(w_scales[block >> 1u] >> ((block & 1u) * 16u)).x;
+fn run_scale(run: u32) -> f32 {
+    return unpack2x16float(w_scales[run >> 1u] >> ((run & 1u) * 16u)).x;
 }
 
 // The lower halves of four bytes. Unpacked as signed: they are below 16, and CPUs convert no unsigned integers.
 fn scaled(scale: f32, quants: u32) -> vec4<f32> {
     return scale * (vec4<f32>(unpack4xI8(quants & 0x0f0f0f0fu)) - 8.0);
-}
-
-// Values 4·i … 4·i + 3 of the slab, row after row.
-fn weight4(i: u32) -> vec4<f32> {
-    return scaled(weight_scale(i >> 3u), w_qs[i >> 3u][i & 3u] >> (i & 4u));
-}
-
-// The same, and the four values 16 further on; i is in the first half of a block.
-fn weight8(i: u32) -> array<vec4<f32>, 2> {
-    let scale = weight_scale(i >> 3u);
-    let quants = w_qs[i >> 3u][i & 3u];
-    return array(scaled(scale, quants), scaled(scale, quants >> 4u));
-}
-
-// Values 4·i … 4·i + 31, a whole block.
-fn weight32(i: u32) -> array<vec4<f32>, 8> {
-    let s = weight_scale(i >> 3u);
-    let low = w_qs[i >> 3u];
-    let high = low >> vec4(4u);
-    return array(
-        scaled(s, low.x), scaled(s, low.y), scaled(s, low.z), scaled(s, low.w),
-        scaled(s, high.x), scaled(s, high.y), scaled(s, high.z), scaled(s, high.w),
-    );
 }

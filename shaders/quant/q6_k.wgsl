@@ -4,13 +4,6 @@
 @group(1) @binding(0) var<storage, read> w_qs: array<u32>;
 @group(1) @binding(1) var<storage, read> w_scales: array<u32>;
 
-// The scales of the two halves of a run.
-fn run_scale(run: u32) -> vec2<f32> {
-    let at = 5u * (run >> 3u);
-    let small = w_scales[at + 1u + ((run >> 1u) & 3u)] >> (16u * (run & 1u));
-    return unpack2x16float(w_scales[at]).x * vec2<f32>(unpack4xI8(small).xy);
-}
-
 // Four values from a word of their lower bits and a word of their upper bits, the latter from bit `shift` of each byte on.
 fn scaled(scale: f32, low: u32, high: u32, shift: u32) -> vec4<f32> {
     let quants = (low & 0x0f0f0f0fu) | (((high >> shift) & 0x03030303u) << 4u);

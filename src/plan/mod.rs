@@ -99,7 +99,7 @@ pub struct Kernel {
 impl Kernel {
     /// The shader's whole text: the weight format's file, shared functions, the kernel's own file.
     pub fn text(&self, format: Option<&Format>) -> String {
-        let files = format.map(|format| format.wgsl).into_iter().chain(self.wgsl.iter().copied());
+        let files = format.into_iter().flat_map(|format| format.wgsl).chain(self.wgsl).copied();
         files.collect::<Vec<_>>().join("\n")
     }
 }

@@ -8,7 +8,7 @@ use super::{Format, half_word, pack_halves, u16s};
 pub static BF16: Format = Format {
     name: "BF16",
     ggml_type: 30,
-    wgsl: include_str!("../../shaders/quant/bf16.wgsl"),
+    wgsl: &[include_str!("../../shaders/quant/bf16.wgsl")],
     block_values: 1,
     block_bytes: 2,
     qs_bytes: 2,

@@ -8,7 +8,7 @@ use super::{Format, half_word, pack_halves, u16s};
 pub static F16: Format = Format {
     name: "F16",
     ggml_type: 1,
-    wgsl: include_str!("../../shaders/quant/f16.wgsl"),
+    wgsl: &[include_str!("../../shaders/quant/f16.wgsl")],
     block_values: 1,
     block_bytes: 2,
     qs_bytes: 2,

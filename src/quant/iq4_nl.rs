@@ -4,15 +4,15 @@
 //! x[j] = d · VALUES[qs[j]]      block_iq4_nl { f16 d; u8 qs[16]; }
 //! ```
 
-use super::Format;
 use super::block::Block;
 use super::codes::{Part, words};
+use super::{FOUR_BITS, Format, UNEVEN};
 
 /// The format IQ4_NL.
 pub static IQ4_NL: Format = Format {
     name: "IQ4_NL",
     ggml_type: 20,
-    wgsl: include_str!("../../shaders/quant/iq4_nl.wgsl"),
+    wgsl: &[include_str!("../../shaders/quant/iq4_nl.wgsl"), UNEVEN, FOUR_BITS],
     block_values: 32,
     block_bytes: 18,
     qs_bytes: 16,

@@ -4,16 +4,16 @@
 //! x = d · (scale − 32) · VALUES[q]        block_iq4_xs { f16 d; u16 scales_h; u8 scales_l[4]; u8 qs[128]; }
 //! ```
 
-use super::Format;
 use super::codes::{Part, words};
 use super::iq4_nl::value;
 use super::super_block::{SuperBlock, half};
+use super::{FOUR_BITS, Format, UNEVEN};
 
 /// The format IQ4_XS.
 pub static IQ4_XS: Format = Format {
     name: "IQ4_XS",
     ggml_type: 23,
-    wgsl: include_str!("../../shaders/quant/iq4_xs.wgsl"),
+    wgsl: &[include_str!("../../shaders/quant/iq4_xs.wgsl"), UNEVEN, FOUR_BITS],
     block_values: 256,
     block_bytes: 136,
     qs_bytes: 128,

@@ -59,6 +59,12 @@ pub static FORMATS: [&Format; 15] = [
     &F32, &F16, &BF16, &Q8_0, &Q4_0, &Q4_1, &Q5_0, &Q5_1, &Q2_K, &Q3_K, &Q4_K, &Q5_K, &Q6_K, &IQ4_NL, &IQ4_XS,
 ];
 
+const FOUR_BITS: &str = include_str!("../../shaders/lib/four_bits.wgsl");
+const FIVE_BITS: &str = include_str!("../../shaders/lib/five_bits.wgsl");
+const UNEVEN: &str = include_str!("../../shaders/lib/uneven.wgsl");
+const SCALE_AND_MIN: &str = include_str!("../../shaders/lib/scale_and_min.wgsl");
+const HALF_SCALES: &str = include_str!("../../shaders/lib/half_scales.wgsl");
+
 /// Those that weights can be quantized to while loading.
 const QUANTIZERS: [&Format; 3] = [&Q8_0, &Q4_0, &Q4_K];
 
@@ -68,8 +74,9 @@ pub struct Format {
     pub name: &'static str,
     /// `enum ggml_type`.
     pub ggml_type: u32,
-    /// The shader's side: declares the buffers in group 1 and decodes four values at a time.
-    pub wgsl: &'static str,
+    /// The shader's side: the format's own file, which declares the buffers in group 1, and those it shares with others. They decode 4, 8 or
+    /// 32 values at a time.
+    pub wgsl: &'static [&'static str],
     /// Values in a block.
     pub block_values: usize,
     /// Bytes of a block in the file.

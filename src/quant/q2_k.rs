@@ -12,7 +12,7 @@ use super::super_block::{SuperBlock, half};
 pub static Q2_K: Format = Format {
     name: "Q2_K",
     ggml_type: 10,
-    wgsl: include_str!("../../shaders/quant/q2_k.wgsl"),
+    wgsl: &[include_str!("../../shaders/quant/q2_k.wgsl")],
     block_values: 256,
     block_bytes: 84,
     qs_bytes: 64,

@@ -4,15 +4,15 @@
 //! x = d · (scale − 32) · (q − 4)          block_q3_K { u8 hmask[32]; u8 qs[64]; u8 scales[12]; f16 d; }
 //! ```
 
-use super::Format;
 use super::codes::{Part, bits, pairs, words};
 use super::super_block::{SuperBlock, half};
+use super::{Format, HALF_SCALES};
 
 /// The format Q3_K.
 pub static Q3_K: Format = Format {
     name: "Q3_K",
     ggml_type: 11,
-    wgsl: include_str!("../../shaders/quant/q3_k.wgsl"),
+    wgsl: &[include_str!("../../shaders/quant/q3_k.wgsl"), HALF_SCALES],
     block_values: 256,
     block_bytes: 110,
     qs_bytes: 96,

@@ -4,15 +4,15 @@
 //! x[j] = d · qs[j] + m          block_q4_1 { f16 d, m; u8 qs[16]; }
 //! ```
 
-use super::Format;
 use super::block::Block;
 use super::codes::{Part, words};
+use super::{FOUR_BITS, Format};
 
 /// The format Q4_1.
 pub static Q4_1: Format = Format {
     name: "Q4_1",
     ggml_type: 3,
-    wgsl: include_str!("../../shaders/quant/q4_1.wgsl"),
+    wgsl: &[include_str!("../../shaders/quant/q4_1.wgsl"), FOUR_BITS],
     block_values: 32,
     block_bytes: 20,
     qs_bytes: 16,

@@ -4,15 +4,15 @@
 //! x[j] = d · (qs[j] − 16)       block_q5_0 { f16 d; u8 qh[4]; u8 qs[16]; }
 //! ```
 
-use super::Format;
 use super::block::Block;
 use super::codes::{Part, bits_in_order, words};
+use super::{FIVE_BITS, Format};
 
 /// The format Q5_0.
 pub static Q5_0: Format = Format {
     name: "Q5_0",
     ggml_type: 6,
-    wgsl: include_str!("../../shaders/quant/q5_0.wgsl"),
+    wgsl: &[include_str!("../../shaders/quant/q5_0.wgsl"), FIVE_BITS],
     block_values: 32,
     block_bytes: 22,
     qs_bytes: 20,

@@ -4,15 +4,15 @@
 //! x[j] = d · qs[j] + m          block_q5_1 { f16 d, m; u8 qh[4]; u8 qs[16]; }
 //! ```
 
-use super::Format;
 use super::block::Block;
 use super::codes::{Part, bits_in_order, words};
+use super::{FIVE_BITS, Format};
 
 /// The format Q5_1.
 pub static Q5_1: Format = Format {
     name: "Q5_1",
     ggml_type: 7,
-    wgsl: include_str!("../../shaders/quant/q5_1.wgsl"),
+    wgsl: &[include_str!("../../shaders/quant/q5_1.wgsl"), FIVE_BITS],
     block_values: 32,
     block_bytes: 24,
     qs_bytes: 20,

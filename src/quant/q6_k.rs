@@ -4,15 +4,15 @@
 //! x = d · scale · (q − 32)                block_q6_K { u8 ql[128]; u8 qh[64]; i8 scales[16]; f16 d; }
 //! ```
 
-use super::Format;
 use super::codes::{Part, nibbles, pairs, words};
 use super::super_block::{SuperBlock, half};
+use super::{Format, HALF_SCALES};
 
 /// The format Q6_K.
 pub static Q6_K: Format = Format {
     name: "Q6_K",
     ggml_type: 14,
-    wgsl: include_str!("../../shaders/quant/q6_k.wgsl"),
+    wgsl: &[include_str!("../../shaders/quant/q6_k.wgsl"), HALF_SCALES],
     block_values: 256,
     block_bytes: 210,
     qs_bytes: 192,

@@ -12,7 +12,7 @@ use super::{Format, half_word, pack_halves, u32s};
 pub static Q8_0: Format = Format {
     name: "Q8_0",
     ggml_type: 8,
-    wgsl: include_str!("../../shaders/quant/q8_0.wgsl"),
+    wgsl: &[include_str!("../../shaders/quant/q8_0.wgsl")],
     block_values: 32,
     block_bytes: 34,
     qs_bytes: 32,
