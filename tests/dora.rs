@@ -36,7 +36,7 @@ fn tests() -> &'static Path {
 fn on_each(check: impl Fn(&Engine)) {
     let gpu = block_on(Backend::gpu()).expect("this test needs a GPU, or a driver that plays one");
     for backend in [Backend::Cpu, gpu] {
-        for model in ["golden/llama/model-q4_0.gguf", "archs/qwen2-f32.gguf"] {
+        for model in ["golden/llama/model-q4_0.gguf", "llamacpp/data/archs/qwen2-f32.gguf"] {
             check(&support::load(&backend, &tests().join(model)));
         }
     }

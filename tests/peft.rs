@@ -265,7 +265,7 @@ impl Case {
         let spec = trace.about("spec");
         let model = match spec["model"].as_str() {
             Some("llama") => "golden/llama/model-f32.gguf",
-            Some("qwen2") => "archs/qwen2-f32.gguf",
+            Some("qwen2") => "llamacpp/data/archs/qwen2-f32.gguf",
             other => panic!("{name}: model {other:?} is not known"),
         };
         Case { trace, spec, engine: support::load(backend, &tests().join(model)) }

@@ -60,7 +60,7 @@ pub(crate) fn vocabularies() -> Vec<Vec<u8>> {
 
 /// Templates of real models, and a short one.
 pub(crate) fn templates() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/templates");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/llamacpp/data/templates");
     let entries = std::fs::read_dir(&folder).expect("the repository's templates");
     let paths = entries.map(|entry| entry.expect("an entry").path());
     let jinja = paths.filter(|path| path.extension().is_some_and(|extension| extension == "jinja"));
