@@ -68,10 +68,12 @@ pub(crate) fn templates() -> Vec<Vec<u8>> {
     jinja.map(|path| std::fs::read(path).expect("a template")).chain([short]).collect()
 }
 
-/// Blocks of zeros, of ones, and of numbers that were quantized.
+/// Blocks of zeros, of ones, and of all bytes under scales as they usually are.
 pub(crate) fn blocks(format: &Format) -> Vec<Vec<u8>> {
-    let values: Vec<f32> = (0..2 * format.block_values).map(|i| (i as f32).sin()).collect();
-    vec![vec![0; 4 * format.block_bytes], vec![0xff; 4 * format.block_bytes], format.quantize(&values)]
+    let len = 4 * format.block_bytes;
+    let mut usual: Vec<u8> = (0..len).map(|i| (167 * i) as u8).collect();
+    format.tame(&mut usual, 1.0);
+    vec![vec![0; len], vec![0xff; len], usual]
 }
 
 fn exported() -> Vec<foreign::File> {

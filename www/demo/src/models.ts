@@ -20,7 +20,7 @@ export const OFFERS: Offer[] = [
     source: "hf:bartowski/SmolLM2-135M-Instruct-GGUF:Q4_K_M",
     bytes: 105 * MB,
     license: "Apache 2.0",
-    good: "Trying things out: it learns a style in seconds, and knows little.",
+    good: "Trying things out: small and quick, and knows little.",
   },
   {
     name: "SmolLM2 360M Instruct",
