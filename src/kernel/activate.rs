@@ -75,6 +75,14 @@ impl Activation {
         }
     }
 
+    /// y · act(x). Of SiLU the product comes first: where rounding alone decides which way AdamW goes (DII with a free R), the order shows.
+    pub(super) fn times(self, y: f32, x: f32) -> f32 {
+        match self {
+            Activation::Silu => y * x / (1.0 + (-x).exp()),
+            other => y * other.apply(x),
+        }
+    }
+
     pub(super) fn slope(self, x: f32) -> f32 {
         match self {
             Activation::Linear => 1.0,

@@ -51,7 +51,7 @@ fn twin(call: &Call<'_>) {
     for (gate_up, y) in gate_up.chunks_exact(2 * n_ff).zip(y.chunks_exact_mut(n_ff)) {
         let (gate, up) = gate_up.split_at(n_ff);
         for i in 0..n_ff {
-            y[i] = up[i] * act.apply(gate[i]);
+            y[i] = act.times(up[i], gate[i]);
         }
     }
 }
