@@ -72,10 +72,10 @@ fn everything_wrong_with_the_tensors_is_one_error() {
     let mut file = patched(b"blk.0.", b"blk.1.ffn_up.weight", b"blk.1.ffn_xx.weight");
     let name = b"blk.2.attn_q.weight";
     let at = file.windows(name.len()).position(|window| window == name).expect("it is in the file");
-    file[at + name.len() + 4 + 16] = 20; // the format's number, after the count of dimensions and the two of them
+    file[at + name.len() + 4 + 16] = 39; // the format's number, after the count of dimensions and the two of them
     let parts = [
         "\"blk.1.ffn_up.weight\" is missing",
-        "\"blk.2.attn_q.weight\": format IQ4_NL is not supported",
+        "\"blk.2.attn_q.weight\": format MXFP4 is not supported",
         "Q8_0",
     ];
     check(load(file, None), ErrorKind::File, &parts);
