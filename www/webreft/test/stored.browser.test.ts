@@ -1,5 +1,5 @@
 /** Models of the Hub: stored, gone on with, checked, shared between tabs, loaded without a network, removed. */
-import { afterEach, expect, inject, test, vi } from "vitest";
+import { afterEach, beforeAll, expect, inject, test, vi } from "vitest";
 import { type LoadOptions, type LoadProgress, WebReft } from "webreft";
 import { failure, fileBytes, load, Q8 } from "./fixtures.js";
 import type { Behaviour } from "./hub.js";
@@ -22,6 +22,11 @@ function hub(behaviour: Behaviour = "plain") {
   const asked = async (): Promise<string[]> => (await fetch(`${inject("hub")}/asked/${session}`)).json();
   return { endpoint, asked };
 }
+
+/** Other files of tests leave what they loaded by address. */
+beforeAll(async () => {
+  for (const { id } of await WebReft.models.list()) await WebReft.models.remove(id);
+});
 
 /** Loads until so many bytes have come, and is left there. */
 async function leave(source: string, options: LoadOptions, bytes: number) {
