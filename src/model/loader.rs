@@ -48,9 +48,9 @@ pub(super) fn format_on_device(
     let is_wide = [&F32, &F16, &BF16].into_iter().any(|wide| std::ptr::eq(wide, stored));
     let Some(chosen) = quantize.filter(|_| is_wide) else { return stored };
     let is_table = ["token_embd.weight", "output.weight"].contains(&info.name.as_str());
-    let candidates = if is_table { [&Q8_0, &Q8_0] } else { [chosen, &Q8_0] };
+    let chosen = if is_table { &Q8_0 } else { chosen };
     let fits = |format: &&'static Format| info.cols().is_multiple_of(format.cols_multiple);
-    candidates.into_iter().find(fits).unwrap_or(stored)
+    [chosen, &Q8_0].into_iter().find(fits).unwrap_or(stored)
 }
 
 /// Places for weights, and what of the files goes there.

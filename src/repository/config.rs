@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 
 use serde_json::Value;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Faults, Result};
 use crate::gguf::{Given, Metadata};
 use crate::model::{ARCHITECTURES, Architecture};
 
@@ -49,32 +49,30 @@ fn text_part(config: &Value) -> &Value {
 
 /// Fails on what the kernels would compute otherwise, naming all of it.
 fn check(config: &Value, arch: &Architecture) -> Result<()> {
-    let mut wrong = Vec::new();
+    let mut faults = Faults::default();
+    let mut wrong = |what: String| faults.add(Error::unsupported(what));
     let biases = [("attention_bias", arch.qkv_bias), ("mlp_bias", false)];
     for (key, expected) in biases {
         if config[key].as_bool().is_some_and(|got| got != expected) {
-            wrong.push(format!("{key} {} is not supported for {}", !expected, arch.name));
+            wrong(format!("{key} {} is not supported for {}", !expected, arch.name));
         }
     }
     let act = ["hidden_activation", "hidden_act"].into_iter().find_map(|key| config[key].as_str());
     let expected: &[&str] = if arch.embed_scaled { &["gelu_pytorch_tanh"] } else { &["silu", "swish"] };
     // Gemma's first configurations say "gelu" beside hidden_activation, which is what counts.
     if let Some(act) = act.filter(|act| !expected.contains(act)) {
-        wrong.push(format!(
-            "activation {act:?} is not supported for {} (supported: {})",
-            arch.name, expected[0]
-        ));
+        wrong(format!("activation {act:?} is not supported for {} (supported: {})", arch.name, expected[0]));
     }
     if !config["quantization_config"].is_null() {
-        wrong.push("weights that are quantized already are not supported: choose the unquantized repository, or a GGUF file".to_owned());
+        wrong("weights that are quantized already are not supported: choose the unquantized repository, or a GGUF file".to_owned());
     }
     if let (Some(layers), Some(every)) = (config["no_rope_layers"].as_array(), arch.unturned_every) {
         let turned = |number: usize| !(number + 1).is_multiple_of(every);
         if layers.iter().enumerate().any(|(number, turns)| (turns.as_u64() == Some(1)) != turned(number)) {
-            wrong.push(format!("no_rope_layers other than every {every}th are not supported"));
+            wrong(format!("no_rope_layers other than every {every}th are not supported"));
         }
     }
-    if wrong.is_empty() { Ok(()) } else { Err(Error::unsupported(wrong.join("; "))) }
+    faults.check()
 }
 
 struct Reader<'a> {

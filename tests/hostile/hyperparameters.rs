@@ -1,18 +1,11 @@
 //! Hyperparameters that no model has.
 
-use webreft::ErrorKind::{self, File as Damaged, Unsupported};
+use webreft::ErrorKind::{File as Damaged, Unsupported};
 
-use super::alone;
 use super::file::{ARRAY, F32, File, U32, array};
+use super::{alone, refused};
 
 const ABSURD: [u32; 4] = [0, (1 << 24) + 1, 1 << 31, u32::MAX];
-
-fn refused(kind: ErrorKind, change: impl FnOnce(&mut File), parts: &[&str]) {
-    let alone = alone();
-    let mut file = File::tiny();
-    change(&mut file);
-    alone.refuses(&file.bytes(), kind, parts);
-}
 
 #[test]
 fn counts_of_zero_or_more_than_there_can_be() {

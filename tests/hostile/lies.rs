@@ -2,18 +2,10 @@
 
 use webreft::ErrorKind;
 
-use super::alone;
 use super::file::{ARRAY, BOOL, F32, File, STRING, U32, array, array_head, string};
+use super::{alone, refused};
 
 const TENSOR: &str = "blk.0.attn_k.weight";
-
-/// The tiny file with a change, and what its error must say.
-fn refused(kind: ErrorKind, change: impl FnOnce(&mut File), parts: &[&str]) {
-    let alone = alone();
-    let mut file = File::tiny();
-    change(&mut file);
-    alone.refuses(&file.bytes(), kind, parts);
-}
 
 #[test]
 fn counts_that_no_file_holds() {

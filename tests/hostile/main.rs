@@ -12,6 +12,7 @@ mod numbers;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use file::File;
 use peak_alloc::PeakAlloc;
 use pollster::block_on;
 use webreft::backend::Backend;
@@ -50,6 +51,14 @@ struct Alone {
 
 fn alone() -> Alone {
     Alone { _turn: TURN.lock().unwrap_or_else(PoisonError::into_inner) }
+}
+
+/// The tiny file with a change, and what its error must say.
+fn refused(kind: ErrorKind, change: impl FnOnce(&mut File), parts: &[&str]) {
+    let alone = alone();
+    let mut file = File::tiny();
+    change(&mut file);
+    alone.refuses(&file.bytes(), kind, parts);
 }
 
 impl Alone {
