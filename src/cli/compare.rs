@@ -11,6 +11,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
 use webreft::engine::{Engine, Example};
+use webreft::kernel::Hyper;
 use webreft::reft::{HeadConfig, Pooling, Reft, ReftConfig};
 use webreft::train::{Sequence, TrainOptions, Trainer};
 use webreft::{Error, Result};
@@ -34,6 +35,9 @@ pub(super) struct Options {
     /// Learning rates to choose from, separated by commas.
     #[arg(long, value_delimiter = ',', default_values_t = [1e-3, 4e-3, 1.6e-2, 6.4e-2])]
     rates: Vec<f64>,
+    /// The task whose examples choose the rates for all tasks; each task chooses its own if not given.
+    #[arg(long)]
+    rates_of: Option<String>,
     /// Trainings with the chosen rate, each from a seed of its own.
     #[arg(long, default_value_t = 3)]
     seeds: u64,
@@ -144,35 +148,58 @@ impl Runs {
 }
 
 pub(super) fn run(options: &Options) -> Result<()> {
-    let mut plan: Plan = serde_json::from_slice(&read(&options.plan)?)
+    let Plan { tasks, methods } = serde_json::from_slice(&read(&options.plan)?)
         .map_err(|error| Error::input(format!("{}: {error}", options.plan.display())))?;
-    keep(&mut plan.tasks, options.tasks.as_deref(), "task", |task| &task.name)?;
-    keep(&mut plan.methods, options.methods.as_deref(), "method", |method| &method.name)?;
+    let chooser = match &options.rates_of {
+        Some(name) => Some(chosen(&tasks, std::slice::from_ref(name), "task", |task| &task.name)?[0]),
+        None => None,
+    };
+    let tasks = match &options.tasks {
+        Some(names) => chosen(&tasks, names, "task", |task| &task.name)?,
+        None => tasks.iter().collect(),
+    };
+    let methods = match &options.methods {
+        Some(names) => chosen(&methods, names, "method", |method| &method.name)?,
+        None => methods.iter().collect(),
+    };
     let mut runs = Runs::open(&options.runs)?;
     let engine = options.model.load()?;
-    for task in &plan.tasks {
-        for method in &plan.methods {
-            compare(&engine, options, task, method, &mut runs)?;
+    let counted = options.model.load_on(&engine.model().backend.tally())?;
+    let engines = Engines { engine, counted };
+    for task in tasks {
+        for method in &methods {
+            compare(&engines, options, (chooser.unwrap_or(task), task), method, &mut runs)?;
         }
     }
     Ok(())
 }
 
-/// Keeps those that are asked for.
-fn keep<T>(all: &mut Vec<T>, asked: Option<&[String]>, what: &str, name: fn(&T) -> &str) -> Result<()> {
-    let Some(asked) = asked else { return Ok(()) };
-    if let Some(unknown) = asked.iter().find(|asked| all.iter().all(|one| name(one) != asked.as_str())) {
+/// An engine that trains, and one that counts what that takes.
+struct Engines {
+    engine: Engine,
+    counted: Engine,
+}
+
+/// Those of these names, in the order of the file.
+fn chosen<'a, T>(all: &'a [T], names: &[String], what: &str, name: fn(&T) -> &str) -> Result<Vec<&'a T>> {
+    if let Some(unknown) = names.iter().find(|asked| all.iter().all(|one| name(one) != asked.as_str())) {
         return Err(Error::input(format!(
             "{what} {unknown:?}: expected one of {}",
             all.iter().map(name).collect::<Vec<_>>().join(", ")
         )));
     }
-    all.retain(|one| asked.iter().any(|asked| asked == name(one)));
-    Ok(())
+    Ok(all.iter().filter(|one| names.iter().any(|asked| asked == name(one))).collect())
 }
 
-fn compare(engine: &Engine, options: &Options, task: &Task, method: &Method, runs: &mut Runs) -> Result<()> {
-    let mut run = |asked: &str, learning_rate, seed| {
+/// Has a method choose its rate by one task, and learn the other.
+fn compare(
+    engines: &Engines,
+    options: &Options,
+    (chooser, learned): (&Task, &Task),
+    method: &Method,
+    runs: &mut Runs,
+) -> Result<()> {
+    let mut run = |task: &Task, asked: &str, learning_rate, seed| {
         let setting = Setting {
             task: task.name.clone(),
             method: method.name.clone(),
@@ -181,30 +208,29 @@ fn compare(engine: &Engine, options: &Options, task: &Task, method: &Method, run
             seed,
             budget: options.steps,
         };
-        runs.get(setting, |setting| pollster::block_on(train(engine, options, (task, method), setting)))
+        runs.get(setting, |setting| pollster::block_on(train(engines, options, (task, method), setting)))
     };
     let mut best: Option<Run> = None;
     for rate in &options.rates {
-        let run = run("tune", *rate, 0)?;
+        let run = run(chooser, "tune", *rate, 0)?;
         if best.as_ref().is_none_or(|best| run.last_loss() < best.last_loss()) {
             best = Some(run);
         }
     }
     let rate = best.ok_or_else(|| Error::input("rates: expected at least one"))?.setting.learning_rate;
     for seed in 1..=options.seeds {
-        run("test", rate, seed)?;
+        run(learned, "test", rate, seed)?;
     }
     Ok(())
 }
 
 async fn train(
-    engine: &Engine,
+    Engines { engine, counted }: &Engines,
     options: &Options,
     (task, method): (&Task, &Method),
     setting: Setting,
 ) -> Result<Run> {
     let model = engine.model();
-    let before = model.backend.memory();
     let configs: Vec<ReftConfig> =
         method.configs.iter().map(|config| ReftConfig { seed: setting.seed, ..config.clone() }).collect();
     let head = task.outputs.map(|outputs| HeadConfig {
@@ -213,6 +239,7 @@ async fn train(
         pooling: Pooling::Last,
         seed: setting.seed,
     });
+    let device_bytes = device_bytes(counted, &configs, head, &task.learn)?;
     let reft = Reft::with_head(model, &configs, head)?;
     let mut trainer = Trainer::new(&model.backend, &reft)?;
     let held = if setting.asked == "tune" { &task.tune } else { &task.test };
@@ -227,11 +254,10 @@ async fn train(
     };
     let mut training = engine.training(&reft, &task.learn, &training)?;
     let (mut steps, mut losses, mut accuracies) = (Vec::new(), Vec::new(), Vec::new());
-    let (start, mut most) = (Instant::now(), 0);
+    let start = Instant::now();
     while let Some(step) = training.next(model, &reft, &mut trainer).await? {
         if step.step % options.every == 0 || step.step == step.steps {
             let report = trainer.evaluate(model, &reft, &held)?.report().await?;
-            most = model.backend.memory().max(most);
             steps.push((step.step + 1).min(step.steps)); // the next one is made before a step is told
             losses.push(Some(report.mean).filter(|loss| loss.is_finite()));
             accuracies.push(report.accuracy);
@@ -241,10 +267,27 @@ async fn train(
         setting,
         trained: reft.n_params(),
         saved_bytes: reft.save(model).await?.len(),
-        device_bytes: most - before.min(most),
+        device_bytes,
         seconds: start.elapsed().as_secs_f64(),
         steps,
         losses,
         accuracies,
     })
+}
+
+/// What a step takes beyond the model; each is one with all examples.
+fn device_bytes(
+    counted: &Engine,
+    configs: &[ReftConfig],
+    head: Option<HeadConfig>,
+    learn: &[Example],
+) -> Result<u64> {
+    let model = counted.model();
+    let before = model.backend.memory();
+    model.backend.restart_peak();
+    let reft = &Reft::with_head(model, configs, head)?;
+    let sequences = counted.sequences(reft, learn)?;
+    let mut trainer = Trainer::new(&model.backend, reft)?;
+    trainer.step(model, reft, &sequences.iter().collect::<Vec<_>>(), &Hyper::with_rate(0.0))?;
+    Ok(model.backend.peak() - before)
 }

@@ -90,10 +90,14 @@ fn quantizer(name: Option<&str>) -> Result<Option<&'static Format>> {
 
 impl ModelOptions {
     fn load(&self) -> Result<Engine> {
+        self.load_on(&pollster::block_on(self.backend.open())?)
+    }
+
+    fn load_on(&self, backend: &Backend) -> Result<Engine> {
         pollster::block_on(async {
             let files = ModelFiles::open(files::find(&self.model)?).await?;
             let options = LoadOptions { n_ctx: self.context, quantize: quantizer(self.quantize.as_deref())? };
-            Engine::load(&self.backend.open().await?, &files, &options, &mut |_| ()).await
+            Engine::load(backend, &files, &options, &mut |_| ()).await
         })
     }
 }

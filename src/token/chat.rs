@@ -1,18 +1,17 @@
 //! Chat templates: messages into the text a model was trained on.
 //!
 //! A template is a program in Jinja that came with the file: it is run by minijinja with the settings of transformers'
-//! `apply_chat_template`, and stopped when it runs or writes too long.
-
-use std::io;
+//! `apply_chat_template`, and stopped when it runs too long or makes too much.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
-use minijinja_contrib::pycompat::unknown_method_callback;
 use regex::{Captures, Regex};
 use serde::{Deserialize, Serialize};
 
 use super::Tokenizer;
+use super::bounds::{ALLOWANCE, bound};
+use super::metered::Program;
 use super::python::{Refusal, clock, raise_exception, tojson};
 use super::turns::{CLOSES, OPENS};
 use crate::error::{Error, Result};
@@ -22,8 +21,10 @@ use crate::gguf::Metadata;
 const FUEL: u64 = 5_000_000;
 /// Levels that a template nests at most, a macro counting for several: the stack in a browser is small.
 const MAX_DEPTH: usize = 200;
-/// Bytes that a template writes at most.
-const MAX_OUTPUT: usize = 16 << 20;
+/// Bytes that a template may read and make for nothing.
+const ALLOWED: usize = 16 << 20;
+/// Bytes that it may read and make for each byte of a conversation: it looks at a message again and again.
+const ALLOWED_PER_BYTE: usize = 64;
 
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,7 @@ pub struct Message {
 #[derive(Debug)]
 pub struct ChatTemplate {
     environment: Environment<'static>,
+    program: Program,
     /// Whether it has `{% generation %}`.
     marks_turns: bool,
     bos: String,
@@ -77,17 +79,17 @@ impl ChatTemplate {
     /// An unsupported error that names the line if the template cannot be read.
     pub fn new(source: &str, bos: String, eos: String) -> Result<ChatTemplate> {
         let mut environment = Environment::new();
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.expect("the usual delimiters are valid"));
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(MAX_DEPTH);
-        environment.set_unknown_method_callback(unknown_method_callback);
+        bound(&mut environment);
         environment.add_function("raise_exception", raise_exception);
         environment.add_filter("tojson", tojson);
         let marked = with_printed_marks(source);
         let marks_turns = marked != source;
-        environment.add_template_owned(NAME, marked).map_err(error)?;
-        Ok(ChatTemplate { environment, marks_turns, bos, eos })
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        let syntax = syntax.expect("the usual delimiters are valid");
+        let program = Program::compile(marked, NAME, syntax).map_err(error)?;
+        Ok(ChatTemplate { environment, program, marks_turns, bos, eos })
     }
 
     /// The text of a conversation; with `add_generation_prompt` it ends where the assistant is to speak.
@@ -122,17 +124,12 @@ impl ChatTemplate {
         add_generation_prompt: bool,
         now: Option<i64>,
     ) -> Result<String> {
-        let tools: Value = match tools {
+        let read: Value = match tools {
             Some(json) => serde_json::from_str(json).map_err(|e| Error::input(format!("tools: {e}")))?,
             None => Value::from(()),
         };
-        self.run(context! {
-            messages => Serde(messages),
-            add_generation_prompt,
-            tools,
-            documents => (),
-            ..clock(now)
-        })
+        let values = context! { add_generation_prompt, tools => read, ..clock(now) };
+        self.run(messages, tools.unwrap_or_default(), values)
     }
 
     /// Whether the template itself says what the assistant says.
@@ -142,23 +139,28 @@ impl ChatTemplate {
 
     /// [`render`](ChatTemplate::render) without a generation prompt, with the template's own marks.
     pub(super) fn render_marked(&self, messages: &[Message], now: Option<i64>) -> Result<String> {
-        self.run(context! {
-            messages => Serde(messages),
+        let values = context! {
             add_generation_prompt => false,
             tools => (),
-            documents => (),
             turn_opens => OPENS.to_string(),
             turn_closes => CLOSES.to_string(),
             ..clock(now)
-        })
+        };
+        self.run(messages, "", values)
     }
 
-    fn run(&self, values: Value) -> Result<String> {
-        let template = self.environment.get_template(NAME).map_err(error)?;
-        let mut output = Limited(Vec::new());
-        let values = context! { bos_token => &self.bos, eos_token => &self.eos, ..values };
-        template.render_captured_to(values, &mut output).map_err(error)?;
-        Ok(String::from_utf8_lossy(&output.0).into_owned())
+    fn run(&self, messages: &[Message], tools: &str, values: Value) -> Result<String> {
+        let given = messages.iter().map(|message| message.role.len() + message.content.len()).sum::<usize>();
+        let allowed = (given + tools.len()).saturating_mul(ALLOWED_PER_BYTE).saturating_add(ALLOWED);
+        let allowance = Value::from_pairs([(ALLOWANCE, Value::from(allowed))]);
+        let values = context! {
+            messages => Serde(messages),
+            documents => (),
+            bos_token => &self.bos,
+            eos_token => &self.eos,
+            ..context! { ..values, ..allowance }
+        };
+        self.program.run(&self.environment, values).map_err(error)
     }
 }
 
@@ -185,23 +187,6 @@ fn with_printed_marks(source: &str) -> String {
     tags.replace_all(source, mark).into_owned()
 }
 
-/// Output that refuses to grow beyond [`MAX_OUTPUT`].
-struct Limited(Vec<u8>);
-
-impl io::Write for Limited {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_OUTPUT {
-            return Err(io::Error::other(format!("more than {MAX_OUTPUT} bytes of text")));
-        }
-        self.0.extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// An input error where the template speaks for itself, else an unsupported error.
 fn error(e: minijinja::Error) -> Error {
     let chain = || std::iter::successors(Some(&e as &dyn std::error::Error), |e| e.source());
@@ -219,7 +204,7 @@ fn error(e: minijinja::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{ChatTemplate, MAX_OUTPUT, Message};
+    use super::{ChatTemplate, Message};
     use crate::error::{Error, ErrorKind};
 
     fn message(role: &str, content: &str) -> Message {
@@ -303,16 +288,110 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_runs_or_writes_too_long_is_stopped() {
+    fn a_template_that_runs_too_long_is_stopped() {
         let (_, text) =
-            failure("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}");
+            failure("{% set r = range(99999) %}{% for i in r %}{% for j in r %}{% endfor %}{% endfor %}");
         assert!(text.contains("fuel"), "{text}");
-        let (_, text) = failure("{% for i in range(99999) %}{{ 'x' * 999 }}{% endfor %}");
-        assert!(text.contains(&format!("more than {MAX_OUTPUT} bytes")) || text.contains("write"), "{text}");
         let (_, text) = failure("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}");
         assert!(text.contains("recursion"), "{text}");
         let nested = "{% if true %}".repeat(100_000);
         assert_eq!(failure(&nested).0, ErrorKind::Unsupported);
         assert_eq!(failure(&format!("{{{{ {} }}}}", "(".repeat(100_000))).0, ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn a_template_that_makes_too_much_is_stopped() {
+        let doubled = |how: &str| {
+            format!(
+                "{{% set ns = namespace(x='ab') %}}{{% for i in range(60) %}}{how}{{% endfor %}}{{{{ ns.x | length }}}}"
+            )
+        };
+        let doubling = [
+            "{% set ns.x = ns.x ~ ns.x %}",
+            "{% set ns.x = ns.x + ns.x %}",
+            "{% set ns.x = ns.x * 2 %}",
+            "{% set ns.x %}{{ ns.x }}{{ ns.x }}{% endset %}",
+            "{% set ns.x = ns.x | replace('ab', 'abab') %}",
+            "{% set ns.x = ns.x.replace('ab', 'abab') %}",
+            "{% set ns.x = [ns.x, ns.x] | join(ns.x) %}",
+            "{% set ns.x = ns.x.join([ns.x, ns.x]) %}",
+            "{% set ns.x = '%s%s' | format(ns.x, ns.x) %}",
+            "{% set ns.x = '{0}{0}'.format(ns.x) %}",
+            "{% set ns.x = [ns.x, ns.x] %}",
+            "{% set ns.x = {'a': ns.x, 'b': ns.x} %}",
+            "{% macro twice(x) %}{{ x }}{{ x }}{% endmacro %}{% set ns.x = twice(ns.x) %}",
+            "{% filter replace('ab', 'abab') %}{{ ns.x }}{% endfilter %}{% set ns.x = ns.x ~ ns.x %}",
+        ];
+        let at_once = [
+            "{{ 'a' * 10**9 }}",
+            "{{ ['a'] * 10**9 }}",
+            "{{ 'a' * 10**30 }}",
+            "{{ range(10**9) }}",
+            "{{ 'a' | indent(10**9, true) }}",
+            "{{ 'a' | indent(width=10**9, first=true) }}",
+            "{{ ['a'] | batch(10**9, 'x') }}",
+            "{{ ['a'] | slice(10**9) | list }}",
+            "{{ '%1000000000d' | format(1) }}",
+            "{{ '%.1000000000f' | format(1.5) }}",
+            "{{ '%*d' | format(10**9, 1) }}",
+            "{{ '{:>1000000000}'.format(1) }}",
+            "{% for i in range(99999) %}{{ 'x' * 999 }}{% endfor %}",
+            "{% for i in range(99999) %}xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx{% endfor %}",
+            "{% set a = 'a' * 1000000 %}{% for i in range(99999) %}{% if 'b' in a %}{% endif %}{% endfor %}",
+            "{% set a = 'a' * 1000000 %}{% for i in range(99999) %}{% if a is in(a) %}{% endif %}{% endfor %}",
+            "{% set a = 'a' * 1000000 %}{% for i in range(99999) %}{% if a.endswith('b') %}{% endif %}{% endfor %}",
+            "{% set a = range(99999) | list %}{% for i in range(99999) %}{% if a == a %}{% endif %}{% endfor %}",
+            "{% set a = range(99999) | list %}{% for i in range(99999) %}{% set b = a | select('none') %}{% endfor %}",
+            "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}",
+            "{% set ns = namespace(a=[]) %}{% for i in range(9999) %}{% set ns.a = [ns.a] %}{% endfor %}",
+        ];
+        let sources = doubling.into_iter().map(doubled).chain(at_once.into_iter().map(str::to_owned));
+        let took = sources.map(|source| {
+            let (kind, text) = failure(&source);
+            assert_eq!(kind, ErrorKind::Unsupported, "{source}: {text}");
+            let words = ["more text than its messages justify", "nest deeper", "too many elements"];
+            assert!(words.iter().any(|word| text.contains(word)), "{source}: {text}");
+        });
+        assert_eq!(took.count(), doubling.len() + at_once.len());
+    }
+
+    #[test]
+    fn numbers_texts_and_lists_multiply_as_in_python() {
+        let text = render(
+            "{{ 2 * 3 }} {{ 2 * 1.5 }} {{ 'ab' * 2 }} {{ 2 * 'ab' }} {{ [1] * 2 }} {{ 'a' * -1 }}|{{ true * 2 }}",
+        );
+        assert_eq!(text.unwrap(), "6 3.0 abab abab [1, 1] |2");
+        assert!(failure("{{ 'a' * 'b' }}").1.contains("unsupported types"));
+        assert!(failure("{{ 'a' * 1.5 }}").1.contains("unsupported types"));
+    }
+
+    #[test]
+    fn parts_are_those_of_python() {
+        let cases = [
+            ("{{ [][::-1] }}{{ ''[::-1] }}", "[]"),
+            (
+                "{{ 'abcde'[::-1] }} {{ 'abcde'[1:3] }} {{ 'abcde'[-2:] }} {{ 'abcde'[:-2] }}",
+                "edcba bc de abc",
+            ),
+            ("{{ 'abcde'[::2] }} {{ 'abcde'[3:0:-2] }} {{ 'abcde'[3::-2] }} {{ 'äöü'[1] }}", "ace db db ö"),
+            ("{{ 'abcde'[9:] }}|{{ 'abcde'[-9:2] }}|{{ 'abcde'[2:1] }}|{{ 'abcde'[1:2:-1] }}", "|ab||"),
+            ("{{ [1, 2, 3][1:] }} {{ [1, 2, 3][::-1] }} {{ range(9)[2:4] }}", "[2, 3] [3, 2, 1] [2, 3]"),
+            ("{{ 'ab'[-9223372036854775808:9223372036854775807:9223372036854775807] }}", "a"),
+        ];
+        for (source, want) in cases {
+            assert_eq!(render(source).as_deref(), Ok(want), "{source}");
+        }
+        assert!(failure("{{ 'a'[::0] }}").1.contains("step size of 0"));
+        assert!(failure("{{ 5[1:] }}").1.contains("cannot be sliced"));
+    }
+
+    #[test]
+    fn a_long_conversation_is_no_reason_to_stop() {
+        let source = "{% for m in messages %}{% if loop.index0 == messages | length - 1 %}last{% endif %}
+{%- if m.role == 'user' and m == messages[-1] %}{{ m.content | trim }}{% else %}{{ m.content.split('</think>')[-1] }}{% endif %}{% endfor %}";
+        let template = ChatTemplate::new(source, String::new(), String::new()).unwrap();
+        let messages: Vec<Message> =
+            (0..5000).map(|i| message("user", &format!("{i} ").repeat(50))).collect();
+        assert!(template.render(&messages, true, None).unwrap().ends_with("4999"));
     }
 }

@@ -3,12 +3,14 @@
 //! Two kinds of vocabulary: `gpt2`, byte-level BPE over the `tokenizers` crate, and `llama`, SentencePiece with scores.
 //! Ids are those of llama.cpp (`llama_vocab::impl::tokenize`), whose files these are.
 
+mod bounds;
 mod bpe;
 mod chat;
 mod date;
 mod ends;
 mod hashes;
 mod huggingface;
+mod metered;
 mod pre;
 mod python;
 mod special;

@@ -10,6 +10,9 @@ use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
 use super::date::strftime;
 
+/// Bytes of a value as JSON at most: what is nested deep and indented is long.
+const MAX_JSON: usize = 16 << 20;
+
 /// `strftime_now`, if there is a clock.
 pub(super) fn clock(now: Option<i64>) -> Value {
     let Some(now) = now else { return context! {} };
@@ -51,9 +54,26 @@ pub(super) fn tojson(value: Value, options: Kwargs) -> Result<Value, Error> {
 }
 
 fn json(value: &Value, formatter: impl Formatter) -> serde_json::Result<String> {
-    let mut bytes = Vec::new();
-    value.serialize(&mut Serializer::with_formatter(&mut bytes, formatter))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let mut text = Limited(Vec::new());
+    value.serialize(&mut Serializer::with_formatter(&mut text, formatter))?;
+    Ok(String::from_utf8_lossy(&text.0).into_owned())
+}
+
+/// Bytes that do not grow beyond [`MAX_JSON`].
+struct Limited(Vec<u8>);
+
+impl io::Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > MAX_JSON {
+            return Err(io::Error::other(format!("more than {MAX_JSON} bytes")));
+        }
+        self.0.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// JSON on one line with a space after each comma and colon.
