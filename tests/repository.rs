@@ -20,6 +20,7 @@ use webreft::generate::GenerateOptions;
 use webreft::model::{LoadOptions, Model};
 use webreft::quant::{self, format_of, quantizer};
 use webreft::reft::ReftConfig;
+use webreft::token::HubText;
 use webreft::train::{TrainOptions, Trainer};
 
 /// What the issue allows between logits.
@@ -377,4 +378,29 @@ fn a_directory_is_a_repository() {
     let [ours, theirs] = [&model, gguf.model()].map(|model| logits(model, None, &[&sequence]));
     assert_eq!(ours, theirs, "the same weights in the same order");
     assert_eq!(quant::F32.name, model.matrices().next().unwrap().slabs[0].format.name);
+}
+
+/// The ids of Hugging Face's own library, for each form of the pipeline; made by `tests/tokenizers/make.py`.
+#[test]
+fn tokens_are_those_of_the_tokenizers_library() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/tokenizers");
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(folder.join(name)).expect(name)).expect("JSON")
+    };
+    let (mut json, cases) = (read("tokenizer.json"), read("cases.json"));
+    let texts: Vec<&str> =
+        cases["texts"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    let forms = cases["forms"].as_object().unwrap();
+    assert_eq!((texts.len(), forms.len()), (16, 6));
+    for (name, form) in forms {
+        for step in ["normalizer", "pre_tokenizer"] {
+            json[step] = form[step].clone();
+        }
+        let bytes = serde_json::to_vec(&json).unwrap();
+        let text = HubText::read(|file| (file == "tokenizer.json").then_some(bytes.as_slice())).expect(name);
+        for (string, want) in texts.iter().zip(form["ids"].as_array().unwrap()) {
+            let got = json!(text.tokenizer.encode(string, true, true));
+            assert_eq!(got, *want, "{name}: {string:?}");
+        }
+    }
 }

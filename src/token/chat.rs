@@ -22,7 +22,7 @@ const FUEL: u64 = 5_000_000;
 /// Levels that a template nests at most, a macro counting for several: the stack in a browser is small.
 const MAX_DEPTH: usize = 200;
 /// Bytes that a template may read and make for nothing.
-const ALLOWED: usize = 16 << 20;
+const ALLOWED: usize = 4 << 20;
 /// Bytes that it may read and make for each byte of a conversation: it looks at a message again and again.
 const ALLOWED_PER_BYTE: usize = 64;
 

@@ -14,7 +14,7 @@ use super::bpe::{Bpe, Merge};
 use super::pre::Pre;
 use super::special::Specials;
 use super::vocab::{Kind, Spelling, Tokens, Vocab};
-use super::{ChatTemplate, Model, TextHashes, Tokenizer, ends};
+use super::{ChatTemplate, Model, Space, TextHashes, Tokenizer, ends};
 use crate::error::{Error, Result};
 
 /// What the files of a repository say of text.
@@ -177,7 +177,7 @@ fn tokenizer(json: &TokenizerJson, others: &Others, n_bytes: usize) -> Result<To
         ends: end_ids,
         add_bos: added_bos.is_some(),
         add_eos: added_eos.is_some(),
-        add_space: steps.space,
+        space: steps.space,
         composes: steps.composes,
         cleans_spaces: false,
     })
@@ -241,8 +241,7 @@ fn tokens(json: &TokenizerJson, n_bytes: usize) -> Result<Tokens<'static>> {
 struct Steps {
     spelling: Spelling,
     patterns: Vec<String>,
-    /// Whether a text begins with a space that it does not have.
-    space: bool,
+    space: Space,
     /// Whether characters are composed first: Unicode's form C.
     composes: bool,
 }
@@ -250,10 +249,13 @@ struct Steps {
 /// What `ByteLevel` cuts by unless it is told not to.
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
+/// What `Metaspace` cuts by unless it is told not to: each space begins a piece.
+const WORDS: &str = r"[ ▁][^ ▁]*|[^ ▁]+";
+
 impl Steps {
     fn read(json: &TokenizerJson) -> Result<Steps> {
         let mut steps =
-            Steps { spelling: Spelling::Spaces, patterns: Vec::new(), space: false, composes: false };
+            Steps { spelling: Spelling::Spaces, patterns: Vec::new(), space: Space::Never, composes: false };
         for step in sequence(json.normalizer.as_ref(), "normalizers") {
             steps.normalize(step)?;
         }
@@ -266,7 +268,7 @@ impl Steps {
     fn normalize(&mut self, step: &Value) -> Result<()> {
         match step["type"].as_str() {
             Some("NFC") => self.composes = true,
-            Some("Prepend") if step["prepend"] == "▁" => self.space = true,
+            Some("Prepend") if step["prepend"] == "▁" => self.space = Space::Always,
             Some("Replace") if step["pattern"]["String"] == " " && step["content"] == "▁" => {}
             _ => return Err(unsupported("normalizer", step)),
         }
@@ -292,10 +294,14 @@ impl Steps {
             // Gemma's, which comes after all spaces were replaced and finds none.
             (Some("Split"), _) if step["pattern"]["String"] == " " => {}
             (Some("Metaspace"), _) if step["replacement"] == "▁" => {
-                let scheme = step["prepend_scheme"].as_str();
-                self.space |= scheme.map_or(step["add_prefix_space"] == true, |scheme| scheme == "always");
-                if scheme == Some("first") || step["split"] == true {
-                    return Err(unsupported("pre_tokenizer", step));
+                self.space = match step["prepend_scheme"].as_str() {
+                    Some("always") => Space::Lacking,
+                    Some("first") => Space::First,
+                    None if step["add_prefix_space"] != false => Space::Lacking,
+                    _ => self.space,
+                };
+                if step["split"] != false {
+                    self.patterns.push(WORDS.to_owned());
                 }
             }
             _ => return Err(unsupported("pre_tokenizer", step)),

@@ -173,10 +173,8 @@ fn expression<'a>(it: &Expr<'a>) -> Expr<'a> {
             made(filter(PART, read(&it.expr), [&it.start, &it.stop, &it.step].map(end).into()))
         }
         Expr::UnaryOp(it) => {
-            let op = match it.op {
-                UnaryOpKind::Not => UnaryOpKind::Not,
-                UnaryOpKind::Neg => UnaryOpKind::Neg,
-            };
+            let negates = matches!(it.op, UnaryOpKind::Neg);
+            let op = if negates { UnaryOpKind::Neg } else { UnaryOpKind::Not };
             Expr::UnaryOp(at(it, UnaryOp { op, expr: expression(&it.expr) }))
         }
         Expr::BinOp(it) => operation(it),

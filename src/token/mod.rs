@@ -49,12 +49,24 @@ pub struct Tokenizer {
     ends: BTreeSet<u32>,
     add_bos: bool,
     add_eos: bool,
-    /// Whether text begins with a space that it does not have.
-    add_space: bool,
+    space: Space,
     /// Whether characters are composed before anything else: Unicode's form C.
     composes: bool,
     /// Whether a decoded text loses its spaces before punctuation: `clean_up_tokenization_spaces` of transformers.
     cleans_spaces: bool,
+}
+
+/// Which texts get a space in front; special tokens cut one text into several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Space {
+    /// None.
+    Never,
+    /// Each.
+    Always,
+    /// Each that does not begin with one.
+    Lacking,
+    /// The one that begins the whole, if it does not begin with one.
+    First,
 }
 
 #[derive(Debug)]
@@ -91,7 +103,10 @@ impl Tokenizer {
         let model = Model::Spm(Spm::from_gguf(metadata, &tokens, unknown?)?);
         Tokenizer {
             add_bos: true,
-            add_space: metadata.get("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
+            space: match metadata.get("tokenizer.ggml.add_space_prefix")? {
+                Some(false) => Space::Never,
+                _ => Space::Always,
+            },
             ..Tokenizer::new(metadata, &mut tokens, Spelling::Spaces, model, [bos?, eos?])?
         }
         .with_flags(metadata)
@@ -136,7 +151,7 @@ impl Tokenizer {
             ends,
             add_bos: false,
             add_eos: false,
-            add_space: false,
+            space: Space::Never,
             composes: false,
             cleans_spaces: false,
         })
@@ -164,13 +179,11 @@ impl Tokenizer {
         if add_special && self.add_bos {
             ids.extend(self.bos);
         }
-        let mut after_special = true;
-        for part in self.specials.cut(text, parse_special) {
+        for (number, part) in self.specials.cut(text, parse_special).into_iter().enumerate() {
             match part {
                 Part::Token(id) => ids.push(id),
-                Part::Text(text) => self.encode_text(text, after_special, &mut ids),
+                Part::Text(text) => self.encode_text(text, number == 0, &mut ids),
             }
-            after_special = matches!(part, Part::Token(_));
         }
         if add_special && self.add_eos {
             ids.extend(self.eos);
@@ -178,12 +191,12 @@ impl Tokenizer {
         ids
     }
 
-    fn encode_text(&self, text: &str, after_special: bool, ids: &mut Vec<u32>) {
+    fn encode_text(&self, text: &str, is_first: bool, ids: &mut Vec<u32>) {
         let mut text = Cow::from(text);
         if self.composes {
             text = composed(&text).into();
         }
-        if self.add_space && after_special {
+        if self.space.is_added(&text, is_first) {
             text = format!(" {text}").into();
         }
         match &self.model {
@@ -198,7 +211,7 @@ impl Tokenizer {
     pub fn decode(&self, ids: &[u32], show_special: bool) -> String {
         let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.piece(id, show_special)).copied().collect();
         let starts_with_space = ids.first().is_some_and(|&id| self.piece(id, show_special).starts_with(b" "));
-        let skip = usize::from(self.add_space && starts_with_space);
+        let skip = usize::from(self.space != Space::Never && starts_with_space);
         let text = String::from_utf8_lossy(&bytes[skip..]).into_owned();
         if self.cleans_spaces { without_spaces_before_punctuation(text) } else { text }
     }
@@ -232,6 +245,17 @@ impl Tokenizer {
     /// How many tokens there are.
     pub fn n_vocab(&self) -> usize {
         self.vocab.len()
+    }
+}
+
+impl Space {
+    fn is_added(self, text: &str, is_first: bool) -> bool {
+        match self {
+            Space::Never => false,
+            Space::Always => true,
+            Space::Lacking => !text.starts_with([' ', '▁']),
+            Space::First => is_first && !text.starts_with([' ', '▁']),
+        }
     }
 }
 

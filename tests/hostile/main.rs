@@ -8,6 +8,8 @@ mod file;
 mod hyperparameters;
 mod lies;
 mod numbers;
+mod parts;
+mod templates;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

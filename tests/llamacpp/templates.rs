@@ -98,3 +98,18 @@ fn every_turn_of_the_assistant_is_found_in_every_template() {
         }
     });
 }
+
+/// What is read and made is bounded, but not so tightly that a long conversation would notice.
+#[test]
+fn a_thousand_words_are_no_matter_for_any_template() {
+    let turns = ["hi", "zq"].repeat(500);
+    let message = |(i, content): (usize, &str)| Message {
+        role: ["user", "assistant"][i % 2].to_owned(),
+        content: content.to_owned(),
+    };
+    let messages: Vec<Message> = turns.into_iter().enumerate().map(message).collect();
+    each(|name, template, _| {
+        let text = template.render(&messages, false, Some(NOW)).expect(name);
+        assert_eq!(text.matches("zq").count(), 500, "{name}");
+    });
+}

@@ -1,6 +1,6 @@
 /**
  * Takes the page at the given address through its main job in headless Chromium, as a visitor would: load the built-in
- * model, ask, train, ask again, compare methods, save, open what was saved, ask once more. Then the same training is left in the
+ * model, ask, train, ask again, compare methods, save, open what was saved, ask once more, save the script for pyreft. Then the same training is left in the
  * middle by a reload, and gone on with; and a browser without durable storage trains by another method. Prints each phase as a
  * line of JSON; fails if the page shows a problem, the loss did not fall, the comparison's numbers are not real or touch what was
  * trained, the reopened persona answers differently, the main thread is held, the training that was left ends otherwise than the
@@ -248,6 +248,13 @@ async function work() {
   await idle();
   const again = await ask();
   tell("answer of the saved persona", { prompt, text: again.reft, seconds: again.seconds });
+
+  const [script] = await Promise.all([page.waitForEvent("download"), part("script").click()]);
+  const archive = await readFile(await script.path());
+  await idle();
+  const names = ["train.py", "examples.jsonl"].filter((name) => archive.includes(name));
+  tell("script", { file: script.suggestedFilename(), bytes: archive.length, names });
+  if (names.length !== 2) throw new Error("the script for pyreft lacks a file");
 
   const memory = { wasmBytes: await value("wasm-bytes"), gpuBytes: await value("gpu-bytes") };
   const seconds = secondsSince(began);

@@ -69,3 +69,10 @@ function pick(input: HTMLInputElement, onFiles: (files: File[]) => void): void {
   });
   input.click();
 }
+
+/** Has the browser save a file. */
+export function saveFile(file: Blob, name: string): void {
+  const href = URL.createObjectURL(file);
+  h("a", { href, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 10_000);
+}

@@ -2,9 +2,12 @@
 import { afterEach } from "vitest";
 import { type LoadOptions, type ModelSource, type ReftConfig, WebReft, WebReftError } from "webreft";
 import nanoAddress from "../../../nano/webreft-nano-q4_0.gguf?url";
+import f32Address from "../../../tests/golden/llama/model-f32.gguf?url";
 import q8Address from "../../../tests/golden/llama/model-q8_0.gguf?url";
 
 export const Q8 = new URL(q8Address, location.href);
+/** The same, not quantized. */
+export const F32 = new URL(f32Address, location.href);
 /** A model of another shape. */
 export const NANO = new URL(nanoAddress, location.href);
 

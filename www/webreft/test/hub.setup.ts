@@ -10,7 +10,8 @@ declare module "vitest" {
   }
 }
 
-const models = (name: string) => readFile(new URL(`../../../tests/golden/llama/${name}`, import.meta.url));
+const data = (path: string) => readFile(new URL(`../../../tests/${path}`, import.meta.url));
+const models = (name: string) => data(`golden/llama/${name}`);
 
 export default async function setup({ provide }: TestProject) {
   const q8 = await models("model-q8_0.gguf");
@@ -25,6 +26,7 @@ export default async function setup({ provide }: TestProject) {
     "tiny/parts": { "tiny-Q8_0-00001-of-00002.gguf": first, "tiny-Q8_0-00002-of-00002.gguf": second },
     "tiny/safetensors": {
       "config.json": await models("model/config.json"),
+      "tokenizer.json": await data("tokenizers/tokenizer.json"),
       "model.safetensors": await models("model/model.safetensors"),
     },
   });

@@ -1,7 +1,7 @@
 /** Models of the Hub: stored, gone on with, checked, shared between tabs, loaded without a network, removed. */
 import { afterEach, beforeAll, expect, inject, test, vi } from "vitest";
-import { type LoadOptions, type LoadProgress, WebReft } from "webreft";
-import { failure, fileBytes, load, Q8 } from "./fixtures.js";
+import { type GenerateOptions, type LoadOptions, type LoadProgress, WebReft } from "webreft";
+import { all, EXAMPLES, F32, failure, fileBytes, LOREFT, load, Q8 } from "./fixtures.js";
 import type { Behaviour } from "./hub.js";
 
 const COMMIT = "0123456789abcdef0123456789abcdef01234567";
@@ -259,8 +259,38 @@ test("a repository of safetensors is inspected from its configuration and its he
     const { architecture, nLayer, nParams, files } = await WebReft.inspect(source, { endpoint });
     expect({ architecture, nLayer }).toEqual({ architecture: "llama", nLayer: 4 });
     expect(nParams).toBeGreaterThan(100_000);
-    expect(files.map(({ name }) => name)).toEqual(["config.json", "model.safetensors"]);
+    expect(files.map(({ name }) => name)).toEqual(["config.json", "tokenizer.json", "model.safetensors"]);
   }
+});
+
+test("a repository of safetensors answers as the GGUF file of the same weights does", async () => {
+  const { endpoint } = hub();
+  const options: GenerateOptions = { maxTokens: 12 };
+  const whole = await load("hf:tiny/safetensors", { endpoint });
+  expect(whole.info.formats[0]).toBe("F32");
+  expect(whole.info.warnings).toEqual([]);
+  expect(await whole.complete("one", options)).toBe(await (await load(F32)).complete("one", options));
+  const quantized = await load("hf:tiny/safetensors", { endpoint, quantize: "Q8_0" });
+  expect(quantized.info.formats[0]).toBe("Q8_0");
+  const [few, many] = await Promise.all([quantized.memory(), whole.memory()]);
+  expect(few.gpu).toBeLessThan(0.5 * many.gpu);
+  expect(await quantized.complete("one", options)).toBe(await (await load(Q8)).complete("one", options));
+  const steps = await all(quantized.reft(LOREFT).train(EXAMPLES, { epochs: 10, learningRate: 0.01 }));
+  expect(steps.at(-1)?.loss).toBeLessThan(steps[0]?.loss ?? 0);
+});
+
+test("the files of a repository, dropped as they lie in a folder, are a model", async () => {
+  const { endpoint } = hub();
+  const url = `${endpoint}/tiny/safetensors/resolve/${COMMIT}/`;
+  const names = ["model.safetensors", "config.json", "tokenizer.json"];
+  const files = await Promise.all(names.map(async (name) => new File([await fileBytes(new URL(name, url))], name)));
+  const model = await load(files, { quantize: "Q4_0" });
+  expect(model.info.formats[0]).toBe("Q4_0");
+  expect(await model.complete("one", GREEDY)).toBeTypeOf("string");
+  const without = files.filter(({ name }) => name !== "tokenizer.json");
+  expect(await failure(WebReft.load(without))).toMatchObject({ kind: "file", message: "tokenizer.json: missing" });
+  const absurd = await failure(WebReft.load(files, { quantize: "Q9_9" as "Q8_0" }));
+  expect(absurd).toMatchObject({ kind: "input", message: expect.stringContaining("Q9_9") });
 });
 
 test("there is room, and it is told how much", async () => {

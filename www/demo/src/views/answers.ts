@@ -1,12 +1,14 @@
 /** Asking: the same question to the bare model and to the personalized one, side by side as they answer. */
 import type { Piece } from "webreft";
 import type { App } from "../app.js";
-import { button, data, h, pickFile } from "../dom.js";
+import { button, data, h, pickFile, saveFile } from "../dom.js";
 import { bytes } from "../format.js";
 import { QUESTIONS } from "../presets.js";
 
 /** Tokens that an answer may have here. */
 const MAX_TOKENS = 96;
+/** What a persona comes in: a file of webreft's, or a directory of pyreft's or peft's, packed. */
+const PERSONAS = [".safetensors", ".zip"];
 
 export function mountAnswers(root: HTMLElement, app: App): void {
   let controller = new AbortController();
@@ -79,7 +81,7 @@ export function mountAnswers(root: HTMLElement, app: App): void {
     app.run("filing", async () => {
       if (!app.persona) return;
       const file = new Blob([await app.persona.reft.save()], { type: "application/octet-stream" });
-      download(file, "persona.safetensors");
+      saveFile(file, "persona.safetensors");
       origin.textContent = `Saved: ${bytes(file.size)}.`;
     }),
   );
@@ -87,14 +89,16 @@ export function mountAnswers(root: HTMLElement, app: App): void {
     app.run("filing", async () => {
       const { model } = app;
       if (!model) return;
-      await app.usePersona({ reft: await model.loadReft(await file.arrayBuffer()), origin: file.name });
+      const bytes = await file.arrayBuffer();
+      const reft = file.name.endsWith(".zip") ? model.importReft(bytes) : model.loadReft(bytes);
+      await app.usePersona({ reft: await reft, origin: file.name });
     });
   const load = button("Open", { "data-testid": "load-persona" }, () =>
-    pickFile(".safetensors", (file) => void open(file)),
+    pickFile(PERSONAS.join(), (file) => void open(file)),
   );
   addEventListener("drop", (event) => {
     const file = event.dataTransfer?.files[0];
-    if (!file?.name.endsWith(".safetensors")) return;
+    if (!file || !PERSONAS.some((ending) => file.name.endsWith(ending))) return;
     event.preventDefault();
     void open(file);
   });
@@ -175,12 +179,6 @@ function answerBox(title: string, side: "base" | "reft", empty: string): AnswerB
       root.dataset.state = "empty";
     },
   };
-}
-
-function download(file: Blob, name: string): void {
-  const href = URL.createObjectURL(file);
-  h("a", { href, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(href), 10_000);
 }
 
 function upperFirst(text: string): string {

@@ -2,7 +2,7 @@
 import type { Answer, Reft, TrainOptions, TrainStep, WatchOptions, WebReft } from "webreft";
 import type { App } from "../app.js";
 import { LossChart } from "../chart.js";
-import { button, data, h } from "../dom.js";
+import { button, data, h, saveFile } from "../dom.js";
 import { plural, seconds } from "../format.js";
 import { Keeper, type Unfinished } from "../unfinished.js";
 import type { ExamplesView } from "./examples.js";
@@ -54,6 +54,21 @@ export function mountTraining(root: HTMLElement, app: App, examples: ExamplesVie
       { class: "table-box" },
       h("table", {}, h("thead", {}, heads("Step", "Epoch", "Loss", "Rate", "Tokens", "Time")), log),
     ),
+  );
+
+  const script = button("Save as a pyreft script", { class: "quiet", "data-testid": "script" }, () =>
+    app.run("filing", async () => {
+      const { model } = app;
+      if (!model) return;
+      const asked = settings.read();
+      const reft = model.reft(configFor(asked));
+      try {
+        const archive = await reft.exportScript(examples.read(), courseFor(asked));
+        saveFile(new Blob([archive], { type: "application/zip" }), "pyreft-script.zip");
+      } finally {
+        await reft.dispose();
+      }
+    }),
   );
 
   let steps: TrainStep[] = [];
@@ -164,12 +179,22 @@ export function mountTraining(root: HTMLElement, app: App, examples: ExamplesVie
     chartBox,
     listed,
     ...settings.roots,
+    h(
+      "div",
+      { class: "elsewhere" },
+      h(
+        "p",
+        { class: "hint" },
+        "The same training in Python, for a machine with more room. Open brings back what it learns.",
+      ),
+      script,
+    ),
     spoken,
   );
   let known: WebReft | undefined;
   app.on("change", () => {
     const training = app.activity === "training";
-    train.disabled = app.activity !== "idle" || !app.model;
+    train.disabled = script.disabled = app.activity !== "idle" || !app.model;
     for (const choice of offer.querySelectorAll("button")) choice.disabled = train.disabled;
     pause.hidden = stop.hidden = !training;
     train.hidden = training;
