@@ -11,7 +11,6 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
 use webreft::engine::{Engine, Example};
-use webreft::kernel::Hyper;
 use webreft::reft::{HeadConfig, Pooling, Reft, ReftConfig};
 use webreft::train::{Sequence, TrainOptions, Trainer};
 use webreft::{Error, Result};
@@ -239,7 +238,7 @@ async fn train(
         pooling: Pooling::Last,
         seed: setting.seed,
     });
-    let device_bytes = device_bytes(counted, &configs, head, &task.learn)?;
+    let device_bytes = device_bytes(counted, &configs, head, &task.learn).await?;
     let reft = Reft::with_head(model, &configs, head)?;
     let mut trainer = Trainer::new(&model.backend, &reft)?;
     let held = if setting.asked == "tune" { &task.tune } else { &task.test };
@@ -275,8 +274,8 @@ async fn train(
     })
 }
 
-/// What a step takes beyond the model; each is one with all examples.
-fn device_bytes(
+/// What a training takes beyond the model: two epochs, for what is kept of the first.
+async fn device_bytes(
     counted: &Engine,
     configs: &[ReftConfig],
     head: Option<HeadConfig>,
@@ -285,9 +284,10 @@ fn device_bytes(
     let model = counted.model();
     let before = model.backend.memory();
     model.backend.restart_peak();
-    let reft = &Reft::with_head(model, configs, head)?;
-    let sequences = counted.sequences(reft, learn)?;
-    let mut trainer = Trainer::new(&model.backend, reft)?;
-    trainer.step(model, reft, &sequences.iter().collect::<Vec<_>>(), &Hyper::with_rate(0.0))?;
+    let reft = Reft::with_head(model, configs, head)?;
+    let mut trainer = Trainer::new(&model.backend, &reft)?;
+    let options = TrainOptions { epochs: 2, ..TrainOptions::default() };
+    let mut training = counted.training(&reft, learn, &options)?;
+    while training.next(model, &reft, &mut trainer).await?.is_some() {}
     Ok(model.backend.peak() - before)
 }
