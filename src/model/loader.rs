@@ -31,10 +31,13 @@ impl Turned {
             row if row < self.n_rot => 2 * (row - half) + 1,
             row => row,
         };
-        let heads = bytes.chunks_exact(self.head_dim * row_bytes);
-        let rows = heads
-            .flat_map(|head| (0..self.head_dim).map(move |row| &head[from(row) * row_bytes..][..row_bytes]));
-        rows.flatten().copied().collect()
+        let mut sorted = Vec::with_capacity(bytes.len());
+        for head in bytes.chunks_exact(self.head_dim * row_bytes) {
+            for row in 0..self.head_dim {
+                sorted.extend_from_slice(&head[from(row) * row_bytes..][..row_bytes]);
+            }
+        }
+        sorted
     }
 }
 

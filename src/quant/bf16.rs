@@ -2,7 +2,7 @@
 
 use half::bf16;
 
-use super::{Format, half_word, pack_halves, u16s};
+use super::{Format, half_word, push_words, u16s};
 
 /// The format BF16.
 pub static BF16: Format = Format {
@@ -16,7 +16,7 @@ pub static BF16: Format = Format {
     cols_multiple: 8,
     halves: &[],
     decode: |bytes, out| out.iter_mut().zip(u16s(bytes)).for_each(|(x, bits)| *x = value(bits)),
-    repack: |bytes, packed| pack_halves(u16s(bytes), &mut packed.qs),
+    repack: |bytes, packed| push_words(bytes, &mut packed.qs),
     decode_packed: |qs, _, first, out| {
         for (i, x) in out.iter_mut().enumerate() {
             *x = value(half_word(qs, first + i));

@@ -41,7 +41,7 @@ impl<const BYTES: usize, const HALVES: usize, const WORDS: usize> Block<BYTES, H
     pub(super) fn repack(&self, bytes: &[u8], packed: &mut Packed) {
         let blocks = bytes.as_chunks().0;
         pack_halves(blocks.iter().flat_map(Self::halves), &mut packed.scales);
-        packed.qs.extend(blocks.iter().flat_map(self.codes));
+        blocks.iter().for_each(|block| packed.qs.extend_from_slice(&(self.codes)(block)));
     }
 
     pub(super) fn decode_packed(&self, qs: &[u32], scales: &[u32], first: usize, out: &mut [f32]) {

@@ -7,7 +7,8 @@
 //! bits     1 word    bit 8·j + s = value 4·s + j
 //! ```
 //!
-//! Files have them otherwise; they are brought into this order a word at a time, for loading waits for it.
+//! Files have them otherwise; they are brought into this order a word at a time, for loading waits for it. What does so is inlined by order:
+//! the wasm file is compiled for its size, and a call for each word would take longer than the work.
 
 /// Codes in a run.
 pub(super) const RUN: usize = 32;
@@ -56,30 +57,38 @@ pub(super) fn unpack(mut words: &[u32], parts: &[Part]) -> [u8; RUN] {
 }
 
 /// The words of bytes.
+#[inline(always)]
 pub(super) fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
-    std::array::from_fn(|i| {
-        u32::from_le_bytes([bytes[4 * i], bytes[4 * i + 1], bytes[4 * i + 2], bytes[4 * i + 3]])
-    })
+    let mut words = [0; N];
+    for (word, bytes) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    words
 }
 
 /// Nibbles of a run that 32 bytes have in their lower halves, or in their upper.
+#[inline(always)]
 pub(super) fn nibbles(bytes: &[u32; 8], upper: bool) -> [u32; 4] {
     let half = |word: u32| word >> (4 * u32::from(upper)) & LOWER_HALVES;
-    std::array::from_fn(|i| half(bytes[i]) | half(bytes[i + 4]) << 4)
+    let both = |i: usize| half(bytes[i]) | half(bytes[i + 4]) << 4;
+    [both(0), both(1), both(2), both(3)]
 }
 
 /// Pairs of a run that 32 bytes have from bit `shift` on.
+#[inline(always)]
 pub(super) fn pairs(bytes: &[u32; 8], shift: usize) -> [u32; 2] {
     let of = |s: usize| (bytes[s] >> shift & LOWEST_PAIRS) << (2 * (s % 4));
     [of(0) | of(1) | of(2) | of(3), of(4) | of(5) | of(6) | of(7)]
 }
 
 /// Bits of a run that 32 bytes have at bit `shift`.
+#[inline(always)]
 pub(super) fn bits(bytes: &[u32; 8], shift: usize) -> u32 {
     (0..8).fold(0, |word, s| word | (bytes[s] >> shift & LOWEST_BITS) << s)
 }
 
 /// Bits of a run that a word has in the order of the values.
+#[inline(always)]
 pub(super) fn bits_in_order(word: u32) -> u32 {
     // Four bits times this are at bits 0, 8, 16 and 24, among others.
     const SPREAD: u32 = 0x0020_4081;

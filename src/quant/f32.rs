@@ -1,6 +1,6 @@
 //! F32: plain values, a block of one.
 
-use super::{Format, u32s};
+use super::{Format, push_words, u32s};
 
 /// The format F32.
 pub static F32: Format = Format {
@@ -14,7 +14,7 @@ pub static F32: Format = Format {
     cols_multiple: 4,
     halves: &[],
     decode: |bytes, out| out.iter_mut().zip(u32s(bytes)).for_each(|(x, bits)| *x = f32::from_bits(bits)),
-    repack: |bytes, packed| packed.qs.extend(u32s(bytes)),
+    repack: |bytes, packed| push_words(bytes, &mut packed.qs),
     decode_packed: |qs, _, first, out| {
         let qs = &qs[first..][..out.len()];
         out.iter_mut().zip(qs).for_each(|(x, &bits)| *x = f32::from_bits(bits));

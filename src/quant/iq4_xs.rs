@@ -4,10 +4,10 @@
 //! x = d · (scale − 32) · VALUES[q]        block_iq4_xs { f16 d; u16 scales_h; u8 scales_l[4]; u8 qs[128]; }
 //! ```
 
-use super::codes::{Part, words};
+use super::codes::Part;
 use super::iq4_nl::value;
 use super::super_block::{SuperBlock, half};
-use super::{FOUR_BITS, Format, UNEVEN};
+use super::{FOUR_BITS, Format, UNEVEN, push_words};
 
 /// The format IQ4_XS.
 pub static IQ4_XS: Format = Format {
@@ -29,7 +29,7 @@ pub static IQ4_XS: Format = Format {
 const BLOCK: SuperBlock<136, 8> = SuperBlock {
     parts: &[Part::Nibbles],
     scales: |block| ([half(block, 0), 0], std::array::from_fn(|run| scale(block, run))),
-    codes: |block, qs| qs.extend(words::<32>(&block[8..])),
+    codes: |block, qs| push_words(&block[8..], qs),
     group: |small, group| [f32::from(small[group / 2] as i8), 0.0],
     number: value,
 };

@@ -267,6 +267,13 @@ fn u16s(bytes: &[u8]) -> impl Iterator<Item = u16> {
     bytes.as_chunks().0.iter().map(|b| u16::from_le_bytes(*b))
 }
 
+/// Appends the words of bytes; what the last one lacks is zero.
+fn push_words(bytes: &[u8], words: &mut Vec<u32>) {
+    let at = words.len();
+    words.resize(at + bytes.len().div_ceil(4), 0);
+    bytemuck::cast_slice_mut::<u32, u8>(&mut words[at..])[..bytes.len()].copy_from_slice(bytes);
+}
+
 /// Little-endian u32s.
 fn u32s(bytes: &[u8]) -> impl Iterator<Item = u32> {
     bytes.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b))

@@ -27,11 +27,11 @@ pub static Q2_K: Format = Format {
 
 const BLOCK: SuperBlock<84, 16> = SuperBlock {
     parts: &[Part::Pairs { shift: 0 }],
-    scales: |block| ([half(block, 80), half(block, 82)], std::array::from_fn(|group| block[group])),
+    scales: |block| ([half(block, 80), half(block, 82)], block[..16].try_into().expect("16 scales")),
     codes: |block, qs| {
         for half in [16, 48] {
             let bytes = words(&block[half..]);
-            (0..4).for_each(|run| qs.extend(pairs(&bytes, 2 * run)));
+            (0..4).for_each(|run| qs.extend_from_slice(&pairs(&bytes, 2 * run)));
         }
     },
     group: |small, group| [small[group] & 15, small[group] >> 4].map(f32::from),

@@ -32,7 +32,7 @@ const BLOCK: SuperBlock<110, 16> = SuperBlock {
         let high = words(&block[..32]);
         for run in 0..8 {
             let low = words(&block[32 + 32 * (run / 4)..]);
-            qs.extend(pairs(&low, 2 * (run % 4)));
+            qs.extend_from_slice(&pairs(&low, 2 * (run % 4)));
             qs.push(bits(&high, run));
         }
     },

@@ -6,7 +6,7 @@
 
 use half::f16;
 
-use super::{FOUR_BITS, Format, half_word, pack_halves, u32s};
+use super::{FOUR_BITS, Format, half_word, pack_halves, push_words};
 
 /// The format Q4_0.
 pub static Q4_0: Format = Format {
@@ -28,7 +28,7 @@ pub static Q4_0: Format = Format {
     repack: |bytes, packed| {
         let blocks = bytes.as_chunks().0;
         pack_halves(blocks.iter().map(|block| split(block).0), &mut packed.scales);
-        packed.qs.extend(blocks.iter().flat_map(|block| u32s(split(block).1)));
+        blocks.iter().for_each(|block| push_words(split(block).1, &mut packed.qs));
     },
     decode_packed: |qs, scales, first, out| {
         for (i, out) in (first..).zip(out.as_chunks_mut().0) {

@@ -30,7 +30,7 @@ pub static Q4_K: Format = Format {
 const BLOCK: SuperBlock<144, 16> = SuperBlock {
     parts: &[Part::Nibbles],
     scales: |block| ([half(block, 0), half(block, 2)], scales_and_mins(&block[4..16])),
-    codes: |block, qs| (0..8).for_each(|run| qs.extend(nibbles_of_run(&block[16..], run))),
+    codes: |block, qs| (0..8).for_each(|run| qs.extend_from_slice(&nibbles_of_run(&block[16..], run))),
     group: of_run,
     number: f32::from,
 };

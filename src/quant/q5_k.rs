@@ -31,7 +31,7 @@ const BLOCK: SuperBlock<176, 16> = SuperBlock {
     codes: |block, qs| {
         let high = words(&block[16..48]);
         for run in 0..8 {
-            qs.extend(nibbles_of_run(&block[48..], run));
+            qs.extend_from_slice(&nibbles_of_run(&block[48..], run));
             qs.push(bits(&high, run));
         }
     },

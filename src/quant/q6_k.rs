@@ -27,14 +27,14 @@ pub static Q6_K: Format = Format {
 
 const BLOCK: SuperBlock<210, 16> = SuperBlock {
     parts: &[Part::Nibbles, Part::Pairs { shift: 4 }],
-    scales: |block| ([half(block, 208), 0], std::array::from_fn(|group| block[192 + group])),
+    scales: |block| ([half(block, 208), 0], block[192..208].try_into().expect("16 scales")),
     codes: |block, qs| {
         for run in 0..8 {
             // Each 64 bytes have two runs in their lower halves, and the next two in their upper.
             let low = words(&block[64 * (run / 4) + 32 * (run % 2)..]);
             let high = words(&block[128 + 32 * (run / 4)..]);
-            qs.extend(nibbles(&low, run % 4 >= 2));
-            qs.extend(pairs(&high, 2 * (run % 4)));
+            qs.extend_from_slice(&nibbles(&low, run % 4 >= 2));
+            qs.extend_from_slice(&pairs(&high, 2 * (run % 4)));
         }
     },
     group: |small, group| [f32::from(small[group] as i8), 0.0],

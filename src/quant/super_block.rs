@@ -12,8 +12,8 @@
 
 use half::f16;
 
-use super::Packed;
 use super::codes::{Part, RUN, nibbles, unpack, words};
+use super::{Packed, push_words};
 
 /// Values of a super-block.
 pub(super) const SUPER: usize = 256;
@@ -65,7 +65,7 @@ impl<const BYTES: usize, const SMALL: usize> SuperBlock<BYTES, SMALL> {
         for block in bytes.as_chunks().0 {
             let ([d, dmin], small) = (self.scales)(block);
             packed.scales.push(u32::from(d) | u32::from(dmin) << 16);
-            packed.scales.extend(small.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)));
+            push_words(&small, &mut packed.scales);
             (self.codes)(block, &mut packed.qs);
         }
     }
@@ -87,19 +87,21 @@ pub(super) fn half(block: &[u8], at: usize) -> u16 {
 }
 
 /// Codes of four bits, where each 32 bytes have a run in their lower halves and the next run in their upper: run `run`.
+#[inline(always)]
 pub(super) fn nibbles_of_run(bytes: &[u8], run: usize) -> [u32; 4] {
     nibbles(&words(&bytes[32 * (run / 2)..]), run % 2 == 1)
 }
 
 /// The scales and minimums of eight runs, six bits each in twelve bytes: `get_scale_min_k4`. Scale and minimum of each run stand together.
 pub(super) fn scales_and_mins(packed: &[u8]) -> [u8; 16] {
-    let six = |j: usize| match j {
-        0..8 => packed[j] & 63,
-        8..12 => packed[j] & 15 | packed[j - 8] >> 6 << 4,
-        _ => packed[j - 4] >> 4 | packed[j - 8] >> 6 << 4,
-    };
-    // Numbers 0 to 3 are scales and 4 to 7 minimums of the first four runs; 8 to 11 and 12 to 15 those of the others.
-    std::array::from_fn(|i| six(8 * (i / 8) + i / 2 % 4 + 4 * (i % 2)))
+    let mut small = [0; 16];
+    for run in 0..4 {
+        let (scale, min, both) = (packed[run], packed[4 + run], packed[8 + run]);
+        let later = 8 + 2 * run;
+        (small[2 * run], small[2 * run + 1]) = (scale & 63, min & 63);
+        (small[later], small[later + 1]) = (both & 15 | scale >> 6 << 4, both >> 4 | min >> 6 << 4);
+    }
+    small
 }
 
 /// Scale and minimum of a group, where they stand together for each run.
