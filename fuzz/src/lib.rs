@@ -22,7 +22,7 @@ use webreft::gguf;
 use webreft::model::LoadOptions;
 use webreft::quant::{FORMATS, Format};
 use webreft::reft::foreign::{self, Unsaved};
-use webreft::token::{ChatTemplate, Message, Tokenizer};
+use webreft::token::{ChatTemplate, HubText, Message, Tokenizer};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -44,10 +44,14 @@ pub enum Target {
     Header,
     /// The tokenizer that a GGUF file describes, and a text through it.
     Tokenizer,
+    /// A `tokenizer.json`, and a text through it.
+    TokenizerJson,
     /// A chat template, and a conversation through it.
     Template,
     /// A GGUF file whole: its weights, and an answer.
     Model,
+    /// A repository: `config.json`, a zero, `model.safetensors`; and an answer.
+    Repository,
     /// A format's blocks.
     Decode(&'static Format),
     /// The pickle in a file of torch's.
@@ -64,8 +68,10 @@ impl Target {
         let targets = [
             Target::Header,
             Target::Tokenizer,
+            Target::TokenizerJson,
             Target::Template,
             Target::Model,
+            Target::Repository,
             Target::Pickle,
             Target::Zip,
             Target::Interventions,
@@ -86,8 +92,10 @@ impl Target {
         match self {
             Target::Header => seeds::headers(),
             Target::Tokenizer => seeds::vocabularies(),
+            Target::TokenizerJson => seeds::tokenizer_files(),
             Target::Template => seeds::templates(),
             Target::Model => vec![file::File::tiny().bytes()],
+            Target::Repository => vec![seeds::repository()],
             Target::Decode(format) => seeds::blocks(format),
             Target::Pickle => seeds::pickles(),
             Target::Zip => seeds::archives(),
@@ -117,8 +125,10 @@ impl Target {
         match self {
             Target::Header => read_header(bytes),
             Target::Tokenizer => read_tokenizer(bytes),
+            Target::TokenizerJson => read_tokenizer_file(bytes),
             Target::Template => read_template(&String::from_utf8_lossy(bytes)),
-            Target::Model => read_model(bytes),
+            Target::Model => answer(load(&bytes.to_vec())),
+            Target::Repository => answer(load_repository(bytes)),
             Target::Decode(format) => decode(format, bytes),
             Target::Pickle => read_torch(seeds::torch_file(bytes)),
             Target::Zip => {
@@ -165,14 +175,25 @@ fn read_tokenizer(bytes: &[u8]) {
     let Ok(header) = block_on(gguf::read(&bytes.to_vec())) else { return };
     let Ok(tokenizer) = Tokenizer::from_gguf(&header.metadata) else { return };
     let name: Option<&str> = header.metadata.get("general.name").ok().flatten();
-    for text in ["", " a ab<s>ba\n\n 12345 zoë 日本 \u{1f600}", name.unwrap_or_default()] {
+    encode(&tokenizer, name.unwrap_or_default());
+    let _ = ChatTemplate::from_gguf(&header.metadata, &tokenizer);
+}
+
+fn read_tokenizer_file(bytes: &[u8]) {
+    let files = |name: &str| (name == "tokenizer.json").then_some(bytes);
+    let Ok(text) = HubText::read(files) else { return };
+    encode(&text.tokenizer, "");
+}
+
+/// Texts into ids, and back.
+fn encode(tokenizer: &Tokenizer, more: &str) {
+    for text in ["", " a ab<s>ba\n\n 12345 zoë 日本 \u{1f600}", more] {
         for special in [false, true] {
             let ids = tokenizer.encode(text, special, special);
             assert!(ids.iter().all(|id| (*id as usize) < tokenizer.n_vocab()), "{ids:?}");
             let _ = tokenizer.decode(&ids, special);
         }
     }
-    let _ = ChatTemplate::from_gguf(&header.metadata, &tokenizer);
 }
 
 fn read_template(source: &str) {
@@ -191,8 +212,23 @@ fn load(bytes: &Vec<u8>) -> webreft::Result<Engine> {
     })
 }
 
-fn read_model(bytes: &[u8]) {
-    let Ok(engine) = load(&bytes.to_vec()) else { return };
+fn load_repository(bytes: &[u8]) -> webreft::Result<Engine> {
+    let mut files = bytes.splitn(2, |byte| *byte == 0).map(<[u8]>::to_vec);
+    let [config, weights] = [(); 2].map(|()| files.next().unwrap_or_default());
+    let named = |name: &str, bytes| (name.to_owned(), bytes);
+    let files = vec![
+        named("config.json", config),
+        named("tokenizer.json", seeds::TOKENIZER_FILE.to_vec()),
+        named("model.safetensors", weights),
+    ];
+    block_on(async {
+        let files = ModelFiles::open(files).await?;
+        Engine::load(&Backend::Cpu, &files, &LoadOptions::default(), &mut |_| ()).await
+    })
+}
+
+fn answer(engine: webreft::Result<Engine>) {
+    let Ok(engine) = engine else { return };
     let Ok(prompt) = engine.prompt(&Input::Text("ab a".to_owned()), vec![]) else { return };
     let options = GenerateOptions { max_tokens: 2, ..Default::default() };
     let Ok(mut generation) = engine.generate(&[prompt], &options) else { return };
@@ -227,6 +263,15 @@ fn with_tiny<T>(run: impl FnOnce(&Engine) -> T) -> T {
 #[cfg(test)]
 mod tests {
     use super::Target;
+
+    #[test]
+    fn repositories_to_begin_with_are_sound() {
+        crate::load_repository(&crate::seeds::repository()).map(|_| ()).expect("a sound repository");
+        for file in crate::seeds::tokenizer_files() {
+            let files = |name: &str| (name == "tokenizer.json").then_some(file.as_slice());
+            assert!(webreft::token::HubText::read(files).is_ok());
+        }
+    }
 
     #[test]
     fn every_target_has_a_name_of_its_own_and_takes_its_seeds() {

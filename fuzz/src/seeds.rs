@@ -58,6 +58,48 @@ pub(crate) fn vocabularies() -> Vec<Vec<u8>> {
     [spm.bytes()].into_iter().chain(pre).collect()
 }
 
+/// That of the golden model.
+pub(crate) const TOKENIZER_FILE: &[u8] = include_bytes!("../../tests/tokenizers/tokenizer.json");
+
+/// One with characters, and one with letters for bytes.
+pub(crate) fn tokenizer_files() -> Vec<Vec<u8>> {
+    let letters = r#"{"added_tokens":[{"id":4,"content":"<s>","special":true,"rstrip":true}],"normalizer":{"type":"NFC"},
+        "pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"Digits","individual_digits":true},
+        {"type":"Split","pattern":{"Regex":"\\s?\\p{L}+|\\p{N}{1,3}"},"behavior":"Isolated"},{"type":"ByteLevel","add_prefix_space":false}]},
+        "post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>"}},{"Sequence":{"id":"A"}}]},
+        "model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2,"Ġ":3},"merges":[["a","b"]],"ignore_merges":true}}"#;
+    vec![TOKENIZER_FILE.to_vec(), letters.as_bytes().to_vec()]
+}
+
+/// A llama of one layer: `config.json`, a zero, `model.safetensors`.
+pub(crate) fn repository() -> Vec<u8> {
+    let config = r#"{"model_type":"llama","hidden_size":32,"num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,
+        "intermediate_size":32,"max_position_embeddings":64,"rms_norm_eps":1e-5,"rope_theta":10000.0,"vocab_size":320,"tie_word_embeddings":true}"#;
+    let layer = [
+        ("self_attn.q_proj", 32),
+        ("self_attn.k_proj", 16),
+        ("self_attn.v_proj", 16),
+        ("self_attn.o_proj", 32),
+        ("mlp.gate_proj", 32),
+        ("mlp.up_proj", 32),
+        ("mlp.down_proj", 32),
+        ("input_layernorm", 0),
+        ("post_attention_layernorm", 0),
+    ];
+    let layer = layer.map(|(name, rows)| (format!("model.layers.0.{name}.weight"), rows));
+    let others = [("model.embed_tokens.weight", 320), ("model.norm.weight", 0)];
+    let (mut header, mut at) = (Vec::new(), 0);
+    for (name, rows) in layer.into_iter().chain(others.map(|(name, rows)| (name.to_owned(), rows))) {
+        let shape = if rows == 0 { "[32]".to_owned() } else { format!("[{rows},32]") };
+        let end = at + 4 * 32 * rows.max(1);
+        header.push(format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{at},{end}]}}"#));
+        at = end;
+    }
+    let header = format!("{{{}}}", header.join(","));
+    let values = 0.5f32.to_le_bytes().repeat(at / 4);
+    [config.as_bytes(), &[0], &(header.len() as u64).to_le_bytes(), header.as_bytes(), &values].concat()
+}
+
 /// Templates of real models, and a short one.
 pub(crate) fn templates() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/llamacpp/data/templates");

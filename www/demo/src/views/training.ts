@@ -56,7 +56,7 @@ export function mountTraining(root: HTMLElement, app: App, examples: ExamplesVie
     ),
   );
 
-  const script = button("Save as a pyreft script", { class: "quiet", "data-testid": "script" }, () =>
+  const script = button("Save for pyreft", { class: "quiet", "data-testid": "script" }, () =>
     app.run("filing", async () => {
       const { model } = app;
       if (!model) return;
