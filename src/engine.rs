@@ -37,7 +37,7 @@ use crate::error::{Error, Faults, Result};
 use crate::files::ModelFiles;
 use crate::generate::{GenerateOptions, Generation, Persona, Prompt};
 use crate::gguf::{Header, Metadata, Origin};
-use crate::model::{LoadOptions, LoadProgress, Model};
+use crate::model::{LoadOptions, LoadProgress, Model, Outline};
 use crate::reft::foreign::pyreft_script::{IGNORED, Script, ScriptExample};
 use crate::reft::foreign::{self, File, Unsaved};
 use crate::reft::{Reft, ReftConfig, collect};
@@ -234,11 +234,8 @@ impl Engine {
         on_progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Engine> {
         let header = &files.header;
-        let (tokenizer, template, hashes) = check(files, options)?;
-        let mut model = Model::load(backend, header, &files.sources, options, on_progress).await?;
-        if let Some(hashes) = hashes {
-            model.text = hashes;
-        }
+        let (tokenizer, template, outline) = check(files, options)?;
+        let model = outline.load(backend, (header, &files.sources), options, on_progress).await?;
         let info = info(header, &model, template.is_some());
         Ok(Engine { model, tokenizer, template, info })
     }
@@ -503,8 +500,11 @@ impl Engine {
 /// Tokenizer, chat template, and their hashes where the header does not have what they are of.
 type Text = (Tokenizer, Option<ChatTemplate>, Option<TextHashes>);
 
-/// What files say of text, once all headers are seen to be sound; one error tells all that is wrong with them.
-fn check<S>(files: &ModelFiles<S>, options: &LoadOptions) -> Result<Text> {
+/// What files say of text and of the model; one error tells all that is wrong with them.
+fn check<S>(
+    files: &ModelFiles<S>,
+    options: &LoadOptions,
+) -> Result<(Tokenizer, Option<ChatTemplate>, Outline)> {
     let mut faults = Faults::default();
     let text = match files.header.origin {
         Origin::Gguf(_) => gguf_text(&files.header.metadata, &mut faults),
@@ -513,9 +513,13 @@ fn check<S>(files: &ModelFiles<S>, options: &LoadOptions) -> Result<Text> {
             faults.note(text).map(|text| (text.tokenizer, text.template, Some(text.hashes)))
         }
     };
-    faults.note(Model::check(&files.header, options));
+    let outline = faults.note(Outline::read(&files.header, options));
     faults.check()?;
-    Ok(text.expect("nothing is wrong"))
+    let ((tokenizer, template, hashes), mut outline) = text.zip(outline).expect("nothing is wrong");
+    if let Some(hashes) = hashes {
+        outline.text = hashes;
+    }
+    Ok((tokenizer, template, outline))
 }
 
 fn gguf_text(metadata: &Metadata, faults: &mut Faults) -> Option<Text> {

@@ -12,8 +12,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use webreft::backend::Backend;
 use webreft::engine::Engine;
 use webreft::files::{self, ModelFiles};
@@ -130,9 +131,12 @@ fn load_reft(engine: &Engine, path: &Path) -> Result<Reft> {
     Ok(reft)
 }
 
-/// Prints a value as one line of JSON.
+/// Prints a value as one line of JSON. Where nobody reads any more, as after `| head`, that is the end.
 fn print_line(value: &impl Serialize) {
-    println!("{}", serde_json::to_string(value).expect("plain data"));
+    let line = serde_json::to_string(value).expect("plain data");
+    if writeln!(io::stdout(), "{line}").is_err() {
+        process::exit(0);
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -65,9 +65,10 @@ pub struct Model {
 }
 
 /// What a header tells of a model, held against the tensors that the file has.
-struct Outline {
+pub(crate) struct Outline {
     name: String,
-    text: TextHashes,
+    /// What tells tokenizer and template of a GGUF file from another's; a repository's are told by its own files.
+    pub(crate) text: TextHashes,
     arch: &'static Architecture,
     dims: Dims,
     consts: Consts,
@@ -78,7 +79,7 @@ struct Outline {
 
 impl Outline {
     /// Everything that is wrong is in one error.
-    fn read(header: &Header, options: &LoadOptions) -> Result<Outline> {
+    pub(crate) fn read(header: &Header, options: &LoadOptions) -> Result<Outline> {
         let mut faults = Faults::default();
         let name = faults.note(header.metadata.get("general.name"));
         let text = faults.note(TextHashes::from_gguf(&header.metadata));
@@ -98,17 +99,25 @@ impl Outline {
         let name = name.unwrap_or("unnamed").to_owned();
         Ok(Outline { name, text, arch, dims, consts, n_ctx, scaling, wanted })
     }
+
+    /// Reads, repacks and uploads the weights.
+    pub(crate) async fn load(
+        self,
+        backend: &Backend,
+        from: (&Header, &[impl ByteSource]),
+        options: &LoadOptions,
+        on_progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Model> {
+        let Outline { name, text, arch, dims, consts, n_ctx, scaling, wanted } = self;
+        let weights =
+            weights::load(backend, from, (&dims, arch), wanted, options.quantize, on_progress).await?;
+        let rope_tables = scaling.tables(backend, &dims, weights.rope_factors.as_deref(), n_ctx)?;
+        let (backend, fingerprint) = (backend.clone(), weights.fingerprint.clone());
+        Ok(Model { backend, name, fingerprint, text, arch, dims, n_ctx, consts, weights, rope_tables })
+    }
 }
 
 impl Model {
-    /// Says whether a header is that of a model that can be loaded so; no weight is read.
-    ///
-    /// # Errors
-    /// As [`Model::load`], of all that the header tells.
-    pub fn check(header: &Header, options: &LoadOptions) -> Result<()> {
-        Outline::read(header, options).map(|_| ())
-    }
-
     /// Reads, repacks and uploads a model's weights, a piece of a tensor at a time. Tensors of the header lie in `files`.
     ///
     /// # Errors
@@ -121,25 +130,7 @@ impl Model {
         options: &LoadOptions,
         on_progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Model> {
-        let Outline { name, text, arch, dims, consts, n_ctx, scaling, wanted } =
-            Outline::read(header, options)?;
-        let from = (header, files);
-        let weights =
-            weights::load(backend, from, (&dims, arch), wanted, options.quantize, on_progress).await?;
-        let rope_tables = scaling.tables(backend, &dims, weights.rope_factors.as_deref(), n_ctx)?;
-        let fingerprint = weights.fingerprint.clone();
-        Ok(Model {
-            backend: backend.clone(),
-            name,
-            fingerprint,
-            text,
-            arch,
-            dims,
-            n_ctx,
-            consts,
-            weights,
-            rope_tables,
-        })
+        Outline::read(header, options)?.load(backend, (header, files), options, on_progress).await
     }
 
     /// How the attention of layer `number` is cut into heads, and what each sees.
