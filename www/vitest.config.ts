@@ -30,7 +30,7 @@ export default defineConfig({
     // One file at a time: they share one software GPU, and two cores.
     fileParallelism: false,
     projects: [
-      { test: { name: "node", environment: "node", include: ["*/test/*.node.test.ts"] } },
+      { test: { name: "node", environment: "node", testTimeout: 30_000, include: ["*/test/*.node.test.ts"] } },
       chromium("chromium", ["webreft/test/{model,store,stored,trouble}.browser.test.ts"], BROWSER_ARGS),
       chromium("chromium without adapter", ["webreft/test/absent.browser.test.ts"], withoutAdapter),
     ],

@@ -10,7 +10,9 @@ function file(length: number) {
   const read = async (offset: number, count: number) => {
     reads.push([offset, count]);
     if (failing.delete(offset) || offset + count > length) throw new Error(`no bytes at ${offset}`);
-    return Uint8Array.from({ length: count }, (_, i) => ((offset + i) * 31) >> 12);
+    const bytes = new Uint8Array(count);
+    for (let i = 0; i < count; i++) bytes[i] = ((offset + i) * 31) >> 12;
+    return bytes;
   };
   return { reader: { name: "a", length, read }, reads, failing };
 }
