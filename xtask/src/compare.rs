@@ -21,6 +21,9 @@ pub(crate) struct Options {
     /// The methods, separated by semicolons; all of them if left out
     #[arg(long)]
     methods: Option<String>,
+    /// The task whose examples choose the rates for all tasks; each task chooses its own if left out
+    #[arg(long)]
+    rates_of: Option<String>,
     /// Trainings of each method with its chosen rate
     #[arg(long, default_value_t = 3)]
     seeds: u64,
@@ -85,6 +88,9 @@ fn run(options: &Options, path: &Path) -> Result<()> {
     engine.arg("--runs").arg(path).args(["--seeds", &options.seeds.to_string()]);
     if options.tasks != "all" {
         engine.args(["--tasks", &options.tasks]);
+    }
+    if let Some(task) = &options.rates_of {
+        engine.args(["--rates-of", task]);
     }
     if let Some(methods) = &options.methods {
         engine.args(["--methods", methods]);
