@@ -5,6 +5,8 @@ use minijinja::value::{DynObject, ObjectRepr, Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value, escape_formatter, filters, tests};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
+use super::python::{part, times};
+
 /// The filter that counts what was made and returns it, what is lazy as a list.
 pub(super) const MADE: &str = "made";
 /// The filter that counts a text that is read, and returns it.
@@ -17,7 +19,7 @@ pub(super) const PART: &str = "part";
 pub(super) const ALLOWANCE: &str = "bytes allowed";
 
 /// Bytes that any value counts for.
-const VALUE: usize = 16;
+pub(super) const VALUE: usize = 16;
 /// Bytes that a float prints at most.
 const FLOAT: usize = 320;
 /// Lists in lists at most: each level takes a piece of the stack where they are printed or dropped.
@@ -59,12 +61,10 @@ pub(super) fn bound(environment: &mut Environment) {
 /// What is left of the allowance.
 struct Left(usize);
 
-fn take(state: &mut State, bytes: usize) -> Result<(), Error> {
+/// Takes so many bytes from the allowance, or fails.
+pub(super) fn take(state: &mut State, bytes: usize) -> Result<(), Error> {
     let allowed = || state.lookup(ALLOWANCE).and_then(|bytes| bytes.as_usize()).unwrap_or(0);
-    let left = match state.get_extension::<Left>() {
-        Some(left) => left.0,
-        None => allowed(),
-    };
+    let left = state.get_extension::<Left>().map_or_else(allowed, |left| left.0);
     let Some(left) = left.checked_sub(bytes) else {
         let message = "the template reads and makes more text than its messages justify";
         return Err(Error::new(ErrorKind::InvalidOperation, message));
@@ -113,76 +113,6 @@ fn count_pairs(state: &mut State, object: &DynObject, depth: usize) -> Result<()
 fn read(state: &mut State, value: &Value) -> Result<Value, Error> {
     take(state, VALUE + text(Some(value)).len())?;
     Ok(value.clone())
-}
-
-/// `a * b` of numbers, and of a text or a list with a number.
-fn times(state: &mut State, a: &Value, b: &Value) -> Result<Value, Error> {
-    let impossible = || {
-        let kinds = format!("tried to use * operator on unsupported types {} and {}", a.kind(), b.kind());
-        Error::new(ErrorKind::InvalidOperation, kinds)
-    };
-    let whole = |value: &Value| value.is_integer() || value.kind() == ValueKind::Bool;
-    let repeated =
-        |value: &Value| matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Iterable);
-    let integer = |value: &Value| i128::try_from(value.clone()).map_err(|_| impossible());
-    let float = |value: &Value| f64::try_from(value.clone()).map_err(|_| impossible());
-    match (a, b) {
-        (items, n) | (n, items) if repeated(items) && whole(n) => repeat(state, items, integer(n)?),
-        _ if whole(a) && whole(b) => {
-            integer(a)?.checked_mul(integer(b)?).map(Value::from).ok_or_else(impossible)
-        }
-        _ => Ok(Value::from(float(a)? * float(b)?)),
-    }
-}
-
-fn repeat(state: &mut State, items: &Value, n: i128) -> Result<Value, Error> {
-    let n = usize::try_from(n).unwrap_or(if n < 0 { 0 } else { usize::MAX });
-    if let Some(text) = items.as_str() {
-        take(state, text.len().saturating_mul(n))?;
-        return Ok(Value::from(text.repeat(n)));
-    }
-    let items: Vec<Value> = items.try_iter()?.collect();
-    take(state, VALUE.saturating_mul(items.len()).saturating_mul(n))?;
-    Ok((0..n).flat_map(|_| items.iter().cloned()).collect())
-}
-
-/// `value[start:stop:step]` of a text or a list, as Python takes it; nothing of nothing.
-fn part(value: &Value, start: Option<i64>, stop: Option<i64>, step: Option<i64>) -> Result<Value, Error> {
-    let places = |len| places(len, start, stop, step.unwrap_or(1));
-    if let Some(text) = value.as_str() {
-        let letters: Vec<char> = text.chars().collect();
-        return Ok(Value::from(places(letters.len())?.map(|at| letters[at]).collect::<String>()));
-    }
-    if value.is_undefined() || value.is_none() {
-        return Ok(Value::from(Vec::<Value>::new()));
-    }
-    let items: Vec<Value> = match value.kind() {
-        ValueKind::Seq | ValueKind::Iterable => value.try_iter()?.collect(),
-        kind => {
-            let message = format!("value of type {kind} cannot be sliced");
-            return Err(Error::new(ErrorKind::InvalidOperation, message));
-        }
-    };
-    Ok(places(items.len())?.map(|at| items[at].clone()).collect())
-}
-
-/// Python's `range(*slice(start, stop, step).indices(len))`.
-fn places(
-    len: usize,
-    start: Option<i64>,
-    stop: Option<i64>,
-    step: i64,
-) -> Result<impl Iterator<Item = usize>, Error> {
-    if step == 0 {
-        return Err(Error::new(ErrorKind::InvalidOperation, "cannot slice by step size of 0"));
-    }
-    let (len, step) = (len as i128, i128::from(step));
-    let (least, most) = if step > 0 { (0, len) } else { (-1, len - 1) };
-    let clamp = |at: i64| (i128::from(at) + if at < 0 { len } else { 0 }).clamp(least, most);
-    let start = start.map_or(if step > 0 { least } else { most }, clamp);
-    let stop = stop.map_or(if step > 0 { most } else { least }, clamp);
-    let count = if step > 0 { stop - start + step - 1 } else { start - stop - step - 1 } / step.abs();
-    Ok((0..count.max(0)).map(move |i| (start + i * step) as usize))
 }
 
 fn call_method(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
@@ -241,7 +171,8 @@ fn indented(args: &[Value]) -> usize {
 /// Bytes of what each field is filled with, and of what it is padded to.
 fn formatted(args: &[Value], field: char) -> usize {
     let spec = text(args.first());
-    let longest = args.iter().skip(1).map(|value| value.as_str().map_or(FLOAT, str::len)).max().unwrap_or(0);
+    let printed = |value: &Value| value.as_str().map_or_else(|| value.to_string().len(), str::len);
+    let longest = args.iter().skip(1).map(printed).max().unwrap_or(0);
     let digits = spec.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
     let padded = digits.map(|digits| digits.parse().unwrap_or(usize::MAX));
     let starred = if spec.contains('*') { numbers(args).saturating_mul(spec.len()) } else { 0 };

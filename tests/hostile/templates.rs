@@ -36,6 +36,8 @@ fn a_template_that_grows_is_stopped() {
         "{% macro f(x) %}{{ f([x, x]) }}{% endmacro %}{{ f('a') }}",
         "{% set ns = namespace() %}{% set ns.ns = ns %}{{ ns }}",
         "{{ '%999999999d' | format(1) }}",
+        "{{ ('{0}' * 9999).format(range(9999) | list) }}",
+        "{{ ['a' * 9999] * 9999 }}",
         "{{ range(99999) | list | map('string') | map('list') | list }}",
     ];
     let looped = |each: &str| {
