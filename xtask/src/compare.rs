@@ -200,7 +200,13 @@ fn plot(folder: &Path, task: &str, rows: &[Row<'_>]) -> Result<()> {
         .x_label_area_size(36)
         .y_label_area_size(56)
         .build_cartesian_2d(0..most_steps, (low.max(1e-4)..high.max(1e-3)).log_scale())?;
-    chart.configure_mesh().x_desc("steps").y_desc("nats, mean of the seeds").draw()?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .y_label_formatter(&|loss| format!("{loss:.2}"))
+        .x_desc("steps")
+        .y_desc("nats, mean of the seeds")
+        .draw()?;
     for (number, (method, curve)) in curves.into_iter().enumerate() {
         let color = Palette99::pick(number).to_rgba();
         let points = curve.into_iter().filter(|(_, loss)| loss.is_finite());
@@ -209,7 +215,12 @@ fn plot(folder: &Path, task: &str, rows: &[Row<'_>]) -> Result<()> {
             .label(method)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], color.stroke_width(2)));
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.3)).draw()?;
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
     area.present()?;
     Ok(())
 }
