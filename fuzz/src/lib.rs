@@ -15,6 +15,7 @@ use std::{fs, io};
 use peak_alloc::PeakAlloc;
 use pollster::block_on;
 use webreft::backend::Backend;
+use webreft::bytes::ByteSource;
 use webreft::engine::{Engine, Input};
 use webreft::files::ModelFiles;
 use webreft::generate::GenerateOptions;
@@ -206,21 +207,21 @@ fn read_template(source: &str) {
 }
 
 fn load(bytes: &Vec<u8>) -> webreft::Result<Engine> {
-    block_on(async {
-        let files = ModelFiles::gguf(bytes).await?;
-        Engine::load(&Backend::Cpu, &files, &LoadOptions::default(), &mut |_| ()).await
-    })
+    load_files(vec![("model.gguf".to_owned(), bytes)])
 }
 
 fn load_repository(bytes: &[u8]) -> webreft::Result<Engine> {
     let mut files = bytes.splitn(2, |byte| *byte == 0).map(<[u8]>::to_vec);
     let [config, weights] = [(); 2].map(|()| files.next().unwrap_or_default());
     let named = |name: &str, bytes| (name.to_owned(), bytes);
-    let files = vec![
+    load_files(vec![
         named("config.json", config),
         named("tokenizer.json", seeds::TOKENIZER_FILE.to_vec()),
         named("model.safetensors", weights),
-    ];
+    ])
+}
+
+fn load_files(files: Vec<(String, impl ByteSource)>) -> webreft::Result<Engine> {
     block_on(async {
         let files = ModelFiles::open(files).await?;
         Engine::load(&Backend::Cpu, &files, &LoadOptions::default(), &mut |_| ()).await

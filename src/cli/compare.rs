@@ -149,25 +149,18 @@ impl Runs {
 pub(super) fn run(options: &Options) -> Result<()> {
     let Plan { tasks, methods } = serde_json::from_slice(&read(&options.plan)?)
         .map_err(|error| Error::input(format!("{}: {error}", options.plan.display())))?;
-    let chooser = match &options.rates_of {
-        Some(name) => Some(chosen(&tasks, std::slice::from_ref(name), "task", |task| &task.name)?[0]),
-        None => None,
-    };
-    let tasks = match &options.tasks {
-        Some(names) => chosen(&tasks, names, "task", |task| &task.name)?,
-        None => tasks.iter().collect(),
-    };
-    let methods = match &options.methods {
-        Some(names) => chosen(&methods, names, "method", |method| &method.name)?,
-        None => methods.iter().collect(),
-    };
+    let chooser = options.rates_of.as_ref().map(std::slice::from_ref);
+    let chooser = chooser.map(|name| chosen(&tasks, Some(name), "task", |task| &task.name)).transpose()?;
+    let tasks = chosen(&tasks, options.tasks.as_deref(), "task", |task| &task.name)?;
+    let methods = chosen(&methods, options.methods.as_deref(), "method", |method| &method.name)?;
     let mut runs = Runs::open(&options.runs)?;
     let engine = options.model.load()?;
     let counted = options.model.load_on(&engine.model().backend.tally())?;
     let engines = Engines { engine, counted };
     for task in tasks {
         for method in &methods {
-            compare(&engines, options, (chooser.unwrap_or(task), task), method, &mut runs)?;
+            let chooser = chooser.as_ref().map_or(task, |chooser| chooser[0]);
+            compare(&engines, options, (chooser, task), method, &mut runs)?;
         }
     }
     Ok(())
@@ -179,8 +172,14 @@ struct Engines {
     counted: Engine,
 }
 
-/// Those of these names, in the order of the file.
-fn chosen<'a, T>(all: &'a [T], names: &[String], what: &str, name: fn(&T) -> &str) -> Result<Vec<&'a T>> {
+/// Those of these names, or all, in the order of the file.
+fn chosen<'a, T>(
+    all: &'a [T],
+    names: Option<&[String]>,
+    what: &str,
+    name: fn(&T) -> &str,
+) -> Result<Vec<&'a T>> {
+    let Some(names) = names else { return Ok(all.iter().collect()) };
     if let Some(unknown) = names.iter().find(|asked| all.iter().all(|one| name(one) != asked.as_str())) {
         return Err(Error::input(format!(
             "{what} {unknown:?}: expected one of {}",

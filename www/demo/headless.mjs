@@ -1,10 +1,10 @@
 /**
- * Takes the page at the given address through its main job in headless Chromium, as a visitor would: load the built-in
- * model, ask, train, ask again, compare methods, save, open what was saved, ask once more, save the script for pyreft. Then the same training is left in the
- * middle by a reload, and gone on with; and a browser without durable storage trains by another method. Prints each phase as a
- * line of JSON; fails if the page shows a problem, the loss did not fall, the comparison's numbers are not real or touch what was
- * trained, the reopened persona answers differently, the main thread is held, the training that was left ends otherwise than the
- * unbroken one, or anything of it stays behind.
+ * Takes the page at the given address through its main job in headless Chromium, as a visitor would: load the built-in model,
+ * ask, train, ask again, compare methods, save, open what was saved, ask once more, save the script for pyreft. Then the same
+ * training is left in the middle by a reload, and gone on with; and a browser without durable storage trains by another method.
+ * Prints each phase as a line of JSON; fails if the page shows a problem, the loss did not fall, the comparison's numbers are
+ * not real or touch what was trained, the reopened persona answers differently, the main thread is held, the training that was
+ * left ends otherwise than the unbroken one, or anything of it stays behind.
  */
 import { readFile } from "node:fs/promises";
 import process from "node:process";
