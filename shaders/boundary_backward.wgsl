@@ -23,16 +23,13 @@ struct Params { n_edits: u32, n_embd: u32, at: u32, onto: u32 }
 
 const WG = 64u;
 
-// Held against a buffer's length, or lavapipe takes it for a constant and compiles the shader anew at every run.
-fn n_elements() -> u32 { return min(params.n_edits * params.n_embd, arrayLength(&masked)); }
-
 @compute @workgroup_size(WG)
 fn main(@builtin(local_invocation_index) lane: u32) {
     let beta = theta[params.at];
     let temperature = theta[params.at + 1u];
     let n = params.n_embd;
     var sum = 0.0;
-    for (var i = lane; i < n_elements(); i += WG) {
+    for (var i = lane; i < params.n_edits * n; i += WG) {
         let p = i / n;
         let j = i % n;
         if masked[i] != 0.0 {

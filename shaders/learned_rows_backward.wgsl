@@ -17,14 +17,11 @@ struct Params { n_edits: u32, n_embd: u32, stride: u32, first: u32, rows_at: u32
 @group(0) @binding(3) var<storage, read_write> dh: array<f32>;
 @group(0) @binding(4) var<storage, read_write> grad: array<f32>;
 
-// Held against a buffer's length, or lavapipe takes it for a constant and compiles the shader anew at every run.
-fn n_edits() -> u32 { return min(params.n_edits, arrayLength(&edits)); }
-
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     if at.x >= params.n_embd { return; }
     var sum = 0.0;
-    for (var p = 0u; p < n_edits(); p++) {
+    for (var p = 0u; p < params.n_edits; p++) {
         if edits[p].y == at.y {
             let cell = edits[p].x * params.stride + params.first + at.x;
             sum += strength[p] * dh[cell];

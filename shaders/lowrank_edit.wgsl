@@ -34,7 +34,7 @@ const WG = 64u;
 fn save(edit: u32, row: u32, lane: u32) {
     for (var d = lane; d < params.n_in; d += WG) {
         var value = 0.0;
-        if learned() == INPUT {
+        if params.learned == INPUT {
             value = source[edits[edit].x * params.n_in + d];
         } else {
             value = h[row + d];
@@ -46,11 +46,11 @@ fn save(edit: u32, row: u32, lane: u32) {
 // Dimension j of what the subspace is to be, without b.
 fn inside(edit: u32, j: u32, lane: u32) -> f32 {
     var sum = 0.0;
-    if learned() == SOURCE {
+    if params.learned == SOURCE {
         for (var d = lane; d < params.n_embd; d += WG) {
             sum += proj[params.p_at + j * params.n_embd + d] * source[edit * params.n_embd + d];
         }
-    } else if learned() != BIAS {
+    } else if params.learned != BIAS {
         for (var d = lane; d < params.n_in; d += WG) {
             sum += theta[params.w_at + j * params.n_in + d] * before[edit * params.n_in + d];
         }
@@ -61,7 +61,7 @@ fn inside(edit: u32, j: u32, lane: u32) -> f32 {
 // Dimension j of what the subspace is, without c.
 fn present(row: u32, j: u32, lane: u32) -> f32 {
     var sum = 0.0;
-    if subtracts() {
+    if params.subtracts == 1u {
         for (var d = lane; d < params.n_embd; d += WG) {
             sum += proj[params.p_at + j * params.n_embd + d] * h[row + d];
         }
@@ -80,19 +80,19 @@ fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index)
     let row = edits[edit.x].x * params.stride + params.first;
     let traced = edit.x * 2u * params.rank;
     save(edit.x, row, lane);
-    for (var j = 0u; j < rank(); j++) {
+    for (var j = 0u; j < params.rank; j++) {
         let sums = reduce_sum2(vec2(inside(edit.x, j, lane), present(row, j, lane)), lane);
         if lane == 0u {
             let z = sums.x + bias(params.b_at, j);
             let there = sums.y + bias(params.c_at, j);
             trace[traced + j] = z;
-            trace[traced + params.rank + j] = strength[edit.x * params.rank + j] * (activate(act(), z) - there);
+            trace[traced + params.rank + j] = strength[edit.x * params.rank + j] * (activate(params.act, z) - there);
         }
     }
     storageBarrier();
     for (var d = lane; d < params.n_embd; d += WG) {
         var sum = 0.0;
-        for (var j = 0u; j < rank(); j++) {
+        for (var j = 0u; j < params.rank; j++) {
             sum += proj[params.p_at + j * params.n_embd + d] * trace[traced + params.rank + j];
         }
         h[row + d] += sum;

@@ -37,7 +37,7 @@ fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index)
     for (var d = lane; d < params.n_embd; d += WG) {
         after[saved + d] = dh[row + d];
     }
-    for (var j = 0u; j < rank(); j++) {
+    for (var j = 0u; j < params.rank; j++) {
         var sum = 0.0;
         for (var d = lane; d < params.n_embd; d += WG) {
             sum += proj[params.p_at + j * params.n_embd + d] * dh[row + d];
@@ -45,7 +45,7 @@ fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index)
         let total = reduce_sum(sum, lane);
         if lane == 0u {
             let du = strength[edit.x * params.rank + j] * total;
-            dtrace[traced + j] = activate_slope(act(), trace[traced + j]) * du;
+            dtrace[traced + j] = activate_slope(params.act, trace[traced + j]) * du;
             dtrace[traced + params.rank + j] = du;
         }
     }
@@ -53,10 +53,10 @@ fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index)
     let count = f32(edits[edit.x].y);
     for (var d = lane; d < params.n_embd; d += WG) {
         var sum = dh[row + d];
-        for (var j = 0u; j < rank(); j++) {
+        for (var j = 0u; j < params.rank; j++) {
             let at = j * params.n_embd + d;
-            if learned() == STATE { sum += theta[params.w_at + at] * dtrace[traced + j]; }
-            if subtracts() { sum -= proj[params.p_at + at] * dtrace[traced + params.rank + j]; }
+            if params.learned == STATE { sum += theta[params.w_at + at] * dtrace[traced + j]; }
+            if params.subtracts == 1u { sum -= proj[params.p_at + at] * dtrace[traced + params.rank + j]; }
         }
         dh[row + d] = count * sum;
     }

@@ -19,20 +19,16 @@ struct Params { n_in: u32, rank: u32, w_at: u32, drops: u32, number: u32 }
 
 const WG = 64u;
 
-// Held against a buffer's length, or lavapipe takes them for constants and compiles the shader anew at every run.
-fn rank() -> u32 { return min(params.rank, arrayLength(&dtrace)); }
-fn drops() -> bool { return min(params.drops, arrayLength(&dtrace)) == 1u; }
-
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = edits[edit.x].x * params.n_in;
     let count = f32(edits[edit.x].y);
     for (var d = lane; d < params.n_in; d += WG) {
         var sum = 0.0;
-        for (var j = 0u; j < rank(); j++) {
+        for (var j = 0u; j < params.rank; j++) {
             sum += theta[params.w_at + j * params.n_in + d] * dtrace[edit.x * 2u * params.rank + j];
         }
-        if drops() { sum *= kept(edits[edit.x].x, d); }
+        if params.drops == 1u { sum *= kept(edits[edit.x].x, d); }
         dx[row + d] += count * sum;
     }
 }

@@ -21,9 +21,6 @@ struct Params {
 @group(0) @binding(4) var<storage, read> aa: array<f32>;
 @group(0) @binding(5) var<storage, read_write> rot: array<f32>;
 
-// Held against a buffer's length, or lavapipe takes it for a constant and compiles the shader anew at every run.
-fn rank() -> u32 { return min(params.rank, arrayLength(&aa)); }
-
 fn p(r: u32, d: u32) -> f32 { return theta[params.p_at + r * params.n_embd + d]; }
 
 @compute @workgroup_size(64)
@@ -31,9 +28,9 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     let d = at.x;
     if d >= params.n_embd { return; }
     var added = 0.0;
-    for (var r = 0u; r < rank(); r++) {
+    for (var r = 0u; r < params.rank; r++) {
         var pa = 0.0;
-        for (var q = 0u; q < rank(); q++) { pa += p(q, d) * aa[r * params.rank + q]; }
+        for (var q = 0u; q < params.rank; q++) { pa += p(q, d) * aa[r * params.rank + q]; }
         added += p(r, d) * (2.0 * wa[r * params.n_rows + params.first + d] + params.scale * pa);
     }
     let norm = base[params.norms_at + d];

@@ -23,14 +23,11 @@ struct Params {
 @group(0) @binding(3) var<storage, read> c: array<f32>;
 @group(0) @binding(4) var<storage, read_write> out: array<f32>;
 
-// Held against a buffer's length, or lavapipe takes it for a constant and compiles the shader anew at every run.
-fn n_embd() -> u32 { return min(params.n_embd, arrayLength(&a)); }
-
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     if at.x >= params.n_embd { return; }
     var sum = 0.0;
-    for (var k = 0u; k < n_embd(); k++) {
+    for (var k = 0u; k < params.n_embd; k++) {
         let left = a[params.a_at + at.y * params.a_row + k * params.a_col];
         sum += left * b[params.b_at + k * params.b_row + at.x * params.b_col];
     }

@@ -20,11 +20,6 @@ struct Params { n_embd: u32, n_reflections: u32, base_at: u32, x_at: u32, r_at: 
 
 const WG = 64u;
 
-// Counts that loops go by. Held against a buffer's length, or lavapipe takes them for constants and compiles the shader anew at
-// every run: slow, and the memory of it comes back with the device only.
-fn rank() -> u32 { return min(params.rank, arrayLength(&theta)); }
-fn n_reflections() -> u32 { return min(params.n_reflections, arrayLength(&base)); }
-
 // Element d of v_k.
 fn reflector(k: u32, d: u32) -> f32 {
     if d <= k { return select(0.0, 1.0, d == k); }
@@ -39,7 +34,7 @@ fn main(@builtin(workgroup_id) at: vec3<u32>, @builtin(local_invocation_index) l
     for (var d = lane; d < params.n_embd; d += WG) {
         rot[row + d] = select(0.0, sign_j, d == j);
     }
-    for (var step = 0u; step < rank(); step++) {
+    for (var step = 0u; step < params.rank; step++) {
         let k = params.rank - 1u - step;
         var along = 0.0;
         var square = 0.0;
@@ -58,7 +53,7 @@ fn main(@builtin(workgroup_id) at: vec3<u32>, @builtin(local_invocation_index) l
     for (var d = lane; d < params.n_embd; d += WG) {
         rot[row + d] *= base[signs + d];
     }
-    for (var step = 0u; step < n_reflections(); step++) {
+    for (var step = 0u; step < params.n_reflections; step++) {
         let g = params.base_at + (params.n_reflections - 1u - step) * params.n_embd;
         var along = 0.0;
         for (var d = lane; d < params.n_embd; d += WG) {

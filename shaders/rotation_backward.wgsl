@@ -9,10 +9,9 @@
 //   grad   [n]            in out  dX [R, D] from x_at on; 0 where X is not free
 //   work   [2, D]         out     z and g
 //
-// One workgroup for one column j of Q; column 0 comes first, and writes over what was in dX. Lane i owns columns i, i + WG, …
-// throughout.
+// One workgroup, column of Q by column; column 0 overwrites dX. Lane i owns columns i, i + WG, … of z, g and dX throughout.
 
-struct Params { n_embd: u32, n_reflections: u32, base_at: u32, x_at: u32, r_at: u32, rank: u32, column: u32 }
+struct Params { n_embd: u32, n_reflections: u32, base_at: u32, x_at: u32, r_at: u32, rank: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> theta: array<f32>;
@@ -22,11 +21,6 @@ struct Params { n_embd: u32, n_reflections: u32, base_at: u32, x_at: u32, r_at: 
 @group(0) @binding(5) var<storage, read_write> work: array<f32>;
 
 const WG = 64u;
-
-// Counts that loops go by. Held against a buffer's length, or lavapipe takes them for constants and compiles the shader anew at
-// every run: slow, and the memory of it comes back with the device only.
-fn rank() -> u32 { return min(params.rank, arrayLength(&theta)); }
-fn n_reflections() -> u32 { return min(params.n_reflections, arrayLength(&base)); }
 
 // Element d of v_k.
 fn reflector(k: u32, d: u32) -> f32 {
@@ -39,7 +33,7 @@ fn last_to_first(j: u32, lane: u32) {
     for (var d = lane; d < params.n_embd; d += WG) {
         work[d] = select(0.0, 1.0, d == j);
     }
-    for (var step = 0u; step < rank(); step++) {
+    for (var step = 0u; step < params.rank; step++) {
         let k = params.rank - 1u - step;
         var along = 0.0;
         var square = 0.0;
@@ -63,7 +57,7 @@ fn through_base(j: u32, lane: u32) {
     for (var d = lane; d < params.n_embd; d += WG) {
         work[g_at + d] = sign_j * drot[params.r_at + j * params.n_embd + d];
     }
-    for (var m = 0u; m < n_reflections(); m++) {
+    for (var m = 0u; m < params.n_reflections; m++) {
         let from_m = params.base_at + m * params.n_embd;
         var along = 0.0;
         for (var d = lane; d < params.n_embd; d += WG) {
@@ -81,7 +75,7 @@ fn through_base(j: u32, lane: u32) {
 }
 
 // Undoes reflection k of z, adds what column j gives to dX's column k, and takes g through reflection k.
-fn past_reflection(k: u32, lane: u32) {
+fn past_reflection(j: u32, k: u32, lane: u32) {
     let g_at = params.n_embd;
     var vz = 0.0;
     var vg = 0.0;
@@ -104,16 +98,18 @@ fn past_reflection(k: u32, lane: u32) {
         work[g_at + d] = g - tau * g_along * v;
         let dv = tau * (tau * g_along * z_along * v - g_along * z - z_along * g);
         let to = params.x_at + k * params.n_embd + d;
-        let before = select(grad[to], 0.0, params.column == 0u);
+        let before = select(grad[to], 0.0, j == 0u);
         grad[to] = before + select(0.0, dv, d > k);
     }
 }
 
 @compute @workgroup_size(WG)
 fn main(@builtin(local_invocation_index) lane: u32) {
-    last_to_first(params.column, lane);
-    through_base(params.column, lane);
-    for (var k = 0u; k < rank(); k++) {
-        past_reflection(k, lane);
+    for (var j = 0u; j < params.rank; j++) {
+        last_to_first(j, lane);
+        through_base(j, lane);
+        for (var k = 0u; k < params.rank; k++) {
+            past_reflection(j, k, lane);
+        }
     }
 }

@@ -21,16 +21,13 @@ struct Params { n_embd: u32, stride: u32, first: u32, l_at: u32, biased: u32 }
 @group(0) @binding(5) var<storage, read_write> h: array<f32>;
 @group(0) @binding(6) var<storage, read_write> before: array<f32>;
 
-// Held against a buffer's length, or lavapipe takes it for a constant and compiles the shader anew at every run.
-fn biased() -> bool { return min(params.biased, arrayLength(&bias)) == 1u; }
-
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     if at.x >= params.n_embd { return; }
     let cell = edits[at.y].x * params.stride + params.first + at.x;
     let was = h[cell];
     var c = 0.0;
-    if biased() { c = bias[params.first + at.x]; }
+    if params.biased == 1u { c = bias[params.first + at.x]; }
     before[at.y * params.n_embd + at.x] = was;
     h[cell] = was + strength[at.y] * (theta[params.l_at + at.x] - 1.0) * (was - c);
 }

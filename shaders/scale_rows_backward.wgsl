@@ -23,18 +23,14 @@ struct Params { n_edits: u32, n_embd: u32, stride: u32, first: u32, l_at: u32, b
 @group(0) @binding(6) var<storage, read_write> dh: array<f32>;
 @group(0) @binding(7) var<storage, read_write> grad: array<f32>;
 
-// Held against a buffer's length, or lavapipe takes them for constants and compiles the shader anew at every run.
-fn n_edits() -> u32 { return min(params.n_edits, arrayLength(&edits)); }
-fn biased() -> bool { return min(params.biased, arrayLength(&bias)) == 1u; }
-
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     if at.x >= params.n_embd { return; }
     let slot = params.l_at + at.x;
     var c = 0.0;
-    if biased() { c = bias[params.first + at.x]; }
+    if params.biased == 1u { c = bias[params.first + at.x]; }
     var sum = 0.0;
-    for (var p = 0u; p < n_edits(); p++) {
+    for (var p = 0u; p < params.n_edits; p++) {
         let cell = edits[p].x * params.stride + params.first + at.x;
         let counted = f32(edits[p].y) * dh[cell];
         sum += strength[p] * (before[p * params.n_embd + at.x] - c) * counted;

@@ -197,7 +197,7 @@ async fn best_ms<const N: usize>(
 
 async fn copy_ceiling(backend: &Backend, clock: &dyn Fn() -> f64) -> Result<f64> {
     let shape = [4096, 4096];
-    let mut plan = Plan::new("copy", backend.target());
+    let mut plan = Plan::new("copy");
     let x = plan.kept("x", &shape);
     kernel::copy(&mut plan, "y", x);
     let [ms] = best_ms([&backend.prepare(plan)?], 1, clock).await?;
@@ -206,7 +206,7 @@ async fn copy_ceiling(backend: &Backend, clock: &dyn Fn() -> f64) -> Result<f64>
 
 async fn fma_ceiling(backend: &Backend, clock: &dyn Fn() -> f64) -> Result<f64> {
     let (n, rounds) = (1 << 20, 256);
-    let mut plan = Plan::new("multiply-add", backend.target());
+    let mut plan = Plan::new("multiply-add");
     let y: Buf = plan.kept("y", &[n]);
     kernel::bench_fma(&mut plan, y, rounds);
     let [ms] = best_ms([&backend.prepare(plan)?], 1, clock).await?;

@@ -98,7 +98,7 @@ fn gradients_of_counterfactual_pairs_equal_central_differences() {
     let mut theta = block_on(reft.theta.read().f32()).expect("the parameters are read");
     let loss_at = |theta: &[f32]| {
         reft.theta.write_f32(theta);
-        let mut plan = Plan::new("rotations", model.backend.target());
+        let mut plan = Plan::new("rotations");
         reft.plan_followers(&mut plan);
         model.backend.prepare(plan).expect("a small plan").run().expect("it runs");
         let mut trainer = Trainer::new(&model.backend, &reft).expect("the state fits");

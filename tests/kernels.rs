@@ -1,4 +1,4 @@
-//! Every kernel's shader equals its twin: the same plan, on the CPU and on the GPU at hand, for both targets.
+//! Every kernel's shader equals its twin: the same plan, on the CPU and on the GPU at hand.
 //!
 //! What a step writes may differ by rounding alone: ε · terms · the largest value of the buffer, where `terms` counts
 //! the roundings on the way to one value, and that is not taken to be less than what cancels in it. There must be an
@@ -22,7 +22,7 @@ use webreft::kernel::{
     rotation, rotation_backward, row_norms, scale_rows, scale_rows_backward, spread, squared_error,
     token_loss,
 };
-use webreft::plan::{Buf, Buffer, Matrix, Target};
+use webreft::plan::{Buf, Buffer, Matrix};
 use webreft::quant::FORMATS;
 
 /// A plan to be built alike on both machines, and the roundings on the way to one value of it.
@@ -42,15 +42,15 @@ impl Case {
         Case { cancels, ..self }
     }
 
-    fn make<'a>(&self, backend: &'a Backend, target: Target) -> Make<'a> {
-        let mut make = Make::new(backend, target);
+    fn make<'a>(&self, backend: &'a Backend) -> Make<'a> {
+        let mut make = Make::new(backend);
         (self.build)(&mut make);
         make
     }
 
     /// What differs by more than rounding.
-    fn differences(&self, gpu: &Backend, target: Target) -> Vec<String> {
-        let (made, twins) = (self.make(gpu, target), self.make(&Backend::Cpu, target));
+    fn differences(&self, gpu: &Backend) -> Vec<String> {
+        let (made, twins) = (self.make(gpu), self.make(&Backend::Cpu));
         let written = made.written();
         let (gpu, twins) = (made.run(), twins.run());
         let mut differences = Vec::new();
@@ -66,7 +66,7 @@ impl Case {
             let wrong: Vec<usize> = (0..want.len()).filter(|i| differs((&got[*i], &want[*i]))).collect();
             if let Some(&at) = wrong.first() {
                 differences.push(format!(
-                    "{} on {target:?}: {} of {} values of {label} {shape:?} differ, at {at} {} for {} (allowed {allowed:e})",
+                    "{}: {} of {} values of {label} {shape:?} differ, at {at} {} for {} (allowed {allowed:e})",
                     self.name,
                     wrong.len(),
                     want.len(),
@@ -79,7 +79,6 @@ impl Case {
     }
 }
 
-const TARGETS: [Target; 2] = [Target::Gpu, Target::Software];
 const TOKENS: [usize; 7] = [1, 2, 3, 4, 5, 65, 130];
 const WIDTHS: [usize; 4] = [4, 36, 64, 1028];
 
@@ -107,9 +106,7 @@ fn every_shader_equals_its_twin() {
     let gpu = block_on(Backend::gpu()).expect("an adapter: a software one will do");
     let mut differences = Vec::new();
     for case in FAMILIES.iter().flat_map(|family| family()) {
-        for target in TARGETS {
-            differences.extend(case.differences(&gpu, target));
-        }
+        differences.extend(case.differences(&gpu));
     }
     assert!(differences.is_empty(), "{}\n{}", gpu.name(), differences.join("\n"));
 }
@@ -119,10 +116,8 @@ fn every_kernel_has_a_case() {
     let mut missing: Vec<&str> = KERNELS.iter().map(|kernel| kernel.name).collect();
     missing.retain(|name| !ELSEWHERE.contains(name));
     for case in FAMILIES.iter().flat_map(|family| family()) {
-        for target in TARGETS {
-            for step in case.make(&Backend::Cpu, target).plan.steps() {
-                missing.retain(|name| *name != step.kernel.name);
-            }
+        for step in case.make(&Backend::Cpu).plan.steps() {
+            missing.retain(|name| *name != step.kernel.name);
         }
     }
     assert!(missing.is_empty(), "no case for {missing:?}");

@@ -115,7 +115,7 @@ fn gradient_with_labels_in_groups(engine: &Engine, at_once: usize) -> Vec<f32> {
     let model = engine.model();
     let batch = Batch::pack(&[&plain_sequence(&PROMPT)]);
     let (n_tokens, n_labels) = (batch.tokens.len(), batch.labels.len());
-    let mut plan = Plan::new("loss", model.backend.target());
+    let mut plan = Plan::new("loss");
     let pass = Pass::new(&mut plan, n_tokens);
     let h = model::forward(&mut plan, model, &pass, None, &mut NoHooks);
     let labels = Labels::new(&mut plan, n_tokens, n_labels, at_once);
@@ -434,7 +434,7 @@ fn virtual_tokens_at_their_start_are_tokens() {
 fn token_of(engine: &Engine, row: &[f32]) -> u32 {
     let model = engine.model();
     let ids: Vec<u32> = (0..model.dims.n_vocab as u32).collect();
-    let mut plan = Plan::new("embeddings", model.backend.target());
+    let mut plan = Plan::new("embeddings");
     let tokens = plan.kept("tokens", &[ids.len()]);
     let h = model::embed(&mut plan, model, tokens);
     plan.keep(h);

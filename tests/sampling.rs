@@ -6,7 +6,6 @@ use common::{Make, Random, read_words};
 use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::kernel::{Choice, SETTINGS, sample};
-use webreft::plan::Target;
 
 const ALL: Choice = Choice { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0 };
 const GREEDY: Choice = Choice { temperature: 0.0, ..ALL };
@@ -18,7 +17,7 @@ fn backends() -> [Backend; 2] {
 /// A token for each row of logits.
 fn chosen(backend: &Backend, rows: &[Vec<f32>], choices: &[Choice]) -> Vec<usize> {
     let (n_rows, n_vocab) = (rows.len(), rows[0].len());
-    let mut make = Make::new(backend, Target::Gpu);
+    let mut make = Make::new(backend);
     let logits = make.values("logits", &[n_rows, n_vocab], &rows.concat());
     let settings: Vec<u32> = choices.iter().flat_map(|choice| choice.words(7)).collect();
     let settings = make.words("settings", &[n_rows, SETTINGS], &settings);

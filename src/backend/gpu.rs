@@ -5,7 +5,7 @@
 use super::Tensor;
 use super::account::{Account, Taken};
 use crate::error::{Error, Result};
-use crate::plan::{Kernel, Plan, Role, Slab, Step, Target};
+use crate::plan::{Kernel, Plan, Role, Slab, Step};
 use futures_channel::oneshot;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -63,16 +63,6 @@ impl Gpu {
         let parts = [info.name.as_str(), info.driver.as_str()];
         let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         if parts.is_empty() { "unnamed GPU".to_owned() } else { parts.join(", ") }
-    }
-
-    pub(super) fn target(&self) -> Target {
-        let name = self.name().to_lowercase();
-        let software = ["llvmpipe", "swiftshader"].iter().any(|soft| name.contains(soft));
-        if software || self.0.info.device_type == wgpu::DeviceType::Cpu {
-            Target::Software
-        } else {
-            Target::Gpu
-        }
     }
 
     pub(super) fn max_tensor_bytes(&self) -> u64 {

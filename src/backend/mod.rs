@@ -11,7 +11,7 @@ mod tensor;
 
 use self::account::Account;
 use crate::error::Result;
-use crate::plan::{Buf, Plan, Step, Target};
+use crate::plan::{Buf, Plan, Step};
 use std::cell::{Ref, RefMut};
 
 pub use gpu::Gpu;
@@ -40,8 +40,8 @@ impl Backend {
 
     /// A machine that counts what would be taken on this one, and computes nothing.
     pub fn tally(&self) -> Backend {
-        let (target, max_tensor_bytes) = (self.target(), self.max_tensor_bytes());
-        Backend::Tally(Tally { target, max_tensor_bytes, account: Account::default() })
+        let max_tensor_bytes = self.max_tensor_bytes();
+        Backend::Tally(Tally { max_tensor_bytes, account: Account::default() })
     }
 
     /// Whether tensors have content, and runs do anything.
@@ -55,15 +55,6 @@ impl Backend {
             Backend::Cpu => "cpu".to_owned(),
             Backend::Gpu(gpu) => gpu.name(),
             Backend::Tally(_) => "tally".to_owned(),
-        }
-    }
-
-    /// The kind of kernels that suit it.
-    pub fn target(&self) -> Target {
-        match self {
-            Backend::Cpu => Target::Software,
-            Backend::Gpu(gpu) => gpu.target(),
-            Backend::Tally(tally) => tally.target,
         }
     }
 

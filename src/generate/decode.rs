@@ -26,7 +26,7 @@ impl Decode {
         positions: Vec<u32>,
     ) -> Result<Decode> {
         let n_sequences = prompts.len();
-        let mut plan = Plan::new("decode", model.backend.target());
+        let mut plan = Plan::new("decode");
         let pass = Pass {
             tokens: plan.tensor(&sampler.tokens),
             place: plan.kept("place", &[n_sequences, 2]),

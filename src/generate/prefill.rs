@@ -59,7 +59,7 @@ fn pass(
 ) -> Result<Prepared> {
     let cast = cast(prompts, stretches);
     let n_tokens = stretches.iter().map(|stretch| stretch.range.len()).sum();
-    let mut plan = Plan::new("prefill", model.backend.target());
+    let mut plan = Plan::new("prefill");
     let pass = Pass::new(&mut plan, n_tokens);
     let mut hooks = cast.hooks(&mut plan);
     let h = model::forward(&mut plan, model, &pass, Some(cache), &mut hooks);

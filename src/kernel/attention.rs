@@ -1,33 +1,17 @@
-//! Attention in flash style, forward and backward: no row of scores is ever stored. Each kernel comes in two shapes with one
-//! twin: a workgroup to a row for a GPU, and 4 × 4 scores in registers for a CPU that plays GPU.
+//! Attention in flash style, forward and backward: no row of scores is ever stored.
 
 use super::{CAP, REDUCE, add_scaled, cap_slope, capped, dot, highest_and_mass};
 use crate::backend::Call;
 use crate::plan::Field::{F32, U32};
 use crate::plan::Role::{In, InOut, Out};
-use crate::plan::{Buf, Field, Kernel, Plan, Target, Word};
+use crate::plan::{Buf, Field, Kernel, Plan, Word};
 use std::ops::Range;
 
-const SOFTWARE_PARAMS: &[(&str, Field)] = &[
-    ("n_head", U32),
-    ("n_head_kv", U32),
-    ("head_dim", U32),
-    ("window", U32),
-    ("scale", F32),
-    ("cap", F32),
-    ("n_rows", U32), // of q, or for the gradient by keys, of k
-];
-
-const PARAMS: &[(&str, Field)] = SOFTWARE_PARAMS.split_at(6).0;
+const PARAMS: &[(&str, Field)] =
+    &[("n_head", U32), ("n_head_kv", U32), ("head_dim", U32), ("window", U32), ("scale", F32), ("cap", F32)];
 
 pub(super) static ATTENTION: Kernel =
     forward("attention", PARAMS, &[REDUCE, CAP, include_str!("../../shaders/attention.wgsl")]);
-
-pub(super) static ATTENTION_SOFTWARE: Kernel = forward(
-    "attention_software",
-    SOFTWARE_PARAMS,
-    &[CAP, include_str!("../../shaders/attention_software.wgsl")],
-);
 
 pub(super) static ATTENTION_BACKWARD_Q: Kernel = backward_q(
     "attention_backward_q",
@@ -35,22 +19,10 @@ pub(super) static ATTENTION_BACKWARD_Q: Kernel = backward_q(
     &[REDUCE, CAP, include_str!("../../shaders/attention_backward_q.wgsl")],
 );
 
-pub(super) static ATTENTION_BACKWARD_Q_SOFTWARE: Kernel = backward_q(
-    "attention_backward_q_software",
-    SOFTWARE_PARAMS,
-    &[CAP, include_str!("../../shaders/attention_backward_q_software.wgsl")],
-);
-
 pub(super) static ATTENTION_BACKWARD_KV: Kernel = backward_kv(
     "attention_backward_kv",
     PARAMS,
     &[CAP, include_str!("../../shaders/attention_backward_kv.wgsl")],
-);
-
-pub(super) static ATTENTION_BACKWARD_KV_SOFTWARE: Kernel = backward_kv(
-    "attention_backward_kv_software",
-    SOFTWARE_PARAMS,
-    &[CAP, include_str!("../../shaders/attention_backward_kv_software.wgsl")],
 );
 
 type Params = &'static [(&'static str, Field)];
@@ -111,12 +83,10 @@ pub struct Heads {
 }
 
 impl Heads {
-    /// The values of `Params`; the number of rows is for software adapters only.
-    fn params(&self, target: Target, n_rows: usize) -> Vec<Word> {
+    fn params(&self) -> Vec<Word> {
         let window = self.window.unwrap_or(u32::MAX as usize);
         let shape = [self.n_head, self.n_head_kv, self.head_dim, window].map(Word::from);
-        let n_rows = (target == Target::Software).then(|| n_rows.into());
-        shape.into_iter().chain([self.scale.into(), self.cap.into()]).chain(n_rows).collect()
+        shape.into_iter().chain([self.scale.into(), self.cap.into()]).collect()
     }
 
     fn of(call: &Call<'_>) -> Heads {
@@ -153,12 +123,8 @@ pub fn attention(plan: &mut Plan, heads: &Heads, [q, k, v]: [Buf; 3], span: Buf)
     plan.expect("attention: span", span, &[n_tokens, 2]);
     let out = plan.scratch("attn", &[n_tokens, width]);
     let stats = plan.scratch("stats", &[n_tokens, heads.n_head, 2]);
-    let (kernel, grid) = match plan.target() {
-        Target::Gpu => (&ATTENTION, [heads.n_head, n_tokens, 1]),
-        Target::Software => (&ATTENTION_SOFTWARE, [heads.n_head.div_ceil(8), n_tokens.div_ceil(4), 1]),
-    };
-    let params = heads.params(plan.target(), n_tokens);
-    plan.dispatch(kernel, &params, &[q, k, v, span, out, stats], grid);
+    let grid = [heads.n_head, n_tokens, 1];
+    plan.dispatch(&ATTENTION, &heads.params(), &[q, k, v, span, out, stats], grid);
     [out, stats]
 }
 
@@ -178,21 +144,10 @@ pub fn attention_backward(
     let dq = plan.scratch("dq", &[n_tokens, width]);
     let dk = plan.scratch("dk", &[n_rows, width_kv]);
     let dv = plan.scratch("dv", &[n_rows, width_kv]);
-    let target = plan.target();
-    let (by_q, grid) = match target {
-        Target::Gpu => (&ATTENTION_BACKWARD_Q, [heads.n_head, n_tokens, 1]),
-        Target::Software => {
-            (&ATTENTION_BACKWARD_Q_SOFTWARE, [heads.n_head.div_ceil(8), n_tokens.div_ceil(4), 1])
-        }
-    };
     let args = [q, k, v, span, out, dout, stats, dq];
-    plan.dispatch(by_q, &heads.params(target, n_tokens), &args, grid);
-    let (by_kv, grid) = match target {
-        Target::Gpu => (&ATTENTION_BACKWARD_KV, [heads.n_head_kv, n_rows, 1]),
-        Target::Software => (&ATTENTION_BACKWARD_KV_SOFTWARE, [n_rows.div_ceil(32), heads.n_head_kv, 1]),
-    };
+    plan.dispatch(&ATTENTION_BACKWARD_Q, &heads.params(), &args, [heads.n_head, n_tokens, 1]);
     let args = [q, k, v, reach, dout, stats, dk, dv];
-    plan.dispatch(by_kv, &heads.params(target, n_rows), &args, grid);
+    plan.dispatch(&ATTENTION_BACKWARD_KV, &heads.params(), &args, [heads.n_head_kv, n_rows, 1]);
     [dq, dk, dv]
 }
 

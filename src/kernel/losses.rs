@@ -188,7 +188,7 @@ fn twin_binary_cross_entropy(call: &Call<'_>) {
 mod tests {
     use super::{binary_cross_entropy, preference, reward_loss};
     use crate::backend::{Backend, Tensor};
-    use crate::plan::{Buf, Plan, Target};
+    use crate::plan::{Buf, Plan};
     use pollster::block_on;
 
     fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
@@ -200,7 +200,7 @@ mod tests {
         inputs: &[Tensor],
         append: impl Fn(&mut Plan, &[Buf]) -> [Buf; N],
     ) -> [Vec<f32>; N] {
-        let mut plan = Plan::new("loss", Target::Software);
+        let mut plan = Plan::new("loss");
         let bufs: Vec<Buf> = inputs.iter().map(|input| plan.tensor(input)).collect();
         let results = append(&mut plan, &bufs);
         let done = Backend::Cpu.prepare(plan).unwrap();

@@ -10,11 +10,10 @@ use crate::plan::Role::{In, InOut, Out};
 use crate::plan::{Buf, Kernel, Plan, Word};
 
 const CODES: &str = include_str!("../../shaders/lib/edit_codes.wgsl");
-const COUNTS: &str = include_str!("../../shaders/lib/edit_counts.wgsl");
 
 pub(super) static LOWRANK_EDIT: Kernel = Kernel {
     name: "lowrank_edit",
-    wgsl: &[REDUCE, ACTIVATION, CODES, COUNTS, include_str!("../../shaders/lowrank_edit.wgsl")],
+    wgsl: &[REDUCE, ACTIVATION, CODES, include_str!("../../shaders/lowrank_edit.wgsl")],
     params: &[
         ("n_embd", U32),
         ("n_in", U32),
@@ -45,7 +44,7 @@ pub(super) static LOWRANK_EDIT: Kernel = Kernel {
 
 pub(super) static LOWRANK_EDIT_BACKWARD: Kernel = Kernel {
     name: "lowrank_edit_backward",
-    wgsl: &[REDUCE, ACTIVATION, CODES, COUNTS, include_str!("../../shaders/lowrank_edit_backward.wgsl")],
+    wgsl: &[REDUCE, ACTIVATION, CODES, include_str!("../../shaders/lowrank_edit_backward.wgsl")],
     params: &[
         ("n_embd", U32),
         ("stride", U32),
@@ -410,14 +409,14 @@ fn twin_params(call: &Call<'_>) {
 mod tests {
     use super::{Activation, Edit, EditInputs, Learned, dot, lowrank_edit};
     use crate::backend::Backend;
-    use crate::plan::{Plan, Target};
+    use crate::plan::Plan;
     use pollster::block_on;
 
     const N_EMBD: usize = 6;
 
     /// h before and after an edit of rows 3 and 0 of five by W, b and two orthonormal rows of R.
     fn edited(w: &[f32], b: [f32; 2]) -> [Vec<f32>; 2] {
-        let mut plan = Plan::new("edit", Target::Software);
+        let mut plan = Plan::new("edit");
         let rows = Backend::Cpu.tensor_of("edits", &[2, 2], &[3, 1, 0, 1]).unwrap();
         let rows = plan.tensor(&rows);
         let mut values = |label, shape: &[usize], values: &[f32]| {

@@ -1,31 +1,21 @@
 //! Products with a quantized weight matrix: many rows at once, a few rows, and the gradient. Blocks are decoded as they
-//! are read; the matrix is never expanded, and the gradient reads the same blocks along their rows. Each comes in two
-//! shapes with one twin: tiles in workgroup memory for a GPU, and long runs in registers for a CPU that plays GPU.
+//! are read; the matrix is never expanded, and the gradient reads the same blocks along their rows.
 
 use super::{add_scaled, dot};
 use crate::backend::Call;
 use crate::plan::Field::U32;
 use crate::plan::Role::{In, InOut};
-use crate::plan::{Buf, Field, Kernel, Matrix, Plan, Target};
+use crate::plan::{Buf, Field, Kernel, Matrix, Plan};
 
 const PARAMS: &[(&str, Field)] =
     &[("n_tokens", U32), ("n_in", U32), ("n_rows", U32), ("first_row", U32), ("n_out", U32), ("add", U32)];
 
 pub(super) static MATMUL: Kernel = product("matmul", &[include_str!("../../shaders/matmul.wgsl")]);
 
-pub(super) static MATMUL_SOFTWARE: Kernel =
-    product("matmul_software", &[include_str!("../../shaders/matmul_software.wgsl")]);
-
 pub(super) static MATVEC: Kernel = product("matvec", &[include_str!("../../shaders/matvec.wgsl")]);
-
-pub(super) static MATVEC_SOFTWARE: Kernel =
-    product("matvec_software", &[include_str!("../../shaders/matvec_software.wgsl")]);
 
 pub(super) static MATMUL_BACKWARD: Kernel =
     gradient("matmul_backward", &[include_str!("../../shaders/matmul_backward.wgsl")]);
-
-pub(super) static MATMUL_BACKWARD_SOFTWARE: Kernel =
-    gradient("matmul_backward_software", &[include_str!("../../shaders/matmul_backward_software.wgsl")]);
 
 const fn product(name: &'static str, wgsl: &'static [&'static str]) -> Kernel {
     Kernel { name, wgsl, params: PARAMS, args: &[("x", In), ("y", InOut)], weight: true, twin }
@@ -42,16 +32,12 @@ const FEW: usize = 4;
 /// As many workgroups as that kernel's grid has to a line: a vocabulary may be larger than a dispatch is wide.
 const LINE: usize = 32768;
 
-/// The kernel that suits the machine and the number of tokens, and its grid.
-fn choose(target: Target, n_tokens: usize, rows: usize) -> (&'static Kernel, [usize; 3]) {
-    match (target, n_tokens) {
-        (Target::Gpu, ..=FEW) => {
-            let fours = rows.div_ceil(4);
-            (&MATVEC, [fours.min(LINE), fours.div_ceil(LINE), 1])
-        }
-        (Target::Gpu, _) => (&MATMUL, [rows.div_ceil(64), n_tokens.div_ceil(64), 1]),
-        (Target::Software, ..=1) => (&MATVEC_SOFTWARE, [rows.div_ceil(128), 1, 1]),
-        (Target::Software, _) => (&MATMUL_SOFTWARE, [rows.div_ceil(128), n_tokens.div_ceil(4), 1]),
+/// The kernel that suits the number of tokens, and its grid.
+fn choose(n_tokens: usize, rows: usize) -> (&'static Kernel, [usize; 3]) {
+    let fours = rows.div_ceil(4);
+    match n_tokens {
+        ..=FEW => (&MATVEC, [fours.min(LINE), fours.div_ceil(LINE), 1]),
+        _ => (&MATMUL, [rows.div_ceil(64), n_tokens.div_ceil(64), 1]),
     }
 }
 
@@ -64,7 +50,7 @@ pub fn matmul(plan: &mut Plan, x: Buf, matrix: &Matrix, y: Buf, add: bool) {
         let [first, rows] = [slab.first_row, slab.rows];
         let params = [n_tokens, matrix.cols, rows, first, matrix.rows].map(Into::into);
         let params = [params.as_slice(), &[add.into()]].concat();
-        let (kernel, grid) = choose(plan.target(), n_tokens, rows);
+        let (kernel, grid) = choose(n_tokens, rows);
         plan.dispatch_weight(kernel, &params, &[x, y], slab, grid);
     }
 }
@@ -77,13 +63,8 @@ pub fn matmul_backward(plan: &mut Plan, dy: Buf, matrix: &Matrix, dx: Buf, add: 
     for (number, slab) in matrix.slabs.iter().enumerate() {
         let params = [n_tokens, matrix.cols, slab.rows, slab.first_row, matrix.rows].map(Into::into);
         let params = [params.as_slice(), &[(add || number > 0).into()]].concat();
-        let (kernel, grid) = match plan.target() {
-            Target::Gpu => (&MATMUL_BACKWARD, [matrix.cols.div_ceil(64), n_tokens.div_ceil(64), 1]),
-            Target::Software => {
-                (&MATMUL_BACKWARD_SOFTWARE, [matrix.cols.div_ceil(256), n_tokens.div_ceil(8), 1])
-            }
-        };
-        plan.dispatch_weight(kernel, &params, &[dy, dx], slab, grid);
+        let grid = [matrix.cols.div_ceil(64), n_tokens.div_ceil(64), 1];
+        plan.dispatch_weight(&MATMUL_BACKWARD, &params, &[dy, dx], slab, grid);
     }
 }
 

@@ -11,16 +11,6 @@ use crate::plan::{Buf, Field, Kernel, Plan, Word};
 const PARAMS: &[(&str, Field)] =
     &[("n_embd", U32), ("n_reflections", U32), ("base_at", U32), ("x_at", U32), ("r_at", U32), ("rank", U32)];
 
-const PARAMS_BACKWARD: &[(&str, Field)] = &[
-    ("n_embd", U32),
-    ("n_reflections", U32),
-    ("base_at", U32),
-    ("x_at", U32),
-    ("r_at", U32),
-    ("rank", U32),
-    ("column", U32),
-];
-
 pub(super) static ROTATION: Kernel = Kernel {
     name: "rotation",
     wgsl: &[REDUCE, include_str!("../../shaders/rotation.wgsl")],
@@ -33,7 +23,7 @@ pub(super) static ROTATION: Kernel = Kernel {
 pub(super) static ROTATION_BACKWARD: Kernel = Kernel {
     name: "rotation_backward",
     wgsl: &[REDUCE, include_str!("../../shaders/rotation_backward.wgsl")],
-    params: PARAMS_BACKWARD,
+    params: PARAMS,
     args: &[("theta", In), ("base", In), ("drot", In), ("grad", InOut), ("work", Out)],
     weight: false,
     twin: twin_backward,
@@ -117,17 +107,14 @@ pub fn rotation(plan: &mut Plan, rotation: &Rotation, bufs: [Buf; 3]) {
     }
 }
 
-/// Writes dX into `grad` from dR in `drot`. Reflections take a dispatch for each column, for llvmpipe ends the loops of a shader
-/// after 65,535 turns of all of them together, and says nothing.
+/// Writes dX into `grad` from dR in `drot`.
 pub fn rotation_backward(plan: &mut Plan, rotation: &Rotation, [theta, base, drot, grad]: [Buf; 4]) {
     let OrthogonalMap::Householder { n_reflections } = rotation.map else {
         return matrix_exp_backward(plan, rotation, [theta, base, drot, grad]);
     };
     let work = plan.scratch("zg", &[2, rotation.n_embd]);
-    for column in 0..rotation.rank {
-        let params = [rotation.params(n_reflections).as_slice(), &[column.into()]].concat();
-        plan.dispatch(&ROTATION_BACKWARD, &params, &[theta, base, drot, grad, work], [1, 1, 1]);
-    }
+    let params = rotation.params(n_reflections);
+    plan.dispatch(&ROTATION_BACKWARD, &params, &[theta, base, drot, grad, work], [1, 1, 1]);
 }
 
 fn twin(call: &Call<'_>) {
@@ -154,44 +141,43 @@ fn twin_backward(call: &Call<'_>) {
     let base = &base[it.base_at..][..(n_reflections + 1) * it.n_embd];
     let (reflections, signs) = base.split_at(n_reflections * it.n_embd);
     let grad = &mut grad[it.x_at..][..it.rank * it.n_embd];
-    let j = call.usize(6);
-    if j == 0 {
-        grad.fill(0.0);
-    }
-    let mut z = it.column(&theta, j);
-    let mut g = drot[it.r_at + j * it.n_embd..][..it.n_embd].to_vec();
-    for unit in reflections.chunks_exact(it.n_embd) {
-        let pull = -2.0 * dot(unit, &g);
-        add_scaled(&mut g, pull, unit);
-    }
-    let sign = it.sign(&theta, j);
-    g.iter_mut().zip(signs).for_each(|(g, s)| *g *= sign * s);
-    for (k, dx) in grad.chunks_exact_mut(it.n_embd).enumerate() {
-        let (v, tau) = it.reflector(&theta, k);
-        let pull = -tau * dot(&v, &z);
-        add_scaled(&mut z, pull, &v);
-        let (vz, vg) = (dot(&v, &z), dot(&v, &g));
-        for d in k + 1..it.n_embd {
-            dx[d] += tau * (tau * vg * vz * v[d] - vg * z[d] - vz * g[d]);
+    grad.fill(0.0);
+    for j in 0..it.rank {
+        let mut z = it.column(&theta, j);
+        let mut g = drot[it.r_at + j * it.n_embd..][..it.n_embd].to_vec();
+        for unit in reflections.chunks_exact(it.n_embd) {
+            let pull = -2.0 * dot(unit, &g);
+            add_scaled(&mut g, pull, unit);
         }
-        add_scaled(&mut g, -tau * vg, &v);
+        let sign = it.sign(&theta, j);
+        g.iter_mut().zip(signs).for_each(|(g, s)| *g *= sign * s);
+        for (k, dx) in grad.chunks_exact_mut(it.n_embd).enumerate() {
+            let (v, tau) = it.reflector(&theta, k);
+            let pull = -tau * dot(&v, &z);
+            add_scaled(&mut z, pull, &v);
+            let (vz, vg) = (dot(&v, &z), dot(&v, &g));
+            for d in k + 1..it.n_embd {
+                dx[d] += tau * (tau * vg * vz * v[d] - vg * z[d] - vz * g[d]);
+            }
+            add_scaled(&mut g, -tau * vg, &v);
+        }
+        work[..it.n_embd].copy_from_slice(&z);
+        work[it.n_embd..2 * it.n_embd].copy_from_slice(&g);
     }
-    work[..it.n_embd].copy_from_slice(&z);
-    work[it.n_embd..2 * it.n_embd].copy_from_slice(&g);
 }
 
 #[cfg(test)]
 mod tests {
     use super::{OrthogonalMap, Rotation, dot, rotation};
     use crate::backend::Backend;
-    use crate::plan::{Plan, Target};
+    use crate::plan::Plan;
     use pollster::block_on;
 
     /// R·Rᵀ = 1, whatever the free parameters.
     #[test]
     fn rows_are_orthonormal() {
         for (n_embd, rank, n_reflections) in [(4, 4, 0), (12, 1, 3), (40, 8, 5)] {
-            let mut plan = Plan::new("rotation", Target::Software);
+            let mut plan = Plan::new("rotation");
             let mut tensor = |label, values: &[f32]| {
                 let tensor = Backend::Cpu.tensor(label, &[values.len()]).unwrap();
                 tensor.write_f32(values);

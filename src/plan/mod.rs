@@ -14,15 +14,6 @@ use std::fmt;
 pub use memory::{Slots, assign_slots};
 pub use weight::{Matrix, Slab};
 
-/// What kind of machine the plan is for: the one choice between kernels that do the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// A real GPU: tiles in workgroup memory, many lanes.
-    Gpu,
-    /// A CPU, with or without a driver that plays GPU: long runs of work per lane, no workgroup memory.
-    Software,
-}
-
 /// How a step uses an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -176,7 +167,6 @@ pub struct Step {
 /// Buffers, and steps over them in order.
 pub struct Plan {
     name: String,
-    target: Target,
     place: String,
     buffers: Vec<Buffer>,
     steps: Vec<Step>,
@@ -184,13 +174,8 @@ pub struct Plan {
 
 impl Plan {
     /// An empty plan.
-    pub fn new(name: impl Into<String>, target: Target) -> Plan {
-        Plan { name: name.into(), target, place: String::new(), buffers: Vec::new(), steps: Vec::new() }
-    }
-
-    /// The kind of machine it is for.
-    pub fn target(&self) -> Target {
-        self.target
+    pub fn new(name: impl Into<String>) -> Plan {
+        Plan { name: name.into(), place: String::new(), buffers: Vec::new(), steps: Vec::new() }
     }
 
     /// Names the place that the next steps belong to.
@@ -339,7 +324,7 @@ impl Plan {
     /// The same plan with nothing but its weight products, for measuring: they work on whatever is in their buffers.
     #[must_use]
     pub fn weights_only(&self) -> Plan {
-        let mut plan = Plan::new(format!("{}, weights only", self.name), self.target);
+        let mut plan = Plan::new(format!("{}, weights only", self.name));
         plan.buffers = self.buffers.iter().map(Buffer::kept).collect();
         plan.steps = self.steps.iter().filter(|step| step.weight.is_some()).cloned().collect();
         plan

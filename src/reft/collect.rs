@@ -75,7 +75,7 @@ impl Intervention {
 pub async fn collect(model: &Model, tokens: &[u32], wanted: &[Wanted]) -> Result<Vec<Vec<f32>>> {
     let mut collected = vec![Vec::new(); wanted.len()];
     let n_tokens = tokens.len() as u32;
-    let mut plan = Plan::new("collect", model.backend.target());
+    let mut plan = Plan::new("collect");
     let pass = Pass::new(&mut plan, tokens.len());
     let takes = wanted.iter().enumerate().filter(|(_, wanted)| !wanted.rows.is_empty());
     let takes: Vec<Take> = takes

@@ -105,7 +105,7 @@ impl Reft {
 
     /// Sets the learned lengths of rows to those that the model's own rows have.
     fn begin_as_weights(&self, backend: &Backend) -> Result<()> {
-        let mut plan = Plan::new("lengths", backend.target());
+        let mut plan = Plan::new("lengths");
         let theta = plan.tensor(&self.theta);
         self.magnitudes.iter().for_each(|magnitudes| magnitudes.plan_start(&mut plan, theta));
         self.plan_followers(&mut plan);
@@ -122,7 +122,7 @@ impl Reft {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let ids: Vec<u32> = (0..rows.n_rows).map(|_| random.next_u32() % model.dims.n_vocab as u32).collect();
         let each: Vec<[u32; 2]> = (0..rows.n_rows as u32).map(|row| [row, row]).collect();
-        let mut plan = Plan::new("embeddings", model.backend.target());
+        let mut plan = Plan::new("embeddings");
         let tokens = plan.kept("tokens", &[rows.n_rows]);
         let [index, whole] =
             [("rows", 2), ("whole", 1)].map(|(label, n)| plan.kept(label, &[rows.n_rows, n]));
@@ -220,7 +220,7 @@ impl Reft {
 
     /// Asks the model's weights for what is fixed, and makes what follows from the parameters follow from them as they are now.
     fn follow(&self, backend: &Backend) -> Result<()> {
-        let mut plan = Plan::new("followers", backend.target());
+        let mut plan = Plan::new("followers");
         let base = plan.tensor(&self.base);
         self.magnitudes.iter().for_each(|magnitudes| magnitudes.plan_norms(&mut plan, base));
         self.plan_followers(&mut plan);

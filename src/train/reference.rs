@@ -12,7 +12,7 @@ use crate::plan::Plan;
 pub async fn reference(model: &Model, sequences: &[&Sequence]) -> Result<Vec<f32>> {
     let bare: Vec<Sequence> = sequences.iter().map(|sequence| sequence.bare()).collect();
     let batch = Batch::pack(&bare.iter().collect::<Vec<_>>());
-    let mut plan = Plan::new("reference", model.backend.target());
+    let mut plan = Plan::new("reference");
     let pass = Pass::new(&mut plan, batch.tokens.len());
     let h = model::forward(&mut plan, model, &pass, None, &mut NoHooks);
     let labels = Labels::new(&mut plan, batch.tokens.len(), batch.labels.len(), model.labels_at_once());

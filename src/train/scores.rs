@@ -15,7 +15,7 @@ use crate::reft::{Edits, Reft};
 pub async fn scores(model: &Model, reft: &Reft, sequences: &[&Sequence]) -> Result<Vec<Vec<f32>>> {
     let head = reft.head.as_ref().ok_or_else(|| Error::input("these interventions have no head"))?;
     let batch = Batch::pack(sequences);
-    let mut plan = Plan::new("scores", model.backend.target());
+    let mut plan = Plan::new("scores");
     let pass = Pass::new(&mut plan, batch.tokens.len());
     let mut edits = Edits::new(&mut plan, &[(reft, batch.shape().n_edits)]);
     let bufs = edits.bufs();

@@ -67,7 +67,7 @@ const MOST_BYTES: u64 = 128 << 20;
 /// Runs one sequence up to the place and puts its states into their rows.
 fn collect_one(model: &Model, place: Place, sequence: &Sequence, first: usize, to: &Tensor) -> Result<()> {
     let batch = Batch::pack(&[sequence]);
-    let mut plan = Plan::new("states", model.backend.target());
+    let mut plan = Plan::new("states");
     let pass = Pass::new(&mut plan, batch.tokens.len());
     let rows = plan.kept("rows", &[batch.tokens.len()]);
     let mut hooks = Keep { place, rows, to };

@@ -44,7 +44,7 @@ pub(super) struct StepPlan {
 impl StepPlan {
     pub(super) fn new(model: &Model, reft: &Reft, trainer: &Trainer, key: &PlanKey) -> Result<StepPlan> {
         let (shape, part, task, n_whole, is_kept) = key;
-        let mut plan = Plan::new("train", model.backend.target());
+        let mut plan = Plan::new("train");
         let pass = Pass::new(&mut plan, shape.n_tokens);
         let reach = (*part != Part::Evaluation).then(|| plan.kept("reach", &[shape.n_tokens, 2]));
         let mut edits =

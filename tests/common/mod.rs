@@ -6,7 +6,7 @@ use pollster::block_on;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use webreft::backend::{Backend, Prepared};
-use webreft::plan::{Buf, Matrix, Plan, Role, Slab, Target};
+use webreft::plan::{Buf, Matrix, Plan, Role, Slab};
 use webreft::quant::Format;
 
 /// Numbers that are the same on every machine.
@@ -59,8 +59,8 @@ pub(crate) struct Make<'a> {
 }
 
 impl<'a> Make<'a> {
-    pub(crate) fn new(backend: &'a Backend, target: Target) -> Make<'a> {
-        Make { backend, plan: Plan::new("test", target), random: Random::new(17) }
+    pub(crate) fn new(backend: &'a Backend) -> Make<'a> {
+        Make { backend, plan: Plan::new("test"), random: Random::new(17) }
     }
 
     pub(crate) fn words(&mut self, label: &str, shape: &[usize], words: &[u32]) -> Buf {

@@ -50,7 +50,7 @@ fn matrix(backend: &Backend, format: &'static Format, bytes: &[u8], rows: usize)
 
 /// All rows of a matrix, as a machine decodes them.
 fn rows(backend: &Backend, matrix: &Matrix) -> Vec<f32> {
-    let mut plan = Plan::new("rows", backend.target());
+    let mut plan = Plan::new("rows");
     let tokens: Vec<u32> = (0..matrix.rows as u32).collect();
     let tokens = backend.tensor_of("tokens", &[tokens.len()], &tokens).expect("a small tensor");
     let tokens = plan.tensor(&tokens);

@@ -64,7 +64,7 @@ pub(crate) fn check_gradient_by(
     // The loss with these parameters, and with what follows from others.
     let loss_with = |theta: &[f32], followed: &[f32]| {
         reft.theta.write_f32(followed);
-        let mut plan = Plan::new("rotations", engine.model().backend.target());
+        let mut plan = Plan::new("rotations");
         reft.plan_followers(&mut plan);
         engine.model().backend.prepare(plan).expect("a small plan").run().expect("it runs");
         reft.theta.write_f32(theta);

@@ -133,7 +133,7 @@ pub(crate) struct States {
 
 /// All states of a pass over packed sequences, edited as they say.
 pub(crate) fn states(model: &Model, reft: Option<&Reft>, sequences: &[&Sequence]) -> States {
-    let (batch, mut plan, pass) = packed(model, sequences);
+    let (batch, mut plan, pass) = packed(sequences);
     let embed = model::embed(&mut plan, model, pass.tokens);
     let edits = reft.map(|reft| Edits::new(&mut plan, &[(reft, batch.shape().n_edits)]));
     let edit_bufs = edits.as_ref().map_or_else(Vec::new, Edits::bufs);
@@ -150,7 +150,7 @@ pub(crate) fn states(model: &Model, reft: Option<&Reft>, sequences: &[&Sequence]
 
 /// The logits [T, V] of a pass over packed sequences, by the plan that generating and training use.
 pub(crate) fn logits(model: &Model, reft: Option<&Reft>, sequences: &[&Sequence]) -> Vec<f32> {
-    let (batch, mut plan, pass) = packed(model, sequences);
+    let (batch, mut plan, pass) = packed(sequences);
     let mut edits = reft.map(|reft| Edits::new(&mut plan, &[(reft, batch.shape().n_edits)]));
     let edit_bufs = edits.as_ref().map_or_else(Vec::new, Edits::bufs);
     let h = match &mut edits {
@@ -161,9 +161,9 @@ pub(crate) fn logits(model: &Model, reft: Option<&Reft>, sequences: &[&Sequence]
     run(model, plan, &batch, &pass, &edit_bufs, rows, &[logits]).remove(0)
 }
 
-fn packed(model: &Model, sequences: &[&Sequence]) -> (Batch, Plan, Pass) {
+fn packed(sequences: &[&Sequence]) -> (Batch, Plan, Pass) {
     let batch = Batch::pack(sequences);
-    let mut plan = Plan::new("forward", model.backend.target());
+    let mut plan = Plan::new("forward");
     let pass = Pass::new(&mut plan, batch.tokens.len());
     (batch, plan, pass)
 }
