@@ -6,7 +6,7 @@
 //
 // One workgroup per row of x and output.
 
-struct Params { n_in: u32, n_out: u32, w_at: u32, b_at: u32, x_at: u32, y_at: u32 }
+struct Params { n_rows: u32, n_in: u32, n_out: u32, w_at: u32, b_at: u32, x_at: u32, y_at: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<f32>;

@@ -6,7 +6,7 @@
 //
 // One lane per column; the grid's second dimension is the row.
 
-struct Params { n_in: u32, n_out: u32, w_at: u32, dy_at: u32, dx_at: u32 }
+struct Params { n_rows: u32, n_in: u32, n_out: u32, w_at: u32, dy_at: u32, dx_at: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> dy: array<f32>;

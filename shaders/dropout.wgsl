@@ -10,7 +10,7 @@ struct Params { n_embd: u32, stride: u32, first: u32, number: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> edits: array<vec2<u32>>;
-@group(0) @binding(2) var<storage, read> dropout: array<u32>;
+@group(0) @binding(2) var<storage, read> dropout: Dropout;
 @group(0) @binding(3) var<storage, read_write> x: array<f32>;
 
 const WG = 64u;

@@ -9,7 +9,7 @@
 //
 // One lane for each element of E, through all edits; grid: 64 columns, a learned row.
 
-struct Params { n_edits: u32, n_embd: u32, stride: u32, first: u32, rows_at: u32, row_stride: u32 }
+struct Params { n_edits: u32, n_rows: u32, n_embd: u32, stride: u32, first: u32, rows_at: u32, row_stride: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> edits: array<vec2<u32>>;

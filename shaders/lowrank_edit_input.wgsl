@@ -14,7 +14,7 @@ struct Params { n_in: u32, rank: u32, w_at: u32, drops: u32, number: u32 }
 @group(0) @binding(1) var<storage, read> edits: array<vec2<u32>>;
 @group(0) @binding(2) var<storage, read> theta: array<f32>;
 @group(0) @binding(3) var<storage, read> dtrace: array<f32>;
-@group(0) @binding(4) var<storage, read> dropout: array<u32>;
+@group(0) @binding(4) var<storage, read> dropout: Dropout;
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>;
 
 const WG = 64u;

@@ -7,10 +7,10 @@
 //
 // (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2; in the order of torch.optim.AdamW, Adam and SGD.)
 //
-//   hyper   [16]  in      1 − rate·decay, β₁, 1 − β₁, β₂, 1 − β₂, rate / c₁, sqrt(c₂), eps, -, decay of g, rate, kind
+//   hyper         in      see OptimizerSettings in src/kernel/optimizer.rs
 //   decays  [n]   in      1 where decay is wanted, else 0: a rotation's fixed parts never decay
 //   grad    [n]   in
-//   norm    [4]   in      the factor at 1
+//   norm          in      the factor
 //   p       [n]   in out  the parameters
 //   m       [n]   in out  running mean of g
 //   v       [n]   in out  running mean of g²
@@ -20,29 +20,27 @@
 struct Params { n: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> hyper: array<f32>;
+@group(0) @binding(1) var<storage, read> hyper: Hyper;
 @group(0) @binding(2) var<storage, read> decays: array<f32>;
 @group(0) @binding(3) var<storage, read> grad: array<f32>;
-@group(0) @binding(4) var<storage, read> norm: array<f32>;
+@group(0) @binding(4) var<storage, read> norm: Norm;
 @group(0) @binding(5) var<storage, read_write> p: array<f32>;
 @group(0) @binding(6) var<storage, read_write> m: array<f32>;
 @group(0) @binding(7) var<storage, read_write> v: array<f32>;
-
-const SGD = 1.0;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) at: vec3<u32>) {
     let i = at.x;
     if i >= params.n { return; }
-    let g = norm[1] * grad[i] + hyper[9] * decays[i] * p[i];
-    let mean = hyper[1] * m[i] + hyper[2] * g;
+    let g = norm.factor * grad[i] + hyper.gradient_decay * decays[i] * p[i];
+    let mean = hyper.beta1 * m[i] + hyper.mean_share * g;
     m[i] = mean;
-    if hyper[11] == SGD {
-        p[i] -= hyper[10] * mean;
+    if hyper.is_sgd == 1u {
+        p[i] -= hyper.rate * mean;
         return;
     }
-    let square = hyper[3] * v[i] + hyper[4] * g * g;
-    let kept = select(1.0, hyper[0], decays[i] > 0.0);
-    p[i] = p[i] * kept - hyper[5] * mean / (sqrt(square) / hyper[6] + hyper[7]);
+    let square = hyper.beta2 * v[i] + hyper.square_share * g * g;
+    let kept = select(1.0, hyper.param_scale, decays[i] > 0.0);
+    p[i] = p[i] * kept - hyper.step_size * mean / (sqrt(square) / hyper.square_correction + hyper.eps);
     v[i] = square;
 }

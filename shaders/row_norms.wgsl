@@ -5,7 +5,7 @@
 //
 // One workgroup per row.
 
-struct Params { n_in: u32, from_row: u32, norms_at: u32 }
+struct Params { n_in: u32, from_row: u32, n_rows: u32, norms_at: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> norms: array<f32>;

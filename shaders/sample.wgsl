@@ -15,9 +15,11 @@
 
 struct Params { n_vocab: u32 }
 
+struct Settings { temperature: f32, top_k: u32, top_p: f32, min_p: f32, seed: u32, count: u32 }
+
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> logits: array<f32>;
-@group(0) @binding(2) var<storage, read> settings: array<u32>;
+@group(0) @binding(2) var<storage, read> settings: array<Settings>;
 @group(0) @binding(3) var<storage, read_write> tokens: array<u32>;
 
 const WG = 256u;
@@ -111,10 +113,10 @@ fn token_at(row: Row, threshold: u32, part: f32, lane: u32) -> u32 {
 @compute @workgroup_size(WG)
 fn main(@builtin(workgroup_id) sequence: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let b = sequence.x;
-    let temperature = bitcast<f32>(settings[6u * b]);
-    let top_k = settings[6u * b + 1u];
-    let top_p = bitcast<f32>(settings[6u * b + 2u]);
-    let min_p = bitcast<f32>(settings[6u * b + 3u]);
+    let temperature = settings[b].temperature;
+    let top_k = settings[b].top_k;
+    let top_p = settings[b].top_p;
+    let min_p = settings[b].min_p;
     var highest = -3.4e38;
     for (var i = lane; i < params.n_vocab; i += WG) {
         highest = max(highest, logits[b * params.n_vocab + i]);
@@ -136,7 +138,7 @@ fn main(@builtin(workgroup_id) sequence: vec3<u32>, @builtin(local_invocation_in
         if min_p > 0.0 {
             threshold = max(threshold, order(row.highest + log(min_p) * temperature));
         }
-        token = token_at(row, threshold, draw(settings[6u * b + 4u], settings[6u * b + 5u]), lane);
+        token = token_at(row, threshold, draw(settings[b].seed, settings[b].count), lane);
     }
     if lane == 0u { tokens[b] = token; }
 }

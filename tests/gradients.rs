@@ -5,8 +5,8 @@ mod common;
 use common::{Make, Random, packed_spans, read};
 use webreft::backend::Backend;
 use webreft::kernel::{
-    Activation, DROPOUT_WORDS, Dense, Dropout, Drops, Edit, EditInputs, Heads, Learned, Magnitude, Mix, NONE,
-    OrthogonalMap, QkNorm, Rope, Rotation, Scale, ScaleInputs, attention, attention_backward,
+    Activation, Dense, Dropout, DropoutSettings, Drops, Edit, EditInputs, Heads, Learned, Magnitude, Mix,
+    NONE, OrthogonalMap, QkNorm, Rope, Rotation, Scale, ScaleInputs, attention, attention_backward,
     binary_cross_entropy, cap, copy, cross_entropy, dense, dense_backward, dropout, gather_rows, glu,
     glu_backward, glu_gate, glu_gate_backward, lowrank_edit, lowrank_edit_backward, lowrank_edit_input,
     magnitude, magnitude_backward, matmul, matmul_backward, mean_rows, mean_rows_backward, mix_rows,
@@ -14,7 +14,7 @@ use webreft::kernel::{
     rms_norm_backward, rope_qkv, rope_qkv_backward, rotation, rotation_backward, scale_rows,
     scale_rows_backward, squared_error,
 };
-use webreft::plan::Buf;
+use webreft::plan::{Buf, Record};
 use webreft::quant::{F32, Q4_0};
 
 /// Numbers under a shape.
@@ -321,8 +321,8 @@ fn edits() {
 #[test]
 fn dropped_rows() {
     let drop = |make: &mut Make<'_>, x: Buf| {
-        let words = Dropout { rate: 0.5, seed: 3 }.words(2, 7);
-        let settings = make.words("dropout", &[DROPOUT_WORDS], &words);
+        let settings = Dropout { rate: 0.5, seed: 3 }.settings(2, 7);
+        let settings = make.words("dropout", &[DropoutSettings::WORDS], &settings.words());
         let rows = make.words("edits", &[2, 2], &[3, 1, 0, 1]);
         dropout(&mut make.plan, Drops { settings, number: 1 }, rows, x, [2, 8]);
         vec![x]

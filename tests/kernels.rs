@@ -10,19 +10,19 @@ use common::{Make, packed_spans, read};
 use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::kernel::{
-    Activation, DROPOUT_WORDS, Dense, Dropout, Drops, Edit, EditInputs, HYPERS, Heads, Hyper, KERNELS,
-    Learned, LearnedRows, Magnitude, Mix, NONE, Optimizer, OrthogonalMap, QkNorm, Rope, Rotation, Rows,
-    Scale, ScaleInputs, accumulate, activate, activate_backward, add, add_onto, add_rms_norm, attention,
-    attention_backward, bench_fma, binary_cross_entropy, boundary, boundary_backward, broadcast_row, cap,
-    copy, copy_from, cross_entropy, dense, dense_backward, dropout, embed, gather_rows, glu, glu_backward,
-    glu_gate, glu_gate_backward, grad_norm, learned_rows, learned_rows_backward, lowrank_edit,
-    lowrank_edit_backward, lowrank_edit_input, magnitude, magnitude_backward, matmul, matmul_backward,
-    mean_rows, mean_rows_backward, mix_rows, mix_rows_backward, mul_up, optimizer, preference, put_rows,
-    qk_norm, qk_norm_backward, reward_loss, rms_norm, rms_norm_backward, rope_qkv, rope_qkv_backward,
-    rotation, rotation_backward, row_norms, scale_rows, scale_rows_backward, spread, squared_error,
-    token_loss,
+    Activation, Dense, Dropout, DropoutSettings, Drops, Edit, EditInputs, Heads, Hyper, KERNELS, Learned,
+    LearnedRows, Magnitude, Mix, NONE, Optimizer, OptimizerSettings, OrthogonalMap, QkNorm, Rope, Rotation,
+    Rows, Scale, ScaleInputs, accumulate, activate, activate_backward, add, add_onto, add_rms_norm,
+    attention, attention_backward, bench_fma, binary_cross_entropy, boundary, boundary_backward,
+    broadcast_row, cap, copy, copy_from, cross_entropy, dense, dense_backward, dropout, embed, gather_rows,
+    glu, glu_backward, glu_gate, glu_gate_backward, grad_norm, learned_rows, learned_rows_backward,
+    lowrank_edit, lowrank_edit_backward, lowrank_edit_input, magnitude, magnitude_backward, matmul,
+    matmul_backward, mean_rows, mean_rows_backward, mix_rows, mix_rows_backward, mul_up, optimizer,
+    preference, put_rows, qk_norm, qk_norm_backward, reward_loss, rms_norm, rms_norm_backward, rope_qkv,
+    rope_qkv_backward, rotation, rotation_backward, row_norms, scale_rows, scale_rows_backward, spread,
+    squared_error, token_loss,
 };
-use webreft::plan::{Buf, Buffer, Matrix};
+use webreft::plan::{Buf, Buffer, Matrix, Record};
 use webreft::quant::FORMATS;
 
 /// A plan to be built alike on both machines, and the roundings on the way to one value of it.
@@ -113,7 +113,7 @@ fn every_shader_equals_its_twin() {
 
 #[test]
 fn every_kernel_has_a_case() {
-    let mut missing: Vec<&str> = KERNELS.iter().map(|kernel| kernel.name).collect();
+    let mut missing: Vec<&str> = KERNELS.iter().map(|operation| operation.kernel.name).collect();
     missing.retain(|name| !ELSEWHERE.contains(name));
     for case in FAMILIES.iter().flat_map(|family| family()) {
         for step in case.make(&Backend::Cpu).plan.steps() {
@@ -568,8 +568,8 @@ fn edit_case(make: &mut Make<'_>, [n_embd, rank, n_edits]: [usize; 3], form: Edi
 }
 
 fn dropout_settings(make: &mut Make<'_>) -> Buf {
-    let words = Dropout { rate: 0.25, seed: 0x1234_5678_9abc }.words(17, 40);
-    make.words("dropout", &[DROPOUT_WORDS], &words)
+    let settings = Dropout { rate: 0.25, seed: 0x1234_5678_9abc }.settings(17, 40);
+    make.words("dropout", &[DropoutSettings::WORDS], &settings.words())
 }
 
 /// What a shader drops its twin drops, and what is left has the same bits.
@@ -631,7 +631,8 @@ fn losses_and_steps() -> Vec<Case> {
                 move |make| {
                     let hyper =
                         Hyper { optimizer: Optimizer::ALL[which], decay, clip, ..Hyper::with_rate(1e-2) };
-                    let hyper = make.values("hyper", &[HYPERS], &hyper.at_step(step));
+                    let hyper =
+                        make.words("hyper", &[OptimizerSettings::WORDS], &hyper.at_step(step).words());
                     let decays: Vec<f32> = (0..n).map(|i| (i % 2) as f32).collect();
                     let decays = make.values("decays", &[n], &decays);
                     let [grad, sum, p, m] = ["grad", "sum", "p", "m"].map(|label| make.reals(label, &[n]));

@@ -5,7 +5,8 @@ mod common;
 use common::{Make, Random, read_words};
 use pollster::block_on;
 use webreft::backend::Backend;
-use webreft::kernel::{Choice, SETTINGS, sample};
+use webreft::kernel::{Choice, SampleSettings, sample};
+use webreft::plan::Record;
 
 const ALL: Choice = Choice { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0 };
 const GREEDY: Choice = Choice { temperature: 0.0, ..ALL };
@@ -19,8 +20,8 @@ fn chosen(backend: &Backend, rows: &[Vec<f32>], choices: &[Choice]) -> Vec<usize
     let (n_rows, n_vocab) = (rows.len(), rows[0].len());
     let mut make = Make::new(backend);
     let logits = make.values("logits", &[n_rows, n_vocab], &rows.concat());
-    let settings: Vec<u32> = choices.iter().flat_map(|choice| choice.words(7)).collect();
-    let settings = make.words("settings", &[n_rows, SETTINGS], &settings);
+    let settings: Vec<u32> = choices.iter().flat_map(|choice| choice.settings(7).words()).collect();
+    let settings = make.words("settings", &[n_rows, SampleSettings::WORDS], &settings);
     let tokens = make.words("tokens", &[n_rows], &vec![0; n_rows]);
     sample(&mut make.plan, logits, settings, tokens);
     let done = make.run();

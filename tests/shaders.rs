@@ -2,20 +2,21 @@
 
 use naga::proc::Layouter;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
-use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
+use naga::{AddressSpace, Handle, Module, ScalarKind, StorageAccess, Type, TypeInner};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use webreft::kernel::KERNELS;
-use webreft::plan::{Field, Kernel, Role};
+use webreft::kernel::{KERNELS, Operation};
+use webreft::plan::{Content, Field, Fields, Kernel, Role};
 use webreft::quant::{FORMATS, Format};
 
 /// A kernel's text, and for kernels with a weight its text for each format.
-fn texts(kernel: &Kernel) -> Vec<(String, Option<&'static Format>, String)> {
+fn texts(operation: &Operation) -> Vec<(String, Option<&'static Format>, String)> {
+    let kernel = &operation.kernel;
     let formats: Vec<_> = if kernel.weight { FORMATS.map(Some).to_vec() } else { vec![None] };
     let text = |format: Option<&'static Format>| {
         let name = format.map_or(kernel.name.to_owned(), |f| format!("{} of {}", kernel.name, f.name));
-        (name, format, kernel.text(format))
+        (name, format, operation.text(format))
     };
     formats.into_iter().map(text).collect()
 }
@@ -33,9 +34,9 @@ fn parsed(name: &str, text: &str) -> Module {
 
 /// Runs a check over every text of every kernel.
 fn each(check: impl Fn(&str, &Kernel, Option<&Format>, &Module)) {
-    for kernel in KERNELS {
-        for (name, format, text) in texts(kernel) {
-            check(&name, kernel, format, &parsed(&name, &text));
+    for operation in KERNELS {
+        for (name, format, text) in texts(operation) {
+            check(&name, &operation.kernel, format, &parsed(&name, &text));
         }
     }
 }
@@ -61,7 +62,7 @@ fn storage(name: &str, role: Role) -> (String, AddressSpace) {
 #[test]
 fn bindings_are_params_and_the_kernels_arguments_in_order() {
     each(|name, kernel, _, module| {
-        let args = kernel.args.iter().map(|(arg, role)| storage(arg, *role));
+        let args = kernel.args.iter().map(|arg| storage(arg.name, arg.role));
         let want: Vec<_> =
             std::iter::once(("params".to_owned(), AddressSpace::Uniform)).chain(args).collect();
         assert_eq!(bound(name, module, 0), want, "{name}");
@@ -78,23 +79,56 @@ fn a_weights_bindings_are_its_quants_and_its_scales() {
     });
 }
 
+/// A type as words: a scalar, a vector or a matrix.
+fn field(name: &str, ty: &TypeInner) -> Field {
+    match ty.scalar() {
+        Some(scalar) if scalar.kind == ScalarKind::Float => Field::F32,
+        Some(_) => Field::U32,
+        None => panic!("{name}: {ty:?} is no number"),
+    }
+}
+
+/// Asserts that a type is a struct of these fields, a word each.
+fn assert_fields(name: &str, module: &Module, ty: Handle<Type>, want: Fields) {
+    let TypeInner::Struct { members, .. } = &module.types[ty].inner else { panic!("{name}: no struct") };
+    let members = members.iter().map(|member| {
+        let ty = &module.types[member.ty].inner;
+        assert!(matches!(ty, TypeInner::Scalar(_)), "{name}: {:?} is no number", member.name);
+        (member.offset, member.name.clone().unwrap_or_default(), field(name, ty))
+    });
+    let want = (0..).step_by(4).zip(want).map(|(offset, (name, ty))| (offset, (*name).to_owned(), *ty));
+    assert_eq!(members.collect::<Vec<_>>(), want.collect::<Vec<_>>(), "{name}");
+}
+
 #[test]
 fn params_are_the_kernels_fields_word_by_word() {
     each(|name, kernel, _, module| {
         let params = module.types.iter().find(|(_, ty)| ty.name.as_deref() == Some("Params"));
-        let Some(TypeInner::Struct { members, .. }) = params.map(|(_, ty)| &ty.inner) else {
-            panic!("{name}: no Params");
-        };
-        let members = members.iter().map(|member| {
-            let TypeInner::Scalar(scalar) = module.types[member.ty].inner else {
-                panic!("{name}: {:?} is no number", member.name);
+        let (ty, _) = params.unwrap_or_else(|| panic!("{name}: no Params"));
+        assert_fields(name, module, ty, kernel.params);
+    });
+}
+
+#[test]
+fn arguments_hold_what_the_kernel_declares() {
+    each(|name, kernel, _, module| {
+        for arg in kernel.args {
+            let name = format!("{name}: {}", arg.name);
+            let variables = || module.global_variables.iter().map(|(_, variable)| variable);
+            let variable = variables().find(|v| v.name.as_deref() == Some(arg.name)).expect("it is bound");
+            let element = match module.types[variable.ty].inner {
+                TypeInner::Array { base, .. } => Some(base),
+                _ => None,
             };
-            let field = if scalar.kind == ScalarKind::Float { Field::F32 } else { Field::U32 };
-            (member.offset, member.name.clone().unwrap_or_default(), field)
-        });
-        let want = (0..).step_by(4).zip(kernel.params);
-        let want = want.map(|(offset, (field, ty))| (offset, (*field).to_owned(), *ty));
-        assert_eq!(members.collect::<Vec<_>>(), want.collect::<Vec<_>>(), "{name}");
+            match (arg.content, element) {
+                (Content::Numbers(want), Some(ty)) => {
+                    assert_eq!(field(&name, &module.types[ty].inner), want, "{name}");
+                }
+                (Content::Record(fields), None) => assert_fields(&name, module, variable.ty, fields),
+                (Content::Records(fields), Some(ty)) => assert_fields(&name, module, ty, fields),
+                (content, _) => panic!("{name}: expected {content:?}"),
+            }
+        }
     });
 }
 
@@ -135,10 +169,11 @@ fn stems(folder: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_file_of_shaders_belongs_to_a_kernel_or_a_format() {
-    assert_eq!(stems("shaders"), KERNELS.iter().map(|kernel| kernel.name.to_owned()).collect());
+    assert_eq!(stems("shaders"), KERNELS.iter().map(|operation| operation.kernel.name.to_owned()).collect());
     assert_eq!(stems("shaders/quant"), FORMATS.iter().map(|format| format.name.to_lowercase()).collect());
     for (path, text) in files(&root().join("shaders/lib")) {
-        let mut users = KERNELS.iter().map(|kernel| kernel.wgsl).chain(FORMATS.map(|format| format.wgsl));
+        let mut users =
+            KERNELS.iter().map(|operation| operation.wgsl).chain(FORMATS.map(|format| format.wgsl));
         assert!(
             users.any(|files| files.contains(&text.as_str())),
             "{} is in no kernel and no format",
@@ -149,10 +184,11 @@ fn every_file_of_shaders_belongs_to_a_kernel_or_a_format() {
 
 #[test]
 fn a_kernels_last_file_bears_its_name() {
-    for kernel in KERNELS {
+    for operation in KERNELS {
+        let kernel = &operation.kernel;
         let path = root().join("shaders").join(kernel.name).with_extension("wgsl");
         let text = fs::read_to_string(path).expect("the kernel's file");
-        assert_eq!(kernel.wgsl.last(), Some(&text.as_str()), "{}", kernel.name);
+        assert_eq!(operation.wgsl.last(), Some(&text.as_str()), "{}", kernel.name);
     }
 }
 
@@ -173,8 +209,8 @@ fn no_wgsl_stands_in_rust() {
 /// WGSL zeroes `var x: T;` at each turn of a loop; Chromium 156 does not. Arrays are filled before they are read.
 #[test]
 fn variables_begin_with_a_value() {
-    for kernel in KERNELS {
-        for (name, _, text) in texts(kernel) {
+    for operation in KERNELS {
+        for (name, _, text) in texts(operation) {
             let bare = |line: &&str| {
                 line.starts_with("var ") && !line.contains(['=', '@']) && !line.contains("array<")
             };

@@ -5,7 +5,8 @@
 use super::Tensor;
 use super::account::{Account, Taken};
 use crate::error::{Error, Result};
-use crate::plan::{Kernel, Plan, Role, Slab, Step};
+use crate::kernel::Operation;
+use crate::plan::{Plan, Role, Slab, Step};
 use futures_channel::oneshot;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -125,15 +126,27 @@ impl Gpu {
     }
 
     /// Compiles the plan's kernels and binds its buffers.
-    pub(super) fn record(&self, plan: &Plan, tensors: &[Tensor]) -> Recorded {
+    pub(super) fn record(
+        &self,
+        plan: &Plan,
+        operations: &[&'static Operation],
+        tensors: &[Tensor],
+    ) -> Recorded {
         let params = self.params_arena(plan);
-        let steps = plan.steps().iter();
-        let steps = steps.map(|step| self.record_step(step, tensors, &params)).collect();
+        let steps = plan.steps().iter().zip(operations);
+        let steps =
+            steps.map(|(step, operation)| self.record_step(step, operation, tensors, &params)).collect();
         Recorded { steps, _params: params }
     }
 
-    fn record_step(&self, step: &Step, tensors: &[Tensor], params: &wgpu::Buffer) -> RecordedStep {
-        let pipeline = self.pipeline(step.kernel, step.weight.as_ref());
+    fn record_step(
+        &self,
+        step: &Step,
+        operation: &Operation,
+        tensors: &[Tensor],
+        params: &wgpu::Buffer,
+    ) -> RecordedStep {
+        let pipeline = self.pipeline(operation, step.weight.as_ref());
         let size = wgpu::BufferSize::new(bytes(step.params.len()));
         let uniform = wgpu::BufferBinding { buffer: params, offset: 0, size };
         let args = step.args.iter().map(|buf| tensors[buf.index()].gpu_buffer().as_entire_binding());
@@ -162,8 +175,7 @@ impl Gpu {
     fn params_arena(&self, plan: &Plan) -> wgpu::Buffer {
         let mut arena = vec![0u8; PARAMS_SLOT * plan.steps().len().max(1)];
         for (slot, step) in arena.chunks_exact_mut(PARAMS_SLOT).zip(plan.steps()) {
-            let words: Vec<u32> = step.params.iter().map(|word| word.bits()).collect();
-            slot[..4 * words.len()].copy_from_slice(bytemuck::cast_slice(&words));
+            slot[..4 * step.params.len()].copy_from_slice(bytemuck::cast_slice(&step.params));
         }
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let buffer = self.create_buffer("params", arena.len() as u64, usage);
@@ -171,24 +183,25 @@ impl Gpu {
         buffer
     }
 
-    fn pipeline(&self, kernel: &'static Kernel, weight: Option<&Slab>) -> Rc<Pipeline> {
-        let key = (kernel.name, weight.map_or("", |slab| slab.format.name));
+    fn pipeline(&self, operation: &Operation, weight: Option<&Slab>) -> Rc<Pipeline> {
+        let key = (operation.kernel.name, weight.map_or("", |slab| slab.format.name));
         if let Some(pipeline) = self.0.pipelines.borrow().get(&key) {
             return pipeline.clone();
         }
-        let pipeline = Rc::new(self.compile(kernel, weight));
+        let pipeline = Rc::new(self.compile(operation, weight));
         self.0.pipelines.borrow_mut().insert(key, pipeline.clone());
         pipeline
     }
 
-    fn compile(&self, kernel: &Kernel, weight: Option<&Slab>) -> Pipeline {
+    fn compile(&self, operation: &Operation, weight: Option<&Slab>) -> Pipeline {
         let device = &self.0.device;
-        let text = kernel.text(weight.map(|slab| slab.format));
+        let kernel = &operation.kernel;
+        let text = operation.text(weight.map(|slab| slab.format));
         let source = wgpu::ShaderSource::Wgsl(text.into());
         let label = Some(kernel.name);
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source });
         let params = bytes(kernel.params.len());
-        let roles = kernel.args.iter().map(|(_, role)| storage(*role == Role::In));
+        let roles = kernel.args.iter().map(|arg| storage(arg.role == Role::In));
         let args = self.layout(std::iter::once(uniform(params)).chain(roles));
         let weight =
             weight.map(|slab| self.layout((0..=slab.scales.iter().len()).map(|_| storage(true)).take(2)));

@@ -11,8 +11,8 @@ mod tensor;
 
 use self::account::Account;
 use crate::error::Result;
-use crate::plan::{Buf, Plan, Step};
-use std::cell::{Ref, RefMut};
+use crate::kernel::{self, Operation};
+use crate::plan::{Buf, Plan};
 
 pub use gpu::Gpu;
 pub use tally::Tally;
@@ -125,11 +125,12 @@ impl Backend {
     /// `Device` if a buffer is larger than the device can bind.
     pub fn prepare(&self, plan: Plan) -> Result<Prepared> {
         let tensors = tensor::place_buffers(self, &plan)?;
+        let operations: Vec<_> = plan.steps().iter().map(|step| kernel::operation(step.kernel)).collect();
         let recorded = match self {
-            Backend::Gpu(gpu) => Some(gpu.record(&plan, &tensors)),
+            Backend::Gpu(gpu) => Some(gpu.record(&plan, &operations, &tensors)),
             Backend::Cpu | Backend::Tally(_) => None,
         };
-        Ok(Prepared { backend: self.clone(), plan, tensors, recorded })
+        Ok(Prepared { backend: self.clone(), plan, operations, tensors, recorded })
     }
 }
 
@@ -137,6 +138,7 @@ impl Backend {
 pub struct Prepared {
     backend: Backend,
     plan: Plan,
+    operations: Vec<&'static Operation>,
     tensors: Vec<Tensor>,
     recorded: Option<gpu::Recorded>,
 }
@@ -151,7 +153,7 @@ impl Prepared {
             (Backend::Gpu(gpu), Some(recorded)) => gpu.run(recorded),
             (Backend::Tally(_), _) => Ok(()),
             _ => {
-                self.plan.steps().iter().for_each(|step| cpu::run(step, &self.tensors));
+                cpu::run(&self.plan, &self.operations, &self.tensors);
                 Ok(())
             }
         }
@@ -165,69 +167,5 @@ impl Prepared {
     /// What is run.
     pub fn plan(&self) -> &Plan {
         &self.plan
-    }
-}
-
-/// What a twin is called with: one step, and the memory of its arguments.
-pub struct Call<'a> {
-    step: &'a Step,
-    tensors: &'a [Tensor],
-}
-
-impl Call<'_> {
-    /// A count or index of `Params`, by its place.
-    pub fn usize(&self, index: usize) -> usize {
-        self.step.params[index].bits() as usize
-    }
-
-    /// A flag of `Params`.
-    pub fn flag(&self, index: usize) -> bool {
-        self.step.params[index].bits() != 0
-    }
-
-    /// A real number of `Params`.
-    pub fn real(&self, index: usize) -> f32 {
-        f32::from_bits(self.step.params[index].bits())
-    }
-
-    /// Workgroups in one dimension of the grid.
-    pub fn groups(&self, dimension: usize) -> usize {
-        self.step.grid[dimension]
-    }
-
-    /// An argument as f32.
-    pub fn f32(&self, index: usize) -> Ref<'_, [f32]> {
-        Ref::map(self.words(index), |words| bytemuck::cast_slice(words))
-    }
-
-    /// An argument as u32.
-    pub fn u32(&self, index: usize) -> Ref<'_, [u32]> {
-        self.words(index)
-    }
-
-    /// An argument as f32, to write.
-    pub fn f32_mut(&self, index: usize) -> RefMut<'_, [f32]> {
-        RefMut::map(self.words_mut(index), |words| bytemuck::cast_slice_mut(words))
-    }
-
-    /// An argument as u32, to write.
-    pub fn u32_mut(&self, index: usize) -> RefMut<'_, [u32]> {
-        self.words_mut(index)
-    }
-
-    /// Row `row` of the weight's slab, decoded.
-    pub fn weight_row(&self, row: usize, out: &mut [f32]) {
-        let slab = self.step.weight.as_ref().expect("the kernel has a weight");
-        let scales = slab.scales.as_ref().map(Tensor::words);
-        let first_block = row * slab.cols / slab.format.block_values;
-        slab.format.decode_packed(&slab.qs.words(), scales.as_deref().unwrap_or(&[]), first_block, out);
-    }
-
-    fn words(&self, index: usize) -> Ref<'_, [u32]> {
-        self.tensors[self.step.args[index].index()].words()
-    }
-
-    fn words_mut(&self, index: usize) -> RefMut<'_, [u32]> {
-        self.tensors[self.step.args[index].index()].words_mut()
     }
 }

@@ -17,7 +17,7 @@ pub struct Persona {
     /// The dimensions of each subspace that are edited; all of them if none is given.
     pub subspace: Option<Vec<usize>>,
     /// For each intervention that reads hidden states of another run a row for each row that it edits; else empty.
-    /// [`Engine::sources`](crate::engine::Engine::sources) reads them off a text.
+    /// `Engine::sources` reads them off a text.
     pub sources: Vec<Vec<f32>>,
 }
 

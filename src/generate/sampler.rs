@@ -3,8 +3,8 @@
 use super::GenerateOptions;
 use crate::backend::{Backend, Tensor};
 use crate::error::Result;
-use crate::kernel::{self, Choice, SETTINGS};
-use crate::plan::{Buf, Plan};
+use crate::kernel::{self, Choice, SampleSettings};
+use crate::plan::{Buf, Plan, Record};
 
 pub(super) struct Sampler {
     /// The token of each sequence `[B]`.
@@ -19,7 +19,7 @@ impl Sampler {
         let GenerateOptions { temperature, top_k, top_p, min_p, seed, .. } = *options;
         Ok(Sampler {
             tokens: backend.tensor("tokens", &[n_sequences])?,
-            settings: backend.tensor("settings", &[n_sequences, SETTINGS])?,
+            settings: backend.tensor("settings", &[n_sequences, SampleSettings::WORDS])?,
             choice: Choice { temperature, top_k, top_p, min_p, seed },
             n_drawn: 0,
         })
@@ -33,7 +33,7 @@ impl Sampler {
 
     /// Makes the settings ready for the next draw; the same in every sequence, so that answers differ by their edits alone.
     pub(super) fn advance(&mut self) {
-        let words = self.choice.words(self.n_drawn);
+        let words = self.choice.settings(self.n_drawn).words();
         let n_sequences = self.tokens.shape()[0];
         self.settings.write(0, &words.repeat(n_sequences));
         self.n_drawn += 1;

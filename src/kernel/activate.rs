@@ -1,30 +1,30 @@
 //! The functions around what is learned and on gates, and one of them on each element of a buffer.
 
-use crate::backend::Call;
-use crate::plan::Field::U32;
-use crate::plan::Role::{In, InOut, Out};
-use crate::plan::{Buf, Kernel, Plan};
+use super::declare::kernel;
+use crate::plan::{Buf, Field, Param, Plan};
 
 /// The functions in WGSL.
 pub(super) const ACTIVATION: &str = include_str!("../../shaders/lib/activation.wgsl");
 
-pub(super) static ACTIVATE: Kernel = Kernel {
-    name: "activate",
-    wgsl: &[ACTIVATION, include_str!("../../shaders/activate.wgsl")],
-    params: &[("n", U32), ("act", U32)],
-    args: &[("x", In), ("y", Out)],
-    weight: false,
-    twin,
-};
+kernel! {
+    /// y = act(x), element by element.
+    ACTIVATE: activate {
+        wgsl: [ACTIVATION, include_str!("../../shaders/activate.wgsl")],
+        params { n: usize, act: Activation }
+        args { x: In<f32>, y: Out<f32> }
+        twin: twin,
+    }
+}
 
-pub(super) static ACTIVATE_BACKWARD: Kernel = Kernel {
-    name: "activate_backward",
-    wgsl: &[ACTIVATION, include_str!("../../shaders/activate_backward.wgsl")],
-    params: &[("n", U32), ("act", U32)],
-    args: &[("x", In), ("dy", InOut)],
-    weight: false,
-    twin: twin_backward,
-};
+kernel! {
+    /// dy ← dy · act′(x), in place.
+    ACTIVATE_BACKWARD: activate_backward {
+        wgsl: [ACTIVATION, include_str!("../../shaders/activate_backward.wgsl")],
+        params { n: usize, act: Activation }
+        args { x: In<f32>, dy: InOut<f32> }
+        twin: twin_backward,
+    }
+}
 
 /// The function around W·h + b and on a gate, by the names of Transformers' `ACT2FN`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,10 +58,6 @@ impl Activation {
     /// The name in options and files.
     pub fn name(self) -> &'static str {
         ["linear", "gelu", "relu", "silu", "tanh", "gelu_pytorch_tanh"][self as usize]
-    }
-
-    pub(super) fn of(call: &Call<'_>, index: usize) -> Activation {
-        Activation::ALL[call.usize(index)]
     }
 
     pub(super) fn apply(self, x: f32) -> f32 {
@@ -107,6 +103,19 @@ impl Activation {
     }
 }
 
+/// The shader's code: its place in [`Activation::ALL`].
+impl Param for Activation {
+    const FIELD: Field = Field::U32;
+
+    fn bits(self) -> u32 {
+        self as u32
+    }
+
+    fn of(bits: u32) -> Activation {
+        Activation::ALL[bits as usize]
+    }
+}
+
 /// Abramowitz and Stegun 7.1.26; within 1.5e-7.
 fn erf(x: f32) -> f32 {
     let t = 1.0 / (1.0 + 0.327_591_1 * x.abs());
@@ -124,7 +133,7 @@ fn gelu_argument(x: f32) -> f32 {
 pub fn activate(plan: &mut Plan, act: Activation, x: Buf) -> Buf {
     let shape: [usize; 2] = plan.shape(x);
     let (y, n) = (plan.scratch("activated", &shape), shape[0] * shape[1]);
-    plan.dispatch(&ACTIVATE, &[n.into(), (act as usize).into()], &[x, y], [n.div_ceil(64), 1, 1]);
+    plan.dispatch(&ACTIVATE, activate::Params { n, act }, activate::Bufs { x, y }, [n.div_ceil(64), 1, 1]);
     y
 }
 
@@ -132,18 +141,22 @@ pub fn activate(plan: &mut Plan, act: Activation, x: Buf) -> Buf {
 pub fn activate_backward(plan: &mut Plan, act: Activation, x: Buf, dy: Buf) {
     let shape: [usize; 2] = plan.shape(x);
     let n = shape[0] * shape[1];
-    let params = [n.into(), (act as usize).into()];
-    plan.dispatch(&ACTIVATE_BACKWARD, &params, &[x, dy], [n.div_ceil(64), 1, 1]);
+    plan.dispatch(
+        &ACTIVATE_BACKWARD,
+        activate_backward::Params { n, act },
+        activate_backward::Bufs { x, dy },
+        [n.div_ceil(64), 1, 1],
+    );
 }
 
-fn twin(call: &Call<'_>) {
-    let (n, act) = (call.usize(0), Activation::of(call, 1));
-    let (x, mut y) = (call.f32(0), call.f32_mut(1));
+fn twin(p: &activate::Params, a: activate::Args<'_>) {
+    let activate::Params { n, act } = *p;
+    let activate::Args { x, y } = a;
     y[..n].iter_mut().zip(x.iter()).for_each(|(y, x)| *y = act.apply(*x));
 }
 
-fn twin_backward(call: &Call<'_>) {
-    let (n, act) = (call.usize(0), Activation::of(call, 1));
-    let (x, mut dy) = (call.f32(0), call.f32_mut(1));
+fn twin_backward(p: &activate_backward::Params, a: activate_backward::Args<'_>) {
+    let activate_backward::Params { n, act } = *p;
+    let activate_backward::Args { x, dy } = a;
     dy[..n].iter_mut().zip(x.iter()).for_each(|(dy, x)| *dy *= act.slope(*x));
 }

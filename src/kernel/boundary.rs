@@ -1,37 +1,49 @@
 //! A learned boundary between the dimensions of a subspace that are edited and those that are not, and its gradient.
 
+use super::declare::kernel;
 use super::{EditGradient, EditTrace, REDUCE};
-use crate::backend::Call;
-use crate::plan::Field::U32;
-use crate::plan::Role::{In, InOut, Out};
-use crate::plan::{Buf, Kernel, Plan};
+use crate::plan::{Buf, Plan};
 
 const SIGMOID: &str = include_str!("../../shaders/lib/sigmoid.wgsl");
 
-pub(super) static BOUNDARY: Kernel = Kernel {
-    name: "boundary",
-    wgsl: &[SIGMOID, include_str!("../../shaders/boundary.wgsl")],
-    params: &[("n_embd", U32), ("at", U32)],
-    args: &[("strength", In), ("theta", In), ("masked", Out)],
-    weight: false,
-    twin,
-};
+kernel! {
+    /// Applies the learned boundary to the strengths of edits.
+    BOUNDARY: boundary {
+        wgsl: [SIGMOID, include_str!("../../shaders/boundary.wgsl")],
+        params { n_embd: usize, at: usize }
+        args { strength: In<f32>, theta: In<f32>, masked: Out<f32> }
+        twin: twin,
+    }
+}
 
-pub(super) static BOUNDARY_BACKWARD: Kernel = Kernel {
-    name: "boundary_backward",
-    wgsl: &[REDUCE, SIGMOID, include_str!("../../shaders/boundary_backward.wgsl")],
-    params: &[("n_edits", U32), ("n_embd", U32), ("at", U32), ("onto", U32)],
-    args: &[("edits", In), ("masked", In), ("trace", In), ("dtrace", In), ("theta", In), ("grad", InOut)],
-    weight: false,
-    twin: twin_backward,
-};
+kernel! {
+    /// The gradient of the boundary, summed over all edits.
+    BOUNDARY_BACKWARD: boundary_backward {
+        wgsl: [REDUCE, SIGMOID, include_str!("../../shaders/boundary_backward.wgsl")],
+        params { n_edits: usize, n_embd: usize, at: usize, onto: bool }
+        args {
+            edits: In<u32>,
+            masked: In<f32>,
+            trace: In<f32>,
+            dtrace: In<f32>,
+            theta: In<f32>,
+            grad: InOut<f32>,
+        }
+        twin: twin_backward,
+    }
+}
 
 /// `strength` [P, D] with the boundary at `at` in `theta` drawn into it: a new buffer.
 pub fn boundary(plan: &mut Plan, at: usize, strength: Buf, theta: Buf) -> Buf {
     let [n_edits, n_embd] = plan.shape(strength);
     let masked = plan.scratch("masked", &[n_edits, n_embd]);
     let grid = [(n_edits * n_embd).div_ceil(64), 1, 1];
-    plan.dispatch(&BOUNDARY, &[n_embd.into(), at.into()], &[strength, theta, masked], grid);
+    plan.dispatch(
+        &BOUNDARY,
+        boundary::Params { n_embd, at },
+        boundary::Bufs { strength, theta, masked },
+        grid,
+    );
     masked
 }
 
@@ -45,18 +57,21 @@ pub fn boundary_backward(
     onto: bool,
 ) {
     let [n_edits, n_embd] = plan.shape(masked);
-    let params = [n_edits.into(), n_embd.into(), at.into(), onto.into()];
-    let args = [rows, masked, trace.trace, dtrace, theta, grad];
-    plan.dispatch(&BOUNDARY_BACKWARD, &params, &args, [1, 1, 1]);
+    plan.dispatch(
+        &BOUNDARY_BACKWARD,
+        boundary_backward::Params { n_edits, n_embd, at, onto },
+        boundary_backward::Bufs { edits: rows, masked, trace: trace.trace, dtrace, theta, grad },
+        [1, 1, 1],
+    );
 }
 
 fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x.clamp(-80.0, 80.0)).exp())
 }
 
-fn twin(call: &Call<'_>) {
-    let (n, at) = (call.usize(0), call.usize(1));
-    let (strength, theta, mut masked) = (call.f32(0), call.f32(1), call.f32_mut(2));
+fn twin(p: &boundary::Params, a: boundary::Args<'_>) {
+    let boundary::Params { n_embd: n, at } = *p;
+    let boundary::Args { strength, theta, masked } = a;
     let (edge, temperature) = (theta[at].clamp(1e-3, 1.0) * n as f32, theta[at + 1]);
     for (i, (masked, strength)) in masked.iter_mut().zip(strength.iter()).enumerate() {
         let j = (i % n) as f32;
@@ -64,10 +79,9 @@ fn twin(call: &Call<'_>) {
     }
 }
 
-fn twin_backward(call: &Call<'_>) {
-    let [n_edits, n, at] = [0, 1, 2].map(|i| call.usize(i));
-    let (edits, masked, trace) = (call.u32(0), call.f32(1), call.f32(2));
-    let (dtrace, theta, mut grad) = (call.f32(3), call.f32(4), call.f32_mut(5));
+fn twin_backward(p: &boundary_backward::Params, a: boundary_backward::Args<'_>) {
+    let boundary_backward::Params { n_edits, n_embd: n, at, onto } = *p;
+    let boundary_backward::Args { edits, masked, trace, dtrace, theta, grad } = a;
     let (beta, temperature) = (theta[at], theta[at + 1]);
     let mut sum = 0.0;
     for i in (0..n_edits * n).filter(|i| masked[*i] != 0.0) {
@@ -78,6 +92,6 @@ fn twin_backward(call: &Call<'_>) {
     }
     let is_held = !(1e-3..=1.0).contains(&beta);
     let slope = if is_held { 0.0 } else { sum * n as f32 / temperature };
-    grad[at] = slope + if call.flag(3) { grad[at] } else { 0.0 };
+    grad[at] = slope + if onto { grad[at] } else { 0.0 };
     grad[at + 1] = 0.0;
 }

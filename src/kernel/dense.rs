@@ -1,45 +1,54 @@
 //! A small trained matrix: of the head of a classifier, a regression or a reward model, and of encoders.
 
+use super::declare::kernel;
 use super::{REDUCE, add_scaled, dot};
-use crate::backend::Call;
-use crate::plan::Field::U32;
-use crate::plan::Role::{In, InOut};
-use crate::plan::{Buf, Kernel, Plan, Word};
+use crate::plan::{Buf, Plan};
 
-pub(super) static DENSE: Kernel = Kernel {
-    name: "dense",
-    wgsl: &[REDUCE, include_str!("../../shaders/dense.wgsl")],
-    params: &[("n_in", U32), ("n_out", U32), ("w_at", U32), ("b_at", U32), ("x_at", U32), ("y_at", U32)],
-    args: &[("x", In), ("theta", In), ("y", InOut)],
-    weight: false,
-    twin,
-};
+kernel! {
+    /// y = x·Wᵀ + b, with trained W and b.
+    DENSE: dense {
+        wgsl: [REDUCE, include_str!("../../shaders/dense.wgsl")],
+        params {
+            n_rows: usize,
+            n_in: usize,
+            n_out: usize,
+            w_at: usize,
+            b_at: Option<usize>,
+            x_at: usize,
+            y_at: usize,
+        }
+        args { x: In<f32>, theta: In<f32>, y: InOut<f32> }
+        twin: twin,
+    }
+}
 
-pub(super) static DENSE_BACKWARD: Kernel = Kernel {
-    name: "dense_backward",
-    wgsl: &[include_str!("../../shaders/dense_backward.wgsl")],
-    params: &[("n_in", U32), ("n_out", U32), ("w_at", U32), ("dy_at", U32), ("dx_at", U32)],
-    args: &[("dy", In), ("theta", In), ("dx", InOut)],
-    weight: false,
-    twin: twin_backward,
-};
+kernel! {
+    /// dx = dy·W, the gradient of `dense` by its input.
+    DENSE_BACKWARD: dense_backward {
+        wgsl: [include_str!("../../shaders/dense_backward.wgsl")],
+        params { n_rows: usize, n_in: usize, n_out: usize, w_at: usize, dy_at: usize, dx_at: usize }
+        args { dy: In<f32>, theta: In<f32>, dx: InOut<f32> }
+        twin: twin_backward,
+    }
+}
 
-pub(super) static DENSE_PARAMS: Kernel = Kernel {
-    name: "dense_params",
-    wgsl: &[include_str!("../../shaders/dense_params.wgsl")],
-    params: &[
-        ("n_rows", U32),
-        ("n_in", U32),
-        ("n_out", U32),
-        ("w_at", U32),
-        ("b_at", U32),
-        ("x_at", U32),
-        ("dy_at", U32),
-    ],
-    args: &[("x", In), ("dy", In), ("grad", InOut)],
-    weight: false,
-    twin: twin_params,
-};
+kernel! {
+    /// dW = dyᵀ·x and db = Σ dy, the gradients of `dense` by its parameters.
+    DENSE_PARAMS: dense_params {
+        wgsl: [include_str!("../../shaders/dense_params.wgsl")],
+        params {
+            n_rows: usize,
+            n_in: usize,
+            n_out: usize,
+            w_at: usize,
+            b_at: Option<usize>,
+            x_at: usize,
+            dy_at: usize,
+        }
+        args { x: In<f32>, dy: In<f32>, grad: InOut<f32> }
+        twin: twin_params,
+    }
+}
 
 /// A small matrix as the kernels see it: where its numbers lie in the flat buffer of parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +61,6 @@ pub struct Dense {
     pub w_at: usize,
     /// First element of b `[N]`, if there is one.
     pub b_at: Option<usize>,
-}
-
-impl Dense {
-    fn bias(&self) -> Word {
-        self.b_at.map_or(Word::U32(u32::MAX), Into::into)
-    }
 }
 
 /// Rows that begin at an element of a buffer.
@@ -86,8 +89,20 @@ pub fn dense(plan: &mut Plan, it: &Dense, x: Buf, theta: Buf) -> Buf {
 
 /// y [M, N] of `n_rows` of x [M, D].
 pub fn dense_into(plan: &mut Plan, it: &Dense, n_rows: usize, [x, y]: [Rows; 2], theta: Buf) {
-    let params = [it.n_in.into(), it.n_out.into(), it.w_at.into(), it.bias(), x.at.into(), y.at.into()];
-    plan.dispatch(&DENSE, &params, &[x.buf, theta, y.buf], [n_rows, it.n_out, 1]);
+    plan.dispatch(
+        &DENSE,
+        dense::Params {
+            n_rows,
+            n_in: it.n_in,
+            n_out: it.n_out,
+            w_at: it.w_at,
+            b_at: it.b_at,
+            x_at: x.at,
+            y_at: y.at,
+        },
+        dense::Bufs { x: x.buf, theta, y: y.buf },
+        [n_rows, it.n_out, 1],
+    );
 }
 
 /// Gradient of [`dense`] by x [M, D], in a new buffer; its parameters' gradients go to `grad`.
@@ -108,24 +123,35 @@ pub fn dense_backward_into(
     [theta, grad]: [Buf; 2],
 ) {
     let columns = it.n_in.div_ceil(64);
-    let params = [it.n_in, it.n_out, it.w_at, dy.at, dx.at].map(Into::into);
-    plan.dispatch(&DENSE_BACKWARD, &params, &[dy.buf, theta, dx.buf], [columns, n_rows, 1]);
-    let sizes = [n_rows, it.n_in, it.n_out, it.w_at].map(Into::into);
-    let params = [sizes.as_slice(), &[it.bias(), x.at.into(), dy.at.into()]].concat();
-    plan.dispatch(&DENSE_PARAMS, &params, &[x.buf, dy.buf, grad], [columns, it.n_out, 1]);
+    plan.dispatch(
+        &DENSE_BACKWARD,
+        dense_backward::Params {
+            n_rows,
+            n_in: it.n_in,
+            n_out: it.n_out,
+            w_at: it.w_at,
+            dy_at: dy.at,
+            dx_at: dx.at,
+        },
+        dense_backward::Bufs { dy: dy.buf, theta, dx: dx.buf },
+        [columns, n_rows, 1],
+    );
+    let params = dense_params::Params {
+        n_rows,
+        n_in: it.n_in,
+        n_out: it.n_out,
+        w_at: it.w_at,
+        b_at: it.b_at,
+        x_at: x.at,
+        dy_at: dy.at,
+    };
+    let bufs = dense_params::Bufs { x: x.buf, dy: dy.buf, grad };
+    plan.dispatch(&DENSE_PARAMS, params, bufs, [columns, it.n_out, 1]);
 }
 
-/// b, if there is one.
-fn bias_at(call: &Call<'_>, index: usize) -> Option<usize> {
-    Some(call.usize(index)).filter(|at| *at as u32 != u32::MAX)
-}
-
-fn twin(call: &Call<'_>) {
-    let [n_in, n_out, w_at] = [0, 1, 2].map(|i| call.usize(i));
-    let b_at = bias_at(call, 3);
-    let [x_at, y_at] = [4, 5].map(|i| call.usize(i));
-    let n_rows = call.groups(0);
-    let (x, theta, mut y) = (call.f32(0), call.f32(1), call.f32_mut(2));
+fn twin(p: &dense::Params, a: dense::Args<'_>) {
+    let dense::Params { n_rows, n_in, n_out, w_at, b_at, x_at, y_at } = *p;
+    let dense::Args { x, theta, y } = a;
     let (x, y) = (&x[x_at..][..n_rows * n_in], &mut y[y_at..][..n_rows * n_out]);
     for (x, y) in x.chunks_exact(n_in).zip(y.chunks_exact_mut(n_out)) {
         for (j, y) in y.iter_mut().enumerate() {
@@ -134,11 +160,9 @@ fn twin(call: &Call<'_>) {
     }
 }
 
-fn twin_backward(call: &Call<'_>) {
-    let [n_in, n_out, w_at] = [0, 1, 2].map(|i| call.usize(i));
-    let [dy_at, dx_at] = [3, 4].map(|i| call.usize(i));
-    let n_rows = call.groups(1);
-    let (dy, theta, mut dx) = (call.f32(0), call.f32(1), call.f32_mut(2));
+fn twin_backward(p: &dense_backward::Params, a: dense_backward::Args<'_>) {
+    let dense_backward::Params { n_rows, n_in, n_out, w_at, dy_at, dx_at } = *p;
+    let dense_backward::Args { dy, theta, dx } = a;
     let (dy, dx) = (&dy[dy_at..][..n_rows * n_out], &mut dx[dx_at..][..n_rows * n_in]);
     for (dy, dx) in dy.chunks_exact(n_out).zip(dx.chunks_exact_mut(n_in)) {
         dx.fill(0.0);
@@ -148,11 +172,10 @@ fn twin_backward(call: &Call<'_>) {
     }
 }
 
-fn twin_params(call: &Call<'_>) {
-    let [n_rows, n_in, n_out, w_at] = [0, 1, 2, 3].map(|i| call.usize(i));
-    let b_at = bias_at(call, 4);
-    let (x, dy, mut grad) = (call.f32(0), call.f32(1), call.f32_mut(2));
-    let (x, dy) = (&x[call.usize(5)..], &dy[call.usize(6)..]);
+fn twin_params(p: &dense_params::Params, a: dense_params::Args<'_>) {
+    let dense_params::Params { n_rows, n_in, n_out, w_at, b_at, x_at, dy_at } = *p;
+    let dense_params::Args { x, dy, grad } = a;
+    let (x, dy) = (&x[x_at..], &dy[dy_at..]);
     for j in 0..n_out {
         let of_output = |m: usize| dy[m * n_out + j];
         let dw = &mut grad[w_at + j * n_in..][..n_in];

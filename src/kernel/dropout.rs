@@ -1,24 +1,34 @@
 //! Inverted dropout of edited rows (Srivastava et al. 2014). What is dropped is drawn anew from the same counters on the way back.
 
+use super::declare::kernel;
 use super::{PCG, pcg};
-use crate::backend::Call;
-use crate::plan::Field::U32;
-use crate::plan::Role::{In, InOut};
-use crate::plan::{Buf, Kernel, Plan};
+use crate::plan::{Buf, Plan, Record, record};
 
 pub(super) const KEPT: &str = include_str!("../../shaders/lib/dropout.wgsl");
 
-pub(super) static DROPOUT: Kernel = Kernel {
-    name: "dropout",
-    wgsl: &[PCG, KEPT, include_str!("../../shaders/dropout.wgsl")],
-    params: &[("n_embd", U32), ("stride", U32), ("first", U32), ("number", U32)],
-    args: &[("edits", In), ("dropout", In), ("x", InOut)],
-    weight: false,
-    twin,
-};
+kernel! {
+    /// x ← x · (0 | 1 / (1 − rate)), in place; its own gradient.
+    DROPOUT: dropout {
+        wgsl: [PCG, KEPT, include_str!("../../shaders/dropout.wgsl")],
+        params { n_embd: usize, stride: usize, first: usize, number: usize }
+        args { edits: In<u32>, dropout: One<DropoutSettings>, x: InOut<f32> }
+        twin: twin,
+    }
+}
 
-/// Words of a step's settings.
-pub const DROPOUT_WORDS: usize = 4;
+record! {
+    /// What the kernels read in one step.
+    pub struct DropoutSettings {
+        /// Of the seed and the step.
+        pub key: u32,
+        /// Rows of the step before the pass.
+        pub rows_before: u32,
+        /// Draws below it are dropped.
+        pub threshold: u32,
+        /// What the rest is multiplied by.
+        pub gain: f32,
+    }
+}
 
 /// What is dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -30,12 +40,12 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// The words that kernels read in step `step`, in a pass before which the step had so many rows.
-    pub fn words(&self, step: u32, rows_before: u32) -> [u32; DROPOUT_WORDS] {
+    /// The settings of step `step`, in a pass before which the step had so many rows.
+    pub fn settings(&self, step: u32, rows_before: u32) -> DropoutSettings {
         let [low, high] = [self.seed as u32, (self.seed >> 32) as u32];
         let key = [high, step].into_iter().fold(pcg(low), |key, next| pcg(key.wrapping_add(next)));
         let threshold = (self.rate * DRAWS).round() as u32;
-        [key, rows_before, threshold, (1.0 / (1.0 - self.rate)).to_bits()]
+        DropoutSettings { key, rows_before, threshold, gain: 1.0 / (1.0 - self.rate) }
     }
 }
 
@@ -45,7 +55,7 @@ const DRAWS: f32 = 16_777_216.0;
 /// What an intervention drops, where it drops anything.
 #[derive(Clone, Copy)]
 pub struct Drops {
-    /// The words of the step `[4]`.
+    /// [`DropoutSettings`] of the step.
     pub settings: Buf,
     /// The intervention's number: each draws for itself.
     pub number: usize,
@@ -54,38 +64,45 @@ pub struct Drops {
 /// Drops numbers of the rows of x [T, S] that `rows` [P, 2] names, in `width` columns from `first` on; or of their gradient.
 pub fn dropout(plan: &mut Plan, drops: Drops, rows: Buf, x: Buf, [first, width]: [usize; 2]) {
     let ([n_rows, _], [_, stride]) = (plan.shape(rows), plan.shape(x));
-    plan.expect("dropout: settings", drops.settings, &[DROPOUT_WORDS]);
+    plan.expect("dropout: settings", drops.settings, &[DropoutSettings::WORDS]);
     assert!(first + width <= stride, "dropout: {width} columns from {first} on, of {stride}");
-    let params = [width, stride, first, drops.number].map(Into::into);
-    plan.dispatch(&DROPOUT, &params, &[rows, drops.settings, x], [n_rows, 1, 1]);
+    plan.dispatch(
+        &DROPOUT,
+        dropout::Params { n_embd: width, stride, first, number: drops.number },
+        dropout::Bufs { edits: rows, dropout: drops.settings, x },
+        [n_rows, 1, 1],
+    );
 }
 
-/// What a number is multiplied by.
-pub(super) fn kept(settings: &[u32], number: usize, row: u32, column: usize) -> f32 {
-    let of_row = pcg(settings[0].wrapping_add(number as u32)).wrapping_add(settings[1]).wrapping_add(row);
-    let drawn = pcg(pcg(of_row).wrapping_add(column as u32));
-    if drawn >> 8 < settings[2] { 0.0 } else { f32::from_bits(settings[3]) }
+impl DropoutSettings {
+    /// What a number is multiplied by.
+    pub(super) fn kept(&self, number: usize, row: u32, column: usize) -> f32 {
+        let of_row =
+            pcg(self.key.wrapping_add(number as u32)).wrapping_add(self.rows_before).wrapping_add(row);
+        let drawn = pcg(pcg(of_row).wrapping_add(column as u32));
+        if drawn >> 8 < self.threshold { 0.0 } else { self.gain }
+    }
 }
 
-fn twin(call: &Call<'_>) {
-    let [n_embd, stride, first, number] = [0, 1, 2, 3].map(|i| call.usize(i));
-    let (edits, settings, mut x) = (call.u32(0), call.u32(1), call.f32_mut(2));
+fn twin(p: &dropout::Params, a: dropout::Args<'_>) {
+    let dropout::Params { n_embd, stride, first, number } = *p;
+    let dropout::Args { edits, dropout: settings, x } = a;
     for edit in edits.chunks_exact(2) {
         let x = &mut x[edit[0] as usize * stride + first..][..n_embd];
-        x.iter_mut().enumerate().for_each(|(d, x)| *x *= kept(&settings, number, edit[0], d));
+        x.iter_mut().enumerate().for_each(|(d, x)| *x *= settings.kept(number, edit[0], d));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Dropout, kept};
+    use super::Dropout;
 
     const N: usize = 200_000;
 
     /// Where each of N numbers is dropped, by a function from its place to settings' step, number, row and column.
     fn dropped(dropout: Dropout, at: impl Fn(usize) -> (usize, usize, usize, usize)) -> Vec<bool> {
         let drop = |(step, number, row, column): (usize, usize, usize, usize)| {
-            kept(&dropout.words(step as u32, 0), number, row as u32, column) == 0.0
+            dropout.settings(step as u32, 0).kept(number, row as u32, column) == 0.0
         };
         (0..N).map(|i| drop(at(i))).collect()
     }
@@ -123,7 +140,7 @@ mod tests {
     #[test]
     fn the_mean_stays() {
         let dropout = Dropout { rate: 0.3, seed: 1 };
-        let sum: f64 = (0..N).map(|i| f64::from(kept(&dropout.words(2, 0), 1, 0, i))).sum();
+        let sum: f64 = (0..N).map(|i| f64::from(dropout.settings(2, 0).kept(1, 0, i))).sum();
         let deviation = (0.3f64 / 0.7 / N as f64).sqrt();
         assert!((sum / N as f64 - 1.0).abs() < 5.0 * deviation, "{}", sum / N as f64);
     }
@@ -132,11 +149,11 @@ mod tests {
     fn rows_are_counted_from_the_steps_first_and_nothing_is_dropped_at_0() {
         let dropout = Dropout { rate: 0.5, seed: 9 };
         let row = |before: u32, row: u32| -> Vec<f32> {
-            (0..64).map(|d| kept(&dropout.words(4, before), 0, row, d)).collect()
+            (0..64).map(|d| dropout.settings(4, before).kept(0, row, d)).collect()
         };
         assert_eq!(row(10, 3), row(0, 13));
         assert_ne!(row(10, 3), row(0, 3));
-        let none = Dropout { rate: 0.0, seed: 9 }.words(1, 0);
-        assert!((0..N).all(|i| kept(&none, 0, 0, i) == 1.0));
+        let none = Dropout { rate: 0.0, seed: 9 }.settings(1, 0);
+        assert!((0..N).all(|i| none.kept(0, 0, i) == 1.0));
     }
 }

@@ -1,27 +1,27 @@
 //! Picks rows by index: labelled tokens forward, and with the inverse index their gradients back. And puts rows by index.
 
-use crate::backend::Call;
-use crate::plan::Field::U32;
-use crate::plan::Role::{In, InOut, Out};
-use crate::plan::{Buf, Kernel, Plan};
+use super::declare::kernel;
+use crate::plan::{Buf, Plan};
 
-pub(super) static GATHER_ROWS: Kernel = Kernel {
-    name: "gather_rows",
-    wgsl: &[include_str!("../../shaders/gather_rows.wgsl")],
-    params: &[("n_embd", U32)],
-    args: &[("index", In), ("x", In), ("y", Out)],
-    weight: false,
-    twin,
-};
+kernel! {
+    /// Row i of y is row index[i] of x, or zeros for NONE.
+    GATHER_ROWS: gather_rows {
+        wgsl: [include_str!("../../shaders/gather_rows.wgsl")],
+        params { n_embd: usize }
+        args { index: In<u32>, x: In<f32>, y: Out<f32> }
+        twin: twin,
+    }
+}
 
-pub(super) static PUT_ROWS: Kernel = Kernel {
-    name: "put_rows",
-    wgsl: &[include_str!("../../shaders/put_rows.wgsl")],
-    params: &[("n_embd", U32)],
-    args: &[("index", In), ("x", In), ("y", InOut)],
-    weight: false,
-    twin: twin_put,
-};
+kernel! {
+    /// Row index[i] of y is row i of x.
+    PUT_ROWS: put_rows {
+        wgsl: [include_str!("../../shaders/put_rows.wgsl")],
+        params { n_embd: usize }
+        args { index: In<u32>, x: In<f32>, y: InOut<f32> }
+        twin: twin_put,
+    }
+}
 
 /// The index that stands for a row of zeros.
 pub const NONE: u32 = u32::MAX;
@@ -31,7 +31,12 @@ pub fn gather_rows(plan: &mut Plan, label: &str, index: Buf, x: Buf) -> Buf {
     let [n_rows] = plan.shape(index);
     let [_, n_embd] = plan.shape(x);
     let y = plan.scratch(label, &[n_rows, n_embd]);
-    plan.dispatch(&GATHER_ROWS, &[n_embd.into()], &[index, x, y], [n_rows, 1, 1]);
+    plan.dispatch(
+        &GATHER_ROWS,
+        gather_rows::Params { n_embd },
+        gather_rows::Bufs { index, x, y },
+        [n_rows, 1, 1],
+    );
     y
 }
 
@@ -39,20 +44,20 @@ pub fn gather_rows(plan: &mut Plan, label: &str, index: Buf, x: Buf) -> Buf {
 pub fn put_rows(plan: &mut Plan, index: Buf, x: Buf, y: Buf) {
     let [n_rows, n_embd] = plan.shape(x);
     plan.expect("put_rows: index", index, &[n_rows]);
-    plan.dispatch(&PUT_ROWS, &[n_embd.into()], &[index, x, y], [n_rows, 1, 1]);
+    plan.dispatch(&PUT_ROWS, put_rows::Params { n_embd }, put_rows::Bufs { index, x, y }, [n_rows, 1, 1]);
 }
 
-fn twin_put(call: &Call<'_>) {
-    let n_embd = call.usize(0);
-    let (index, x, mut y) = (call.u32(0), call.f32(1), call.f32_mut(2));
+fn twin_put(p: &put_rows::Params, a: put_rows::Args<'_>) {
+    let put_rows::Params { n_embd } = *p;
+    let put_rows::Args { index, x, y } = a;
     for (&row, x) in index.iter().zip(x.chunks_exact(n_embd)) {
         y[row as usize * n_embd..][..n_embd].copy_from_slice(x);
     }
 }
 
-fn twin(call: &Call<'_>) {
-    let n_embd = call.usize(0);
-    let (index, x, mut y) = (call.u32(0), call.f32(1), call.f32_mut(2));
+fn twin(p: &gather_rows::Params, a: gather_rows::Args<'_>) {
+    let gather_rows::Params { n_embd } = *p;
+    let gather_rows::Args { index, x, y } = a;
     for (&row, y) in index.iter().zip(y.chunks_exact_mut(n_embd)) {
         match row {
             NONE => y.fill(0.0),

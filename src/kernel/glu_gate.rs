@@ -1,45 +1,50 @@
 //! The two halves of [`super::glu`], for what stands between them: pyvene's `mlp_activation`.
 
 use super::activate::{ACTIVATION, Activation};
-use crate::backend::Call;
-use crate::plan::Field::U32;
-use crate::plan::Role::{In, Out};
-use crate::plan::{Buf, Kernel, Plan};
+use super::declare::kernel;
+use crate::plan::{Buf, Plan};
 
-pub(super) static GLU_GATE: Kernel = Kernel {
-    name: "glu_gate",
-    wgsl: &[ACTIVATION, include_str!("../../shaders/glu_gate.wgsl")],
-    params: &[("n_ff", U32), ("act", U32)],
-    args: &[("gate_up", In), ("g", Out)],
-    weight: false,
-    twin,
-};
+kernel! {
+    /// g = act(gate), the first half of `glu`.
+    GLU_GATE: glu_gate {
+        wgsl: [ACTIVATION, include_str!("../../shaders/glu_gate.wgsl")],
+        params { n_ff: usize, act: Activation }
+        args { gate_up: In<f32>, g: Out<f32> }
+        twin: twin,
+    }
+}
 
-pub(super) static MUL_UP: Kernel = Kernel {
-    name: "mul_up",
-    wgsl: &[include_str!("../../shaders/mul_up.wgsl")],
-    params: &[("n_ff", U32)],
-    args: &[("g", In), ("gate_up", In), ("y", Out)],
-    weight: false,
-    twin: twin_mul_up,
-};
+kernel! {
+    /// y = g ∘ up, the second half of `glu`.
+    MUL_UP: mul_up {
+        wgsl: [include_str!("../../shaders/mul_up.wgsl")],
+        params { n_ff: usize }
+        args { g: In<f32>, gate_up: In<f32>, y: Out<f32> }
+        twin: twin_mul_up,
+    }
+}
 
-pub(super) static GLU_GATE_BACKWARD: Kernel = Kernel {
-    name: "glu_gate_backward",
-    wgsl: &[ACTIVATION, include_str!("../../shaders/glu_gate_backward.wgsl")],
-    params: &[("n_ff", U32), ("act", U32)],
-    args: &[("gate_up", In), ("g", In), ("dy", In), ("dg", In), ("dgate_up", Out)],
-    weight: false,
-    twin: twin_backward,
-};
+kernel! {
+    /// The gradient of both halves by gate and up.
+    GLU_GATE_BACKWARD: glu_gate_backward {
+        wgsl: [ACTIVATION, include_str!("../../shaders/glu_gate_backward.wgsl")],
+        params { n_ff: usize, act: Activation }
+        args { gate_up: In<f32>, g: In<f32>, dy: In<f32>, dg: In<f32>, dgate_up: Out<f32> }
+        twin: twin_backward,
+    }
+}
 
 /// g = act(gate) [T, F] of gate and up side by side [T, 2F].
 pub fn glu_gate(plan: &mut Plan, act: Activation, gate_up: Buf) -> Buf {
     let [n_tokens, width] = plan.shape(gate_up);
     let n_ff = width / 2;
     let g = plan.scratch("gate", &[n_tokens, n_ff]);
-    let params = [n_ff.into(), (act as usize).into()];
-    plan.dispatch(&GLU_GATE, &params, &[gate_up, g], [n_ff.div_ceil(256), n_tokens, 1]);
+    plan.dispatch(
+        &GLU_GATE,
+        glu_gate::Params { n_ff, act },
+        glu_gate::Bufs { gate_up, g },
+        [n_ff.div_ceil(256), n_tokens, 1],
+    );
     g
 }
 
@@ -48,7 +53,12 @@ pub fn mul_up(plan: &mut Plan, label: &str, g: Buf, gate_up: Buf) -> Buf {
     let [n_tokens, n_ff] = plan.shape(g);
     plan.expect("mul_up: gate_up", gate_up, &[n_tokens, 2 * n_ff]);
     let y = plan.scratch(label, &[n_tokens, n_ff]);
-    plan.dispatch(&MUL_UP, &[n_ff.into()], &[g, gate_up, y], [n_ff.div_ceil(256), n_tokens, 1]);
+    plan.dispatch(
+        &MUL_UP,
+        mul_up::Params { n_ff },
+        mul_up::Bufs { g, gate_up, y },
+        [n_ff.div_ceil(256), n_tokens, 1],
+    );
     y
 }
 
@@ -61,15 +71,18 @@ pub fn glu_gate_backward(
 ) -> Buf {
     let [n_tokens, n_ff] = plan.shape(g);
     let d = plan.scratch("dgate_up", &[n_tokens, 2 * n_ff]);
-    let args = [gate_up, g, dy, dg, d];
-    let params = [n_ff.into(), (act as usize).into()];
-    plan.dispatch(&GLU_GATE_BACKWARD, &params, &args, [n_ff.div_ceil(256), n_tokens, 1]);
+    plan.dispatch(
+        &GLU_GATE_BACKWARD,
+        glu_gate_backward::Params { n_ff, act },
+        glu_gate_backward::Bufs { gate_up, g, dy, dg, dgate_up: d },
+        [n_ff.div_ceil(256), n_tokens, 1],
+    );
     d
 }
 
-fn twin(call: &Call<'_>) {
-    let (n_ff, act) = (call.usize(0), Activation::of(call, 1));
-    let (gate_up, mut g) = (call.f32(0), call.f32_mut(1));
+fn twin(p: &glu_gate::Params, a: glu_gate::Args<'_>) {
+    let glu_gate::Params { n_ff, act } = *p;
+    let glu_gate::Args { gate_up, g } = a;
     for (gate_up, g) in gate_up.chunks_exact(2 * n_ff).zip(g.chunks_exact_mut(n_ff)) {
         for (gate, g) in gate_up.iter().zip(g) {
             *g = act.apply(*gate);
@@ -77,9 +90,9 @@ fn twin(call: &Call<'_>) {
     }
 }
 
-fn twin_mul_up(call: &Call<'_>) {
-    let n_ff = call.usize(0);
-    let (g, gate_up, mut y) = (call.f32(0), call.f32(1), call.f32_mut(2));
+fn twin_mul_up(p: &mul_up::Params, a: mul_up::Args<'_>) {
+    let mul_up::Params { n_ff } = *p;
+    let mul_up::Args { g, gate_up, y } = a;
     let rows = g.chunks_exact(n_ff).zip(gate_up.chunks_exact(2 * n_ff)).zip(y.chunks_exact_mut(n_ff));
     for ((g, gate_up), y) in rows {
         for ((g, up), y) in g.iter().zip(&gate_up[n_ff..]).zip(y) {
@@ -88,10 +101,9 @@ fn twin_mul_up(call: &Call<'_>) {
     }
 }
 
-fn twin_backward(call: &Call<'_>) {
-    let (n_ff, act) = (call.usize(0), Activation::of(call, 1));
-    let (gate_up, g, dy, dg) = (call.f32(0), call.f32(1), call.f32(2), call.f32(3));
-    let mut d = call.f32_mut(4);
+fn twin_backward(p: &glu_gate_backward::Params, a: glu_gate_backward::Args<'_>) {
+    let glu_gate_backward::Params { n_ff, act } = *p;
+    let glu_gate_backward::Args { gate_up, g, dy, dg, dgate_up: d } = a;
     for (t, d) in d.chunks_exact_mut(2 * n_ff).enumerate().take(g.len() / n_ff) {
         let [g, dy, dg] = [&g, &dy, &dg].map(|x| &x[t * n_ff..][..n_ff]);
         let (dgate, dup) = d.split_at_mut(n_ff);

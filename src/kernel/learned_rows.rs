@@ -1,35 +1,36 @@
 //! Rows set to learned ones, and the gradient of those: prompt tuning and prefix tuning.
 
 use super::add_scaled;
-use crate::backend::Call;
-use crate::plan::Field::U32;
-use crate::plan::Role::{In, InOut};
-use crate::plan::{Buf, Kernel, Plan};
+use super::declare::kernel;
+use crate::plan::{Buf, Plan};
 
-pub(super) static LEARNED_ROWS: Kernel = Kernel {
-    name: "learned_rows",
-    wgsl: &[include_str!("../../shaders/learned_rows.wgsl")],
-    params: &[("n_embd", U32), ("stride", U32), ("first", U32), ("rows_at", U32), ("row_stride", U32)],
-    args: &[("edits", In), ("strength", In), ("learned", In), ("h", InOut)],
-    weight: false,
-    twin,
-};
+kernel! {
+    /// Sets rows to learned ones.
+    LEARNED_ROWS: learned_rows {
+        wgsl: [include_str!("../../shaders/learned_rows.wgsl")],
+        params { n_embd: usize, stride: usize, first: usize, rows_at: usize, row_stride: usize }
+        args { edits: In<u32>, strength: In<f32>, learned: In<f32>, h: InOut<f32> }
+        twin: twin,
+    }
+}
 
-pub(super) static LEARNED_ROWS_BACKWARD: Kernel = Kernel {
-    name: "learned_rows_backward",
-    wgsl: &[include_str!("../../shaders/learned_rows_backward.wgsl")],
-    params: &[
-        ("n_edits", U32),
-        ("n_embd", U32),
-        ("stride", U32),
-        ("first", U32),
-        ("rows_at", U32),
-        ("row_stride", U32),
-    ],
-    args: &[("edits", In), ("strength", In), ("dh", InOut), ("grad", InOut)],
-    weight: false,
-    twin: twin_backward,
-};
+kernel! {
+    /// The gradients of `learned_rows`.
+    LEARNED_ROWS_BACKWARD: learned_rows_backward {
+        wgsl: [include_str!("../../shaders/learned_rows_backward.wgsl")],
+        params {
+            n_edits: usize,
+            n_rows: usize,
+            n_embd: usize,
+            stride: usize,
+            first: usize,
+            rows_at: usize,
+            row_stride: usize,
+        }
+        args { edits: In<u32>, strength: In<f32>, dh: InOut<f32>, grad: InOut<f32> }
+        twin: twin_backward,
+    }
+}
 
 /// Learned rows as the kernels see them: a part of the columns of a matrix E.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,11 +54,16 @@ pub fn learned_rows(plan: &mut Plan, it: &LearnedRows, [rows, strength, learned]
     let [n_edits, _] = plan.shape(rows);
     let [_, stride] = plan.shape(h);
     plan.expect("learned_rows: strength", strength, &[n_edits, 1]);
-    let params = [it.n_embd, stride, it.first, it.rows_at, it.row_stride].map(Into::into);
     plan.dispatch(
         &LEARNED_ROWS,
-        &params,
-        &[rows, strength, learned, h],
+        learned_rows::Params {
+            n_embd: it.n_embd,
+            stride,
+            first: it.first,
+            rows_at: it.rows_at,
+            row_stride: it.row_stride,
+        },
+        learned_rows::Bufs { edits: rows, strength, learned, h },
         [it.n_embd.div_ceil(64), n_edits, 1],
     );
 }
@@ -71,15 +77,26 @@ pub fn learned_rows_backward(
 ) {
     let [n_edits, _] = plan.shape(rows);
     let [_, stride] = plan.shape(dh);
-    let params = [n_edits, it.n_embd, stride, it.first, it.rows_at, it.row_stride].map(Into::into);
     let grid = [it.n_embd.div_ceil(64), it.n_rows, 1];
-    plan.dispatch(&LEARNED_ROWS_BACKWARD, &params, &[rows, strength, dh, grad], grid);
+    plan.dispatch(
+        &LEARNED_ROWS_BACKWARD,
+        learned_rows_backward::Params {
+            n_edits,
+            n_rows: it.n_rows,
+            n_embd: it.n_embd,
+            stride,
+            first: it.first,
+            rows_at: it.rows_at,
+            row_stride: it.row_stride,
+        },
+        learned_rows_backward::Bufs { edits: rows, strength, dh, grad },
+        grid,
+    );
 }
 
-fn twin(call: &Call<'_>) {
-    let [n_embd, stride, first, rows_at, row_stride] = [0, 1, 2, 3, 4].map(|i| call.usize(i));
-    let (edits, strength) = (call.u32(0), call.f32(1));
-    let (learned, mut h) = (call.f32(2), call.f32_mut(3));
+fn twin(p: &learned_rows::Params, a: learned_rows::Args<'_>) {
+    let learned_rows::Params { n_embd, stride, first, rows_at, row_stride } = *p;
+    let learned_rows::Args { edits, strength, learned, h } = a;
     for (edit, m) in edits.chunks_exact(2).zip(strength.iter()) {
         let h = &mut h[edit[0] as usize * stride + first..][..n_embd];
         h.iter_mut().for_each(|h| *h *= 1.0 - m);
@@ -87,11 +104,9 @@ fn twin(call: &Call<'_>) {
     }
 }
 
-fn twin_backward(call: &Call<'_>) {
-    let [n_embd, stride, first, rows_at, row_stride] = [1, 2, 3, 4, 5].map(|i| call.usize(i));
-    let n_rows = call.groups(1);
-    let (edits, strength) = (call.u32(0), call.f32(1));
-    let (mut dh, mut grad) = (call.f32_mut(2), call.f32_mut(3));
+fn twin_backward(p: &learned_rows_backward::Params, a: learned_rows_backward::Args<'_>) {
+    let learned_rows_backward::Params { n_rows, n_embd, stride, first, rows_at, row_stride, .. } = *p;
+    let learned_rows_backward::Args { edits, strength, dh, grad } = a;
     for i in 0..n_rows {
         grad[rows_at + i * row_stride..][..n_embd].fill(0.0);
     }

@@ -1,61 +1,68 @@
 //! Losses other than that of the next token: of preferences between answers, of rewards, of numbers, of classes of which several hold.
 
+use super::declare::kernel;
 use super::{REDUCE, SOFTMAX, highest_and_mass};
-use crate::backend::Call;
-use crate::plan::Field::{F32, U32};
-use crate::plan::Role::{In, InOut, Out};
-use crate::plan::{Buf, Kernel, Plan};
+use crate::plan::{Buf, Plan};
 
-pub(super) static TOKEN_LOSS: Kernel = Kernel {
-    name: "token_loss",
-    wgsl: &[REDUCE, SOFTMAX, include_str!("../../shaders/token_loss.wgsl")],
-    params: &[("n_vocab", U32), ("first", U32)],
-    args: &[("logits", In), ("labels", In), ("loss", InOut)],
-    weight: false,
-    twin: twin_token_loss,
-};
+kernel! {
+    /// The loss of each labelled token, without gradients.
+    TOKEN_LOSS: token_loss {
+        wgsl: [REDUCE, SOFTMAX, include_str!("../../shaders/token_loss.wgsl")],
+        params { n_vocab: usize, first: usize }
+        args { logits: In<f32>, labels: In<u32>, loss: InOut<f32> }
+        twin: twin_token_loss,
+    }
+}
 
-pub(super) static BINARY_CROSS_ENTROPY: Kernel = Kernel {
-    name: "binary_cross_entropy",
-    wgsl: &[include_str!("../../shaders/binary_cross_entropy.wgsl")],
-    params: &[("n_rows", U32), ("n_out", U32)],
-    args: &[("scores", InOut), ("targets", In), ("weight", In), ("loss", Out)],
-    weight: false,
-    twin: twin_binary_cross_entropy,
-};
+kernel! {
+    /// The loss of independent classes; scores become their gradient.
+    BINARY_CROSS_ENTROPY: binary_cross_entropy {
+        wgsl: [include_str!("../../shaders/binary_cross_entropy.wgsl")],
+        params { n_rows: usize, n_out: usize }
+        args { scores: InOut<f32>, targets: In<f32>, weight: In<f32>, loss: Out<f32> }
+        twin: twin_binary_cross_entropy,
+    }
+}
 
-pub(super) static PREFERENCE: Kernel = Kernel {
-    name: "preference",
-    wgsl: &[include_str!("../../shaders/preference.wgsl")],
-    params: &[("n_pairs", U32), ("beta", F32), ("share", F32)],
-    args: &[("losses", In), ("ranges", In), ("reference", In), ("weights", Out), ("pairs", Out)],
-    weight: false,
-    twin: twin_preference,
-};
+kernel! {
+    /// Direct preference optimization (Rafailov et al. 2023, arXiv:2305.18290, eq. 7).
+    PREFERENCE: preference {
+        wgsl: [include_str!("../../shaders/preference.wgsl")],
+        params { n_pairs: usize, beta: f32, share: f32 }
+        args { losses: In<f32>, ranges: In<u32>, reference: In<f32>, weights: Out<f32>, pairs: Out<f32> }
+        twin: twin_preference,
+    }
+}
 
-pub(super) static REWARD_LOSS: Kernel = Kernel {
-    name: "reward_loss",
-    wgsl: &[include_str!("../../shaders/reward_loss.wgsl")],
-    params: &[("n_pairs", U32), ("share", F32)],
-    args: &[("scores", InOut), ("loss", Out)],
-    weight: false,
-    twin: twin_reward_loss,
-};
+kernel! {
+    /// The loss of pairs of rewards; scores become their gradient.
+    REWARD_LOSS: reward_loss {
+        wgsl: [include_str!("../../shaders/reward_loss.wgsl")],
+        params { n_pairs: usize, share: f32 }
+        args { scores: InOut<f32>, loss: Out<f32> }
+        twin: twin_reward_loss,
+    }
+}
 
-pub(super) static SQUARED_ERROR: Kernel = Kernel {
-    name: "squared_error",
-    wgsl: &[include_str!("../../shaders/squared_error.wgsl")],
-    params: &[("n_rows", U32), ("n_out", U32)],
-    args: &[("scores", InOut), ("targets", In), ("weight", In), ("loss", Out)],
-    weight: false,
-    twin: twin_squared_error,
-};
+kernel! {
+    /// The mean squared error; scores become their gradient.
+    SQUARED_ERROR: squared_error {
+        wgsl: [include_str!("../../shaders/squared_error.wgsl")],
+        params { n_rows: usize, n_out: usize }
+        args { scores: InOut<f32>, targets: In<f32>, weight: In<f32>, loss: Out<f32> }
+        twin: twin_squared_error,
+    }
+}
 
 /// The loss [M, 2] of each of `labels [M]` from `first` on, whose logits [m, V] are given.
 pub fn token_loss(plan: &mut Plan, logits: Buf, [labels, loss]: [Buf; 2], first: usize) {
     let [n_labels, n_vocab] = plan.shape(logits);
-    let params = [n_vocab.into(), first.into()];
-    plan.dispatch(&TOKEN_LOSS, &params, &[logits, labels, loss], [n_labels, 1, 1]);
+    plan.dispatch(
+        &TOKEN_LOSS,
+        token_loss::Params { n_vocab, first },
+        token_loss::Bufs { logits, labels, loss },
+        [n_labels, 1, 1],
+    );
 }
 
 /// From losses [M, 2] of the tokens of pairs of sequences, their `ranges` [B, 2], and `reference [B]`, what each sequence's sum is
@@ -69,9 +76,12 @@ pub fn preference(
     let [n_sequences] = plan.shape(reference);
     let n_pairs = n_sequences / 2;
     let pairs = plan.kept("pairs", &[n_pairs, 2]);
-    let args = [losses, ranges, reference, weights, pairs];
-    let params = [n_pairs.into(), beta.into(), share.into()];
-    plan.dispatch(&PREFERENCE, &params, &args, [n_pairs.div_ceil(64), 1, 1]);
+    plan.dispatch(
+        &PREFERENCE,
+        preference::Params { n_pairs, beta, share },
+        preference::Bufs { losses, ranges, reference, weights, pairs },
+        [n_pairs.div_ceil(64), 1, 1],
+    );
     pairs
 }
 
@@ -82,8 +92,8 @@ pub fn reward_loss(plan: &mut Plan, share: f32, scores: Buf, loss: Buf) {
     let n_pairs = n_sequences / 2;
     plan.dispatch(
         &REWARD_LOSS,
-        &[n_pairs.into(), share.into()],
-        &[scores, loss],
+        reward_loss::Params { n_pairs, share },
+        reward_loss::Bufs { scores, loss },
         [n_pairs.div_ceil(64), 1, 1],
     );
 }
@@ -91,15 +101,20 @@ pub fn reward_loss(plan: &mut Plan, share: f32, scores: Buf, loss: Buf) {
 /// The loss [B, 2] of scores [B, N] against targets [B, N]; scores become their gradients.
 pub fn squared_error(plan: &mut Plan, scores: Buf, [targets, weight, loss]: [Buf; 3]) {
     let [n_rows, n_out] = plan.shape(scores);
-    let args = [scores, targets, weight, loss];
-    plan.dispatch(&SQUARED_ERROR, &[n_rows.into(), n_out.into()], &args, [n_rows.div_ceil(64), 1, 1]);
+    plan.dispatch(
+        &SQUARED_ERROR,
+        squared_error::Params { n_rows, n_out },
+        squared_error::Bufs { scores, targets, weight, loss },
+        [n_rows.div_ceil(64), 1, 1],
+    );
 }
 
 /// The loss [B, 2] of scores [B, N] that say which classes hold, against targets [B, N] of 1 and 0; scores become their gradients.
 pub fn binary_cross_entropy(plan: &mut Plan, scores: Buf, [targets, weight, loss]: [Buf; 3]) {
     let [n_rows, n_out] = plan.shape(scores);
-    let (params, args) = ([n_rows.into(), n_out.into()], [scores, targets, weight, loss]);
-    plan.dispatch(&BINARY_CROSS_ENTROPY, &params, &args, [n_rows.div_ceil(64), 1, 1]);
+    let params = binary_cross_entropy::Params { n_rows, n_out };
+    let bufs = binary_cross_entropy::Bufs { scores, targets, weight, loss };
+    plan.dispatch(&BINARY_CROSS_ENTROPY, params, bufs, [n_rows.div_ceil(64), 1, 1]);
 }
 
 /// A token's loss, and whether no other is likelier.
@@ -112,9 +127,9 @@ fn log_loss(x: f32) -> [f32; 2] {
     [(-x).max(0.0) + (1.0 + (-x.abs()).exp()).ln(), 1.0 / (1.0 + x.exp())]
 }
 
-fn twin_token_loss(call: &Call<'_>) {
-    let [n_vocab, first] = [0, 1].map(|i| call.usize(i));
-    let (logits, labels, mut losses) = (call.f32(0), call.u32(1), call.f32_mut(2));
+fn twin_token_loss(p: &token_loss::Params, a: token_loss::Args<'_>) {
+    let token_loss::Params { n_vocab, first } = *p;
+    let token_loss::Args { logits, labels, loss: losses } = a;
     let labels = labels[first..].iter().zip(losses[2 * first..].chunks_exact_mut(2));
     for (logits, (label, loss)) in logits.chunks_exact(n_vocab).zip(labels) {
         let [highest, mass] = highest_and_mass(logits);
@@ -122,10 +137,9 @@ fn twin_token_loss(call: &Call<'_>) {
     }
 }
 
-fn twin_preference(call: &Call<'_>) {
-    let (n_pairs, beta, share) = (call.usize(0), call.real(1), call.real(2));
-    let (losses, ranges, reference) = (call.f32(0), call.u32(1), call.f32(2));
-    let (mut weights, mut pairs) = (call.f32_mut(3), call.f32_mut(4));
+fn twin_preference(p: &preference::Params, a: preference::Args<'_>) {
+    let preference::Params { n_pairs, beta, share } = *p;
+    let preference::Args { losses, ranges, reference, weights, pairs } = a;
     let range = |sequence: usize| ranges[2 * sequence] as usize..ranges[2 * sequence + 1] as usize;
     for pair in 0..n_pairs {
         let [chosen, rejected] = [2 * pair, 2 * pair + 1];
@@ -139,9 +153,9 @@ fn twin_preference(call: &Call<'_>) {
     }
 }
 
-fn twin_reward_loss(call: &Call<'_>) {
-    let (n_pairs, share) = (call.usize(0), call.real(1));
-    let (mut scores, mut losses) = (call.f32_mut(0), call.f32_mut(1));
+fn twin_reward_loss(p: &reward_loss::Params, a: reward_loss::Args<'_>) {
+    let reward_loss::Params { n_pairs, share } = *p;
+    let reward_loss::Args { scores, loss: losses } = a;
     let pairs = scores.chunks_exact_mut(2).zip(losses.chunks_exact_mut(4)).take(n_pairs);
     for (scores, losses) in pairs {
         let [loss, slope] = log_loss(scores[0] - scores[1]);
@@ -152,10 +166,9 @@ fn twin_reward_loss(call: &Call<'_>) {
     }
 }
 
-fn twin_squared_error(call: &Call<'_>) {
-    let [n_rows, n_out] = [0, 1].map(|i| call.usize(i));
-    let (mut scores, targets, weight) = (call.f32_mut(0), call.f32(1), call.f32(2));
-    let mut losses = call.f32_mut(3);
+fn twin_squared_error(p: &squared_error::Params, a: squared_error::Args<'_>) {
+    let squared_error::Params { n_rows, n_out } = *p;
+    let squared_error::Args { scores, targets, weight, loss: losses } = a;
     for row in 0..n_rows {
         let scores = &mut scores[row * n_out..][..n_out];
         let mut sum = 0.0;
@@ -168,10 +181,9 @@ fn twin_squared_error(call: &Call<'_>) {
     }
 }
 
-fn twin_binary_cross_entropy(call: &Call<'_>) {
-    let [n_rows, n_out] = [0, 1].map(|i| call.usize(i));
-    let (mut scores, targets, weight) = (call.f32_mut(0), call.f32(1), call.f32(2));
-    let mut losses = call.f32_mut(3);
+fn twin_binary_cross_entropy(p: &binary_cross_entropy::Params, a: binary_cross_entropy::Args<'_>) {
+    let binary_cross_entropy::Params { n_rows, n_out } = *p;
+    let binary_cross_entropy::Args { scores, targets, weight, loss: losses } = a;
     for row in 0..n_rows {
         let scores = &mut scores[row * n_out..][..n_out];
         let (mut sum, mut right) = (0.0, true);

@@ -2,113 +2,115 @@
 //! its gradients by the hidden states and by the parameters.
 
 use super::activate::{ACTIVATION, Activation};
-use super::dropout::{Drops, KEPT, kept};
+use super::declare::kernel;
+use super::dropout::{DropoutSettings, Drops, KEPT};
 use super::{PCG, REDUCE, add_scaled, dot};
-use crate::backend::Call;
-use crate::plan::Field::U32;
-use crate::plan::Role::{In, InOut, Out};
-use crate::plan::{Buf, Kernel, Plan, Word};
+use crate::plan::{Buf, Field, Param, Plan};
 
 const CODES: &str = include_str!("../../shaders/lib/edit_codes.wgsl");
 
-pub(super) static LOWRANK_EDIT: Kernel = Kernel {
-    name: "lowrank_edit",
-    wgsl: &[REDUCE, ACTIVATION, CODES, include_str!("../../shaders/lowrank_edit.wgsl")],
-    params: &[
-        ("n_embd", U32),
-        ("n_in", U32),
-        ("stride", U32),
-        ("first", U32),
-        ("rank", U32),
-        ("w_at", U32),
-        ("b_at", U32),
-        ("p_at", U32),
-        ("c_at", U32),
-        ("act", U32),
-        ("learned", U32),
-        ("subtracts", U32),
-    ],
-    args: &[
-        ("edits", In),
-        ("strength", In),
-        ("theta", In),
-        ("proj", In),
-        ("source", In),
-        ("h", InOut),
-        ("before", Out),
-        ("trace", Out),
-    ],
-    weight: false,
-    twin,
-};
+kernel! {
+    /// h ← h + Pᵀ·u, the edit of nearly every kind of intervention.
+    LOWRANK_EDIT: lowrank_edit {
+        wgsl: [REDUCE, ACTIVATION, CODES, include_str!("../../shaders/lowrank_edit.wgsl")],
+        params {
+            n_embd: usize,
+            n_in: usize,
+            stride: usize,
+            first: usize,
+            rank: usize,
+            w_at: usize,
+            b_at: Option<usize>,
+            p_at: usize,
+            c_at: Option<usize>,
+            act: Activation,
+            learned: Learned,
+            subtracts: bool,
+        }
+        args {
+            edits: In<u32>,
+            strength: In<f32>,
+            theta: In<f32>,
+            proj: In<f32>,
+            source: In<f32>,
+            h: InOut<f32>,
+            before: Out<f32>,
+            trace: Out<f32>,
+        }
+        twin: twin,
+    }
+}
 
-pub(super) static LOWRANK_EDIT_BACKWARD: Kernel = Kernel {
-    name: "lowrank_edit_backward",
-    wgsl: &[REDUCE, ACTIVATION, CODES, include_str!("../../shaders/lowrank_edit_backward.wgsl")],
-    params: &[
-        ("n_embd", U32),
-        ("stride", U32),
-        ("first", U32),
-        ("rank", U32),
-        ("w_at", U32),
-        ("p_at", U32),
-        ("act", U32),
-        ("learned", U32),
-        ("subtracts", U32),
-    ],
-    args: &[
-        ("edits", In),
-        ("strength", In),
-        ("theta", In),
-        ("proj", In),
-        ("trace", In),
-        ("dh", InOut),
-        ("after", Out),
-        ("dtrace", Out),
-    ],
-    weight: false,
-    twin: twin_backward,
-};
+kernel! {
+    /// The gradient of `lowrank_edit` by h, in place.
+    LOWRANK_EDIT_BACKWARD: lowrank_edit_backward {
+        wgsl: [REDUCE, ACTIVATION, CODES, include_str!("../../shaders/lowrank_edit_backward.wgsl")],
+        params {
+            n_embd: usize,
+            stride: usize,
+            first: usize,
+            rank: usize,
+            w_at: usize,
+            p_at: usize,
+            act: Activation,
+            learned: Learned,
+            subtracts: bool,
+        }
+        args {
+            edits: In<u32>,
+            strength: In<f32>,
+            theta: In<f32>,
+            proj: In<f32>,
+            trace: In<f32>,
+            dh: InOut<f32>,
+            after: Out<f32>,
+            dtrace: Out<f32>,
+        }
+        twin: twin_backward,
+    }
+}
 
-pub(super) static LOWRANK_EDIT_INPUT: Kernel = Kernel {
-    name: "lowrank_edit_input",
-    wgsl: &[PCG, KEPT, include_str!("../../shaders/lowrank_edit_input.wgsl")],
-    params: &[("n_in", U32), ("rank", U32), ("w_at", U32), ("drops", U32), ("number", U32)],
-    args: &[("edits", In), ("theta", In), ("dtrace", In), ("dropout", In), ("dx", InOut)],
-    weight: false,
-    twin: twin_input,
-};
+kernel! {
+    /// The gradient of `lowrank_edit` by the module's input.
+    LOWRANK_EDIT_INPUT: lowrank_edit_input {
+        wgsl: [PCG, KEPT, include_str!("../../shaders/lowrank_edit_input.wgsl")],
+        params { n_in: usize, rank: usize, w_at: usize, drops: bool, number: usize }
+        args { edits: In<u32>, theta: In<f32>, dtrace: In<f32>, dropout: One<DropoutSettings>, dx: InOut<f32> }
+        twin: twin_input,
+    }
+}
 
-pub(super) static LOWRANK_EDIT_PARAMS: Kernel = Kernel {
-    name: "lowrank_edit_params",
-    wgsl: &[CODES, include_str!("../../shaders/lowrank_edit_params.wgsl")],
-    params: &[
-        ("n_edits", U32),
-        ("n_embd", U32),
-        ("n_in", U32),
-        ("rank", U32),
-        ("w_at", U32),
-        ("b_at", U32),
-        ("p_at", U32),
-        ("c_at", U32),
-        ("learned", U32),
-        ("subtracts", U32),
-        ("free", U32),
-        ("onto", U32),
-    ],
-    args: &[
-        ("edits", In),
-        ("before", In),
-        ("after", In),
-        ("source", In),
-        ("trace", In),
-        ("dtrace", In),
-        ("grad", InOut),
-        ("drot", InOut),
-    ],
-    weight: false,
-    twin: twin_params,
-};
+kernel! {
+    /// The gradients of `lowrank_edit` by its parameters.
+    LOWRANK_EDIT_PARAMS: lowrank_edit_params {
+        wgsl: [CODES, include_str!("../../shaders/lowrank_edit_params.wgsl")],
+        params {
+            n_edits: usize,
+            n_embd: usize,
+            n_in: usize,
+            rank: usize,
+            w_at: usize,
+            b_at: Option<usize>,
+            p_at: usize,
+            c_at: Option<usize>,
+            learned: Learned,
+            subtracts: bool,
+            free: bool,
+            onto: bool,
+        }
+        args {
+            edits: In<u32>,
+            before: In<f32>,
+            after: In<f32>,
+            source: In<f32>,
+            trace: In<f32>,
+            dtrace: In<f32>,
+            grad: InOut<f32>,
+            drot: InOut<f32>,
+        }
+        twin: twin_params,
+    }
+}
 
 /// What W is put on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,9 +131,21 @@ impl Learned {
     /// As the shaders know them: whose input it is makes no difference to them.
     const CODES: [Learned; 4] = [Learned::Bias, Learned::State, Learned::Input, Learned::Source];
 
-    fn code(self) -> usize {
-        let known = if self == Learned::SublayerInput { Learned::Input } else { self };
-        Learned::CODES.iter().position(|code| *code == known).expect("one of the codes")
+    fn code(self) -> Learned {
+        if self == Learned::SublayerInput { Learned::Input } else { self }
+    }
+}
+
+impl Param for Learned {
+    const FIELD: Field = Field::U32;
+
+    fn bits(self) -> u32 {
+        let code = Learned::CODES.iter().position(|code| *code == self.code());
+        Param::bits(code.expect("one of the codes"))
+    }
+
+    fn of(bits: u32) -> Learned {
+        Learned::CODES[bits as usize]
     }
 }
 
@@ -162,13 +176,6 @@ pub struct Edit {
     pub p_at: usize,
     /// First element of c `[R]` in `theta`, if there is one; only where P·h is subtracted.
     pub c_at: Option<usize>,
-}
-
-/// The place that stands for nothing.
-const NOWHERE: u32 = u32::MAX;
-
-fn place(at: Option<usize>) -> Word {
-    at.map_or(Word::U32(NOWHERE), Into::into)
 }
 
 /// What an edit reads.
@@ -204,13 +211,25 @@ pub fn lowrank_edit(plan: &mut Plan, edit: &Edit, inputs: &EditInputs, h: Buf) -
     assert_eq!(source.is_some(), edit.reads_source(), "lowrank_edit: source");
     let before = plan.scratch("before", &[n_edits, n_in]);
     let trace = plan.scratch("trace", &[n_edits, 2 * rank]);
-    let counts = [n_embd, n_in, stride, first, rank, edit.w_at].map(Into::into);
-    let flags = [edit.act as usize, edit.learned.code(), usize::from(edit.subtracts)].map(Into::into);
-    let params =
-        [counts.as_slice(), &[place(edit.b_at), edit.p_at.into(), place(edit.c_at)], &flags].concat();
-    let proj = if edit.free { theta } else { rot };
-    let args = [rows, strength, theta, proj, source.unwrap_or(theta), h, before, trace];
-    plan.dispatch(&LOWRANK_EDIT, &params, &args, [n_edits, 1, 1]);
+    let Edit { learned, act, subtracts, free, w_at, b_at, p_at, c_at, .. } = *edit;
+    let params = lowrank_edit::Params {
+        n_embd,
+        n_in,
+        stride,
+        first,
+        rank,
+        w_at,
+        b_at,
+        p_at,
+        c_at,
+        act,
+        learned,
+        subtracts,
+    };
+    let proj = if free { theta } else { rot };
+    let source = source.unwrap_or(theta);
+    let bufs = lowrank_edit::Bufs { edits: rows, strength, theta, proj, source, h, before, trace };
+    plan.dispatch(&LOWRANK_EDIT, params, bufs, [n_edits, 1, 1]);
     EditTrace { before, trace }
 }
 
@@ -234,20 +253,46 @@ pub fn lowrank_edit_backward(
     let Edit { n_embd, n_in, first, rank, .. } = *edit;
     let after = plan.scratch("after", &[n_edits, n_embd]);
     let dtrace = plan.scratch("dtrace", &[n_edits, 2 * rank]);
-    let flags = [edit.learned.code(), usize::from(edit.subtracts)];
-    let counts = [n_embd, stride, first, rank, edit.w_at, edit.p_at, edit.act as usize];
-    let params: Vec<Word> = counts.into_iter().chain(flags).map(Into::into).collect();
-    let proj = if edit.free { theta } else { rot };
-    let args = [rows, strength, theta, proj, trace.trace, dh, after, dtrace];
-    plan.dispatch(&LOWRANK_EDIT_BACKWARD, &params, &args, [n_edits, 1, 1]);
+    let Edit { learned, act, subtracts, free, w_at, b_at, p_at, c_at, .. } = *edit;
+    let params =
+        lowrank_edit_backward::Params { n_embd, stride, first, rank, w_at, p_at, act, learned, subtracts };
+    let bufs = lowrank_edit_backward::Bufs {
+        edits: rows,
+        strength,
+        theta,
+        proj: if free { theta } else { rot },
+        trace: trace.trace,
+        dh,
+        after,
+        dtrace,
+    };
+    plan.dispatch(&LOWRANK_EDIT_BACKWARD, params, bufs, [n_edits, 1, 1]);
 
-    let counts = [n_edits, n_embd, n_in, rank, edit.w_at].map(Into::into);
-    let places = [place(edit.b_at), edit.p_at.into(), place(edit.c_at)];
-    let flags: [usize; 4] = [flags[0], flags[1], edit.free.into(), onto.into()];
-    let params = [counts.as_slice(), &places, &flags.map(Into::into)].concat();
-    let source = source.filter(|_| edit.learned == Learned::Source).unwrap_or(trace.before);
-    let args = [rows, trace.before, after, source, trace.trace, dtrace, grad, drot];
-    plan.dispatch(&LOWRANK_EDIT_PARAMS, &params, &args, [n_embd.max(n_in).div_ceil(64), rank, 1]);
+    let params = lowrank_edit_params::Params {
+        n_edits,
+        n_embd,
+        n_in,
+        rank,
+        w_at,
+        b_at,
+        p_at,
+        c_at,
+        learned,
+        subtracts,
+        free,
+        onto,
+    };
+    let bufs = lowrank_edit_params::Bufs {
+        edits: rows,
+        before: trace.before,
+        after,
+        source: source.filter(|_| learned == Learned::Source).unwrap_or(trace.before),
+        trace: trace.trace,
+        dtrace,
+        grad,
+        drot,
+    };
+    plan.dispatch(&LOWRANK_EDIT_PARAMS, params, bufs, [n_embd.max(n_in).div_ceil(64), rank, 1]);
     EditGradient(dtrace)
 }
 
@@ -262,12 +307,17 @@ pub fn lowrank_edit_input(
 ) {
     let [n_edits, _] = plan.shape(inputs.rows);
     let number = drops.map_or(0, |drops| drops.number);
-    let params = [edit.n_in, edit.rank, edit.w_at, drops.is_some().into(), number].map(Into::into);
     let settings = drops.map_or(inputs.rows, |drops| drops.settings);
     plan.dispatch(
         &LOWRANK_EDIT_INPUT,
-        &params,
-        &[inputs.rows, inputs.theta, dtrace, settings, dx],
+        lowrank_edit_input::Params {
+            n_in: edit.n_in,
+            rank: edit.rank,
+            w_at: edit.w_at,
+            drops: drops.is_some(),
+            number,
+        },
+        lowrank_edit_input::Bufs { edits: inputs.rows, theta: inputs.theta, dtrace, dropout: settings, dx },
         [n_edits, 1, 1],
     );
 }
@@ -280,18 +330,27 @@ impl Edit {
 }
 
 /// Element `j` of b or c, 0 where the edit has none.
-fn bias(theta: &[f32], at: u32, j: usize) -> f32 {
-    if at == NOWHERE { 0.0 } else { theta[at as usize + j] }
+fn bias(theta: &[f32], at: Option<usize>, j: usize) -> f32 {
+    at.map_or(0.0, |at| theta[at + j])
 }
 
-fn twin(call: &Call<'_>) {
-    let [n_embd, n_in, stride, first, rank, w_at] = [0, 1, 2, 3, 4, 5].map(|i| call.usize(i));
-    let [b_at, p_at, c_at] = [6, 7, 8].map(|i| call.usize(i) as u32);
-    let (act, learned, subtracts) = (Activation::of(call, 9), Learned::CODES[call.usize(10)], call.flag(11));
-    let (edits, strength, theta) = (call.u32(0), call.f32(1), call.f32(2));
-    let (proj, source) = (call.f32(3), call.f32(4));
-    let (mut h, mut before, mut trace) = (call.f32_mut(5), call.f32_mut(6), call.f32_mut(7));
-    let proj = |j: usize| &proj[p_at as usize + j * n_embd..][..n_embd];
+fn twin(p: &lowrank_edit::Params, a: lowrank_edit::Args<'_>) {
+    let lowrank_edit::Params {
+        n_embd,
+        n_in,
+        stride,
+        first,
+        rank,
+        w_at,
+        b_at,
+        p_at,
+        c_at,
+        act,
+        learned,
+        subtracts,
+    } = *p;
+    let lowrank_edit::Args { edits, strength, theta, proj, source, h, before, trace } = a;
+    let proj = |j: usize| &proj[p_at + j * n_embd..][..n_embd];
     for (p, edit) in edits.chunks_exact(2).enumerate() {
         let row = edit[0] as usize;
         let h = &mut h[row * stride + first..][..n_embd];
@@ -306,9 +365,9 @@ fn twin(call: &Call<'_>) {
                 }
                 Learned::Source => dot(proj(j), &source[p * n_embd..][..n_embd]),
             };
-            z[j] = inside + bias(&theta, b_at, j);
+            z[j] = inside + bias(theta, b_at, j);
             let there = if subtracts { dot(proj(j), h) } else { 0.0 };
-            u[j] = strength[p * rank + j] * (act.apply(z[j]) - there - bias(&theta, c_at, j));
+            u[j] = strength[p * rank + j] * (act.apply(z[j]) - there - bias(theta, c_at, j));
         }
         for (j, u) in u.iter().enumerate() {
             add_scaled(h, *u, proj(j));
@@ -316,12 +375,10 @@ fn twin(call: &Call<'_>) {
     }
 }
 
-fn twin_backward(call: &Call<'_>) {
-    let [n_embd, stride, first, rank, w_at, p_at] = [0, 1, 2, 3, 4, 5].map(|i| call.usize(i));
-    let (act, learned, subtracts) = (Activation::of(call, 6), Learned::CODES[call.usize(7)], call.flag(8));
-    let (edits, strength, theta) = (call.u32(0), call.f32(1), call.f32(2));
-    let (proj, trace) = (call.f32(3), call.f32(4));
-    let (mut dh, mut after, mut dtrace) = (call.f32_mut(5), call.f32_mut(6), call.f32_mut(7));
+fn twin_backward(p: &lowrank_edit_backward::Params, a: lowrank_edit_backward::Args<'_>) {
+    let lowrank_edit_backward::Params { n_embd, stride, first, rank, w_at, p_at, act, learned, subtracts } =
+        *p;
+    let lowrank_edit_backward::Args { edits, strength, theta, proj, trace, dh, after, dtrace } = a;
     for (p, edit) in edits.chunks_exact(2).enumerate() {
         let dh = &mut dh[edit[0] as usize * stride + first..][..n_embd];
         after[p * n_embd..][..n_embd].copy_from_slice(dh);
@@ -343,11 +400,9 @@ fn twin_backward(call: &Call<'_>) {
     }
 }
 
-fn twin_input(call: &Call<'_>) {
-    let [n_in, rank, w_at] = [0, 1, 2].map(|i| call.usize(i));
-    let (drops, number) = (call.flag(3), call.usize(4));
-    let (edits, theta, dtrace) = (call.u32(0), call.f32(1), call.f32(2));
-    let (settings, mut dx) = (call.u32(3), call.f32_mut(4));
+fn twin_input(p: &lowrank_edit_input::Params, a: lowrank_edit_input::Args<'_>) {
+    let lowrank_edit_input::Params { n_in, rank, w_at, drops, number } = *p;
+    let lowrank_edit_input::Args { edits, theta, dtrace, dropout: settings, dx } = a;
     for (p, edit) in edits.chunks_exact(2).enumerate() {
         let dx = &mut dx[edit[0] as usize * n_in..][..n_in];
         let mut back = vec![0.0; n_in];
@@ -355,24 +410,31 @@ fn twin_input(call: &Call<'_>) {
             add_scaled(&mut back, dtrace[2 * p * rank + j], &theta[w_at + j * n_in..][..n_in]);
         }
         if drops {
-            back.iter_mut().enumerate().for_each(|(d, back)| *back *= kept(&settings, number, edit[0], d));
+            back.iter_mut().enumerate().for_each(|(d, back)| *back *= settings.kept(number, edit[0], d));
         }
         add_scaled(dx, edit[1] as f32, &back);
     }
 }
 
-fn twin_params(call: &Call<'_>) {
-    let [n_edits, n_embd, n_in, rank, w_at] = [0, 1, 2, 3, 4].map(|i| call.usize(i));
-    let [b_at, p_at, c_at] = [5, 6, 7].map(|i| call.usize(i));
-    let learned = Learned::CODES[call.usize(8)];
-    let [subtracts, free, onto] = [9, 10, 11].map(|i| call.flag(i));
-    let (edits, before, after) = (call.u32(0), call.f32(1), call.f32(2));
-    let (source, trace, dtrace) = (call.f32(3), call.f32(4), call.f32(5));
-    let (mut grad, mut drot) = (call.f32_mut(6), call.f32_mut(7));
-    let [b_at, c_at] = [b_at, c_at].map(|at| Some(at).filter(|at| *at as u32 != NOWHERE));
+fn twin_params(p: &lowrank_edit_params::Params, a: lowrank_edit_params::Args<'_>) {
+    let lowrank_edit_params::Params {
+        n_edits,
+        n_embd,
+        n_in,
+        rank,
+        w_at,
+        b_at,
+        p_at,
+        c_at,
+        learned,
+        subtracts,
+        free,
+        onto,
+    } = *p;
+    let lowrank_edit_params::Args { edits, before, after, source, trace, dtrace, grad, drot } = a;
     let has_w = matches!(learned, Learned::State | Learned::Input);
     if !onto {
-        let of_proj: &mut [f32] = if free { &mut grad } else { &mut drot };
+        let of_proj: &mut [f32] = if free { grad } else { drot };
         of_proj[p_at..][..rank * n_embd].fill(0.0);
         grad[w_at..][..if has_w { rank * n_in } else { 0 }].fill(0.0);
         [b_at, c_at].into_iter().flatten().for_each(|at| grad[at..][..rank].fill(0.0));
@@ -392,7 +454,7 @@ fn twin_params(call: &Call<'_>) {
             if let Some(at) = c_at {
                 grad[at + j] -= count * du[j];
             }
-            let of_proj: &mut [f32] = if free { &mut grad } else { &mut drot };
+            let of_proj: &mut [f32] = if free { grad } else { drot };
             let of_proj = &mut of_proj[p_at + j * n_embd..][..n_embd];
             add_scaled(of_proj, count * u[j], dh);
             if subtracts {

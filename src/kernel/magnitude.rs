@@ -8,52 +8,54 @@
 //! In gradients n is a constant, as in the paper (section 4.3).
 
 use super::copy::copy_from;
+use super::declare::kernel;
 use super::dense::{Dense, Rows, dense_into};
 use super::lowrank_edit::Edit;
 use super::matmul::matmul;
 use super::scale_rows::Scale;
 use super::{REDUCE, dot};
-use crate::backend::Call;
-use crate::plan::Field::{F32, U32};
-use crate::plan::Role::{In, InOut};
-use crate::plan::{Buf, Kernel, Matrix, Plan, Word};
+use crate::plan::{Buf, Matrix, Plan};
+use crate::quant::Weight;
 
-pub(super) static MAGNITUDE: Kernel = Kernel {
-    name: "magnitude",
-    wgsl: &[include_str!("../../shaders/magnitude.wgsl")],
-    params: &[
-        ("n_embd", U32),
-        ("rank", U32),
-        ("first", U32),
-        ("n_rows", U32),
-        ("m_at", U32),
-        ("p_at", U32),
-        ("norms_at", U32),
-        ("g_at", U32),
-        ("scale", F32),
-    ],
-    args: &[("theta", In), ("base", In), ("wa", In), ("aa", In), ("rot", InOut)],
-    weight: false,
-    twin,
-};
+kernel! {
+    /// The factors that scale the rows of W₀ + s·B·A.
+    MAGNITUDE: magnitude {
+        wgsl: [include_str!("../../shaders/magnitude.wgsl")],
+        params {
+            n_embd: usize,
+            rank: usize,
+            first: usize,
+            n_rows: usize,
+            m_at: usize,
+            p_at: usize,
+            norms_at: usize,
+            g_at: usize,
+            scale: f32,
+        }
+        args { theta: In<f32>, base: In<f32>, wa: In<f32>, aa: In<f32>, rot: InOut<f32> }
+        twin: twin,
+    }
+}
 
-pub(super) static MAGNITUDE_BACKWARD: Kernel = Kernel {
-    name: "magnitude_backward",
-    wgsl: &[include_str!("../../shaders/magnitude_backward.wgsl")],
-    params: &[("n_embd", U32), ("m_at", U32), ("g_at", U32)],
-    args: &[("rot", In), ("drot", In), ("grad", InOut)],
-    weight: false,
-    twin: twin_backward,
-};
+kernel! {
+    /// The gradient of `magnitude` by m.
+    MAGNITUDE_BACKWARD: magnitude_backward {
+        wgsl: [include_str!("../../shaders/magnitude_backward.wgsl")],
+        params { n_embd: usize, m_at: usize, g_at: usize }
+        args { rot: In<f32>, drot: In<f32>, grad: InOut<f32> }
+        twin: twin_backward,
+    }
+}
 
-pub(super) static ROW_NORMS: Kernel = Kernel {
-    name: "row_norms",
-    wgsl: &[REDUCE, include_str!("../../shaders/row_norms.wgsl")],
-    params: &[("n_in", U32), ("from_row", U32), ("norms_at", U32)],
-    args: &[("norms", InOut)],
-    weight: true,
-    twin: twin_norms,
-};
+kernel! {
+    /// The lengths of the rows of a weight matrix.
+    ROW_NORMS: row_norms(weight) {
+        wgsl: [REDUCE, include_str!("../../shaders/row_norms.wgsl")],
+        params { n_in: usize, from_row: usize, n_rows: usize, norms_at: usize }
+        args { norms: InOut<f32> }
+        twin: twin_norms,
+    }
+}
 
 /// Where the numbers of some rows' magnitudes lie, and what B·A is multiplied by.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,8 +93,14 @@ pub fn row_norms(plan: &mut Plan, matrix: &Matrix, [first, n_rows]: [usize; 2], 
     for slab in &matrix.slabs {
         let from = first.max(slab.first_row);
         let to = (first + n_rows).min(slab.first_row + slab.rows);
-        let params = [matrix.cols, from - slab.first_row, norms.at + from - first].map(Into::into);
-        plan.dispatch_weight(&ROW_NORMS, &params, &[norms.buf], slab, [to.saturating_sub(from), 1, 1]);
+        let n_rows = to.saturating_sub(from);
+        let params = row_norms::Params {
+            n_in: matrix.cols,
+            from_row: from - slab.first_row,
+            n_rows,
+            norms_at: norms.at + from - first,
+        };
+        plan.dispatch_weight(&ROW_NORMS, params, row_norms::Bufs { norms: norms.buf }, slab, [n_rows, 1, 1]);
     }
 }
 
@@ -111,23 +119,30 @@ pub fn magnitude(
     let aa = plan.scratch("aa", &[rank, rank]);
     let products = Dense { n_in, n_out: rank, w_at, b_at: None };
     dense_into(plan, &products, rank, [a.into(), aa.into()], theta);
-    let counts = [n_embd, rank, first, matrix.rows, it.m_at, p_at, it.norms_at, it.g_at].map(Into::into);
-    let params = [counts.as_slice(), &[Word::F32(it.scale)]].concat();
-    plan.dispatch(&MAGNITUDE, &params, &[theta, base, wa, aa, rot], [n_embd.div_ceil(64), 1, 1]);
+    let Magnitude { scale, m_at, norms_at, g_at, .. } = *it;
+    let n_rows = matrix.rows;
+    let params = magnitude::Params { n_embd, rank, first, n_rows, m_at, p_at, norms_at, g_at, scale };
+    plan.dispatch(
+        &MAGNITUDE,
+        params,
+        magnitude::Bufs { theta, base, wa, aa, rot },
+        [n_embd.div_ceil(64), 1, 1],
+    );
 }
 
 /// Writes dm to `grad` from dg in `drot`.
 pub fn magnitude_backward(plan: &mut Plan, edit: &Edit, it: &Magnitude, [rot, drot, grad]: [Buf; 3]) {
-    let params = [edit.n_embd, it.m_at, it.g_at].map(Into::into);
-    plan.dispatch(&MAGNITUDE_BACKWARD, &params, &[rot, drot, grad], [edit.n_embd.div_ceil(64), 1, 1]);
+    plan.dispatch(
+        &MAGNITUDE_BACKWARD,
+        magnitude_backward::Params { n_embd: edit.n_embd, m_at: it.m_at, g_at: it.g_at },
+        magnitude_backward::Bufs { rot, drot, grad },
+        [edit.n_embd.div_ceil(64), 1, 1],
+    );
 }
 
-fn twin(call: &Call<'_>) {
-    let [n_embd, rank, first, n_rows] = [0, 1, 2, 3].map(|i| call.usize(i));
-    let [m_at, p_at, norms_at, g_at] = [4, 5, 6, 7].map(|i| call.usize(i));
-    let scale = call.real(8);
-    let (theta, base) = (call.f32(0), call.f32(1));
-    let (wa, aa, mut rot) = (call.f32(2), call.f32(3), call.f32_mut(4));
+fn twin(p: &magnitude::Params, a: magnitude::Args<'_>) {
+    let magnitude::Params { n_embd, rank, first, n_rows, m_at, p_at, norms_at, g_at, scale } = *p;
+    let magnitude::Args { theta, base, wa, aa, rot } = a;
     for d in 0..n_embd {
         let p: Vec<f32> = (0..rank).map(|r| theta[p_at + r * n_embd + d]).collect();
         let mut added = 0.0;
@@ -142,20 +157,20 @@ fn twin(call: &Call<'_>) {
     }
 }
 
-fn twin_backward(call: &Call<'_>) {
-    let [n_embd, m_at, g_at] = [0, 1, 2].map(|i| call.usize(i));
-    let (rot, drot, mut grad) = (call.f32(0), call.f32(1), call.f32_mut(2));
+fn twin_backward(p: &magnitude_backward::Params, a: magnitude_backward::Args<'_>) {
+    let magnitude_backward::Params { n_embd, m_at, g_at } = *p;
+    let magnitude_backward::Args { rot, drot, grad } = a;
     for d in 0..n_embd {
         grad[m_at + d] = drot[g_at + d] * rot[g_at + n_embd + d];
     }
 }
 
-fn twin_norms(call: &Call<'_>) {
-    let [n_in, from_row, norms_at] = [0, 1, 2].map(|i| call.usize(i));
-    let mut norms = call.f32_mut(0);
-    let mut w = vec![0.0; n_in];
-    for row in 0..call.groups(0) {
-        call.weight_row(from_row + row, &mut w);
-        norms[norms_at + row] = dot(&w, &w).sqrt();
+fn twin_norms(p: &row_norms::Params, a: row_norms::Args<'_>, w: Weight<'_>) {
+    let row_norms::Params { n_in, from_row, n_rows, norms_at } = *p;
+    let row_norms::Args { norms } = a;
+    let mut values = vec![0.0; n_in];
+    for row in 0..n_rows {
+        w.row(from_row + row, &mut values);
+        norms[norms_at + row] = dot(&values, &values).sqrt();
     }
 }

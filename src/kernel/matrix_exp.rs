@@ -7,52 +7,68 @@
 //! F_n = A/n    F_k = (A + A·F_{k+1})/k    E₀ = F₁    E_{i+1} = 2·E_i + E_i·E_i    R = B + B·E_s
 //! ```
 
+use super::declare::kernel;
 use super::dot;
 use super::rotation::Rotation;
-use crate::backend::Call;
-use crate::plan::Field::{F32, U32};
-use crate::plan::Role::{In, InOut, Out};
-use crate::plan::{Buf, Kernel, Plan, Word};
+use crate::plan::{Buf, Plan, record};
 
-pub(super) static PRODUCT: Kernel = Kernel {
-    name: "product",
-    wgsl: &[include_str!("../../shaders/product.wgsl")],
-    params: &[
-        ("n_embd", U32),
-        ("a_at", U32),
-        ("a_row", U32),
-        ("a_col", U32),
-        ("b_at", U32),
-        ("b_row", U32),
-        ("b_col", U32),
-        ("c_at", U32),
-        ("out_at", U32),
-        ("alpha", F32),
-        ("beta", F32),
-        ("keep", F32),
-    ],
-    args: &[("a", In), ("b", In), ("c", In), ("out", InOut)],
-    weight: false,
-    twin: twin_product,
-};
+kernel! {
+    /// out ← keep · out + alpha · a·b + beta · c, of square matrices.
+    PRODUCT: product {
+        wgsl: [include_str!("../../shaders/product.wgsl")],
+        params {
+            n_embd: usize,
+            a_at: usize,
+            a_row: usize,
+            a_col: usize,
+            b_at: usize,
+            b_row: usize,
+            b_col: usize,
+            c_at: usize,
+            out_at: usize,
+            alpha: f32,
+            beta: f32,
+            keep: f32,
+        }
+        args { a: In<f32>, b: In<f32>, c: In<f32>, out: InOut<f32> }
+        twin: twin_product,
+    }
+}
 
-pub(super) static SKEW: Kernel = Kernel {
-    name: "skew",
-    wgsl: &[include_str!("../../shaders/skew.wgsl")],
-    params: &[("n_embd", U32), ("x_at", U32), ("scale", F32)],
-    args: &[("theta", In), ("skew", Out)],
-    weight: false,
-    twin: twin_skew,
-};
+kernel! {
+    /// A skew-symmetric matrix of the free parameters.
+    SKEW: skew {
+        wgsl: [include_str!("../../shaders/skew.wgsl")],
+        params Skew
+        args { theta: In<f32>, skew: Out<f32> }
+        twin: twin_skew,
+    }
+}
 
-pub(super) static SKEW_BACKWARD: Kernel = Kernel {
-    name: "skew_backward",
-    wgsl: &[include_str!("../../shaders/skew_backward.wgsl")],
-    params: &[("n_embd", U32), ("x_at", U32), ("scale", F32)],
-    args: &[("dskew", In), ("grad", InOut)],
-    weight: false,
-    twin: twin_skew_backward,
-};
+kernel! {
+    /// The gradient of `skew`.
+    SKEW_BACKWARD: skew_backward {
+        wgsl: [include_str!("../../shaders/skew_backward.wgsl")],
+        params Skew
+        args { dskew: In<f32>, grad: InOut<f32> }
+        twin: twin_skew_backward,
+    }
+}
+
+record! {
+    /// The free parameters X [D, D] in `theta` and `grad`, and what A is of them.
+    struct Skew {
+        n_embd: usize,
+        x_at: usize,
+        scale: f32,
+    }
+}
+
+impl Skew {
+    fn new(it: &Rotation) -> Skew {
+        Skew { n_embd: it.n_embd, x_at: it.x_at, scale: SCALE }
+    }
+}
 
 /// Powers of A in the sum, and squarings: the rest of the sum is below rounding for |A| up to 32.
 const N_POWERS: usize = 8;
@@ -114,11 +130,23 @@ impl Product {
     /// Written to matrices of `n` rows.
     fn plan(self, plan: &mut Plan, n: usize, out: impl Into<Square>) {
         let out = out.into();
-        let counts = [[n].as_slice(), &self.a.strides(n), &self.b.strides(n), &[self.c.at, out.at]].concat();
-        let factors = [self.alpha, self.beta, self.keep].map(Word::F32);
-        let params: Vec<Word> = counts.into_iter().map(Word::from).chain(factors).collect();
-        let args = [self.a.buf, self.b.buf, self.c.buf, out.buf];
-        plan.dispatch(&PRODUCT, &params, &args, [n.div_ceil(64), n, 1]);
+        let ([a_at, a_row, a_col], [b_at, b_row, b_col]) = (self.a.strides(n), self.b.strides(n));
+        let params = product::Params {
+            n_embd: n,
+            a_at,
+            a_row,
+            a_col,
+            b_at,
+            b_row,
+            b_col,
+            c_at: self.c.at,
+            out_at: out.at,
+            alpha: self.alpha,
+            beta: self.beta,
+            keep: self.keep,
+        };
+        let bufs = product::Bufs { a: self.a.buf, b: self.b.buf, c: self.c.buf, out: out.buf };
+        plan.dispatch(&PRODUCT, params, bufs, [n.div_ceil(64), n, 1]);
     }
 
     /// In a new buffer.
@@ -140,7 +168,7 @@ struct Trace {
 fn exponential(plan: &mut Plan, it: &Rotation, theta: Buf) -> Trace {
     let n = it.n_embd;
     let skew = plan.scratch("skew", &[n, n]);
-    plan.dispatch(&SKEW, &params_of_skew(it), &[theta, skew], [n.div_ceil(64), n, 1]);
+    plan.dispatch(&SKEW, Skew::new(it), skew::Bufs { theta, skew }, [n.div_ceil(64), n, 1]);
     // F_n is A/n: F_{n−1} takes it from A itself.
     let (last, before) = (N_POWERS as f32, (N_POWERS - 1) as f32);
     let first = Product::new((last * before).recip(), skew, skew, before.recip(), skew);
@@ -156,10 +184,6 @@ fn exponential(plan: &mut Plan, it: &Rotation, theta: Buf) -> Trace {
         squares.push(Product::new(1.0, e, e, 2.0, e).made(plan, format!("e{number}"), n));
     }
     Trace { skew, powers, squares }
-}
-
-fn params_of_skew(it: &Rotation) -> [Word; 3] {
-    [it.n_embd.into(), it.x_at.into(), SCALE.into()]
 }
 
 /// Writes R [D, D], transposed as all rotations are, from X in `theta` and the fixed base.
@@ -196,14 +220,25 @@ pub(super) fn matrix_exp_backward(plan: &mut Plan, it: &Rotation, [theta, base, 
             Product { alpha: share * last, keep: 1.0, ..down }.plan(plan, n, dskew);
         }
     }
-    plan.dispatch(&SKEW_BACKWARD, &params_of_skew(it), &[dskew, grad], [n.div_ceil(64), n, 1]);
+    plan.dispatch(&SKEW_BACKWARD, Skew::new(it), skew_backward::Bufs { dskew, grad }, [n.div_ceil(64), n, 1]);
 }
 
-fn twin_product(call: &Call<'_>) {
-    let [n, a_at, a_row, a_col] = [0, 1, 2, 3].map(|i| call.usize(i));
-    let [b_at, b_row, b_col, c_at, out_at] = [4, 5, 6, 7, 8].map(|i| call.usize(i));
-    let [alpha, beta, keep] = [9, 10, 11].map(|i| call.real(i));
-    let (a, b, c, mut out) = (call.f32(0), call.f32(1), call.f32(2), call.f32_mut(3));
+fn twin_product(p: &product::Params, a: product::Args<'_>) {
+    let product::Params {
+        n_embd: n,
+        a_at,
+        a_row,
+        a_col,
+        b_at,
+        b_row,
+        b_col,
+        c_at,
+        out_at,
+        alpha,
+        beta,
+        keep,
+    } = *p;
+    let product::Args { a, b, c, out } = a;
     let row_of = |i: usize| (0..n).map(|k| a[a_at + i * a_row + k * a_col]).collect::<Vec<_>>();
     let rows: Vec<Vec<f32>> = (0..n).map(row_of).collect();
     for j in 0..n {
@@ -216,9 +251,9 @@ fn twin_product(call: &Call<'_>) {
     }
 }
 
-fn twin_skew(call: &Call<'_>) {
-    let (n, x_at, scale) = (call.usize(0), call.usize(1), call.real(2));
-    let (theta, mut skew) = (call.f32(0), call.f32_mut(1));
+fn twin_skew(p: &Skew, a: skew::Args<'_>) {
+    let Skew { n_embd: n, x_at, scale } = *p;
+    let skew::Args { theta, skew } = a;
     for (i, j) in (0..n).flat_map(|i| (0..n).map(move |j| (i, j))) {
         skew[i * n + j] = match i.cmp(&j) {
             std::cmp::Ordering::Greater => scale * theta[x_at + j * n + i],
@@ -228,9 +263,9 @@ fn twin_skew(call: &Call<'_>) {
     }
 }
 
-fn twin_skew_backward(call: &Call<'_>) {
-    let (n, x_at, scale) = (call.usize(0), call.usize(1), call.real(2));
-    let (dskew, mut grad) = (call.f32(0), call.f32_mut(1));
+fn twin_skew_backward(p: &Skew, a: skew_backward::Args<'_>) {
+    let Skew { n_embd: n, x_at, scale } = *p;
+    let skew_backward::Args { dskew, grad } = a;
     for (j, i) in (0..n).flat_map(|j| (0..n).map(move |i| (j, i))) {
         let below = i > j;
         grad[x_at + j * n + i] = if below { scale * (dskew[i * n + j] - dskew[j * n + i]) } else { 0.0 };

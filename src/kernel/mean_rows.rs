@@ -1,34 +1,39 @@
 //! The means of runs of rows: what a head reads that pools all tokens of a sequence.
 
 use super::add_scaled;
-use crate::backend::Call;
-use crate::plan::Field::U32;
-use crate::plan::Role::{In, Out};
-use crate::plan::{Buf, Kernel, Plan};
+use super::declare::kernel;
+use crate::plan::{Buf, Plan};
 
-pub(super) static MEAN_ROWS: Kernel = Kernel {
-    name: "mean_rows",
-    wgsl: &[include_str!("../../shaders/mean_rows.wgsl")],
-    params: &[("n_embd", U32)],
-    args: &[("ranges", In), ("x", In), ("y", Out)],
-    weight: false,
-    twin,
-};
+kernel! {
+    /// The means of runs of rows.
+    MEAN_ROWS: mean_rows {
+        wgsl: [include_str!("../../shaders/mean_rows.wgsl")],
+        params { n_embd: usize }
+        args { ranges: In<u32>, x: In<f32>, y: Out<f32> }
+        twin: twin,
+    }
+}
 
-pub(super) static MEAN_ROWS_BACKWARD: Kernel = Kernel {
-    name: "mean_rows_backward",
-    wgsl: &[include_str!("../../shaders/mean_rows_backward.wgsl")],
-    params: &[("n_embd", U32)],
-    args: &[("ranges", In), ("dy", In), ("dx", Out)],
-    weight: false,
-    twin: twin_backward,
-};
+kernel! {
+    /// The gradient of `mean_rows`.
+    MEAN_ROWS_BACKWARD: mean_rows_backward {
+        wgsl: [include_str!("../../shaders/mean_rows_backward.wgsl")],
+        params { n_embd: usize }
+        args { ranges: In<u32>, dy: In<f32>, dx: Out<f32> }
+        twin: twin_backward,
+    }
+}
 
 /// The means [B, D] of the rows of x [T, D] from the first to the end of each of `ranges` [B, 2].
 pub fn mean_rows(plan: &mut Plan, ranges: Buf, x: Buf) -> Buf {
     let ([n_runs, _], [_, n_embd]) = (plan.shape(ranges), plan.shape(x));
     let y = plan.scratch("means", &[n_runs, n_embd]);
-    plan.dispatch(&MEAN_ROWS, &[n_embd.into()], &[ranges, x, y], [n_embd.div_ceil(64), n_runs, 1]);
+    plan.dispatch(
+        &MEAN_ROWS,
+        mean_rows::Params { n_embd },
+        mean_rows::Bufs { ranges, x, y },
+        [n_embd.div_ceil(64), n_runs, 1],
+    );
     y
 }
 
@@ -38,7 +43,12 @@ pub fn mean_rows_backward(plan: &mut Plan, ranges: Buf, dy: Buf, n_rows: usize) 
     plan.expect("mean_rows_backward: ranges", ranges, &[n_runs, 2]);
     let dx = plan.scratch("dmeans", &[n_rows, n_embd]);
     let grid = [n_embd.div_ceil(64), n_runs, 1];
-    plan.dispatch(&MEAN_ROWS_BACKWARD, &[n_embd.into()], &[ranges, dy, dx], grid);
+    plan.dispatch(
+        &MEAN_ROWS_BACKWARD,
+        mean_rows_backward::Params { n_embd },
+        mean_rows_backward::Bufs { ranges, dy, dx },
+        grid,
+    );
     dx
 }
 
@@ -47,10 +57,10 @@ fn runs(ranges: &[u32], n_embd: usize) -> impl Iterator<Item = std::ops::Range<u
     ranges.chunks_exact(2).map(move |range| range[0] as usize * n_embd..range[1] as usize * n_embd)
 }
 
-fn twin(call: &Call<'_>) {
-    let n_embd = call.usize(0);
-    let (ranges, x, mut y) = (call.u32(0), call.f32(1), call.f32_mut(2));
-    for (run, y) in runs(&ranges, n_embd).zip(y.chunks_exact_mut(n_embd)) {
+fn twin(p: &mean_rows::Params, a: mean_rows::Args<'_>) {
+    let mean_rows::Params { n_embd } = *p;
+    let mean_rows::Args { ranges, x, y } = a;
+    for (run, y) in runs(ranges, n_embd).zip(y.chunks_exact_mut(n_embd)) {
         let rows = &x[run];
         y.fill(0.0);
         rows.chunks_exact(n_embd).for_each(|row| add_scaled(y, 1.0, row));
@@ -58,10 +68,10 @@ fn twin(call: &Call<'_>) {
     }
 }
 
-fn twin_backward(call: &Call<'_>) {
-    let n_embd = call.usize(0);
-    let (ranges, dy, mut dx) = (call.u32(0), call.f32(1), call.f32_mut(2));
-    for (run, dy) in runs(&ranges, n_embd).zip(dy.chunks_exact(n_embd)) {
+fn twin_backward(p: &mean_rows_backward::Params, a: mean_rows_backward::Args<'_>) {
+    let mean_rows_backward::Params { n_embd } = *p;
+    let mean_rows_backward::Args { ranges, dy, dx } = a;
+    for (run, dy) in runs(ranges, n_embd).zip(dy.chunks_exact(n_embd)) {
         let n = (run.len() / n_embd) as f32;
         for row in dx[run].chunks_exact_mut(n_embd) {
             row.iter_mut().zip(dy).for_each(|(dx, dy)| *dx = dy / n);

@@ -1,27 +1,27 @@
 //! Rows of hidden states mixed with rows of another run: pyvene's interchange, addition, subtraction and zero.
 
-use crate::backend::Call;
-use crate::plan::Field::{F32, U32};
-use crate::plan::Role::{In, InOut};
-use crate::plan::{Buf, Kernel, Plan};
+use super::declare::kernel;
+use crate::plan::{Buf, Plan};
 
-pub(super) static MIX_ROWS: Kernel = Kernel {
-    name: "mix_rows",
-    wgsl: &[include_str!("../../shaders/mix_rows.wgsl")],
-    params: &[("n_embd", U32), ("stride", U32), ("first", U32), ("keep", F32), ("gain", F32)],
-    args: &[("edits", In), ("strength", In), ("source", In), ("h", InOut)],
-    weight: false,
-    twin,
-};
+kernel! {
+    /// Mixes rows of h with rows of another run.
+    MIX_ROWS: mix_rows {
+        wgsl: [include_str!("../../shaders/mix_rows.wgsl")],
+        params { n_embd: usize, stride: usize, first: usize, keep: f32, gain: f32 }
+        args { edits: In<u32>, strength: In<f32>, source: In<f32>, h: InOut<f32> }
+        twin: twin,
+    }
+}
 
-pub(super) static MIX_ROWS_BACKWARD: Kernel = Kernel {
-    name: "mix_rows_backward",
-    wgsl: &[include_str!("../../shaders/mix_rows_backward.wgsl")],
-    params: &[("n_embd", U32), ("stride", U32), ("first", U32), ("keep", F32)],
-    args: &[("edits", In), ("strength", In), ("dh", InOut)],
-    weight: false,
-    twin: twin_backward,
-};
+kernel! {
+    /// The gradient of `mix_rows` by h, in place.
+    MIX_ROWS_BACKWARD: mix_rows_backward {
+        wgsl: [include_str!("../../shaders/mix_rows_backward.wgsl")],
+        params { n_embd: usize, stride: usize, first: usize, keep: f32 }
+        args { edits: In<u32>, strength: In<f32>, dh: InOut<f32> }
+        twin: twin_backward,
+    }
+}
 
 /// What a row becomes: keep · h + gain · s.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,22 +47,29 @@ pub fn mix_rows(plan: &mut Plan, mix: &Mix, [rows, strength]: [Buf; 2], source: 
     if let Some(source) = source {
         plan.expect("mix_rows: source", source, &[n_edits, n_embd]);
     }
-    let params = [n_embd.into(), stride.into(), first.into(), keep.into(), gain.into()];
-    plan.dispatch(&MIX_ROWS, &params, &[rows, strength, source.unwrap_or(strength), h], [n_edits, 1, 1]);
+    plan.dispatch(
+        &MIX_ROWS,
+        mix_rows::Params { n_embd, stride, first, keep, gain },
+        mix_rows::Bufs { edits: rows, strength, source: source.unwrap_or(strength), h },
+        [n_edits, 1, 1],
+    );
 }
 
 /// Takes dh [T, S] back through the mixing, in place.
 pub fn mix_rows_backward(plan: &mut Plan, mix: &Mix, [rows, strength]: [Buf; 2], dh: Buf) {
     let [n_edits, _] = plan.shape(rows);
     let [_, stride] = plan.shape(dh);
-    let params = [mix.n_embd.into(), stride.into(), mix.first.into(), mix.keep.into()];
-    plan.dispatch(&MIX_ROWS_BACKWARD, &params, &[rows, strength, dh], [n_edits, 1, 1]);
+    plan.dispatch(
+        &MIX_ROWS_BACKWARD,
+        mix_rows_backward::Params { n_embd: mix.n_embd, stride, first: mix.first, keep: mix.keep },
+        mix_rows_backward::Bufs { edits: rows, strength, dh },
+        [n_edits, 1, 1],
+    );
 }
 
-fn twin(call: &Call<'_>) {
-    let [n_embd, stride, first] = [0, 1, 2].map(|i| call.usize(i));
-    let [keep, gain] = [3, 4].map(|i| call.real(i));
-    let (edits, strength, source, mut h) = (call.u32(0), call.f32(1), call.f32(2), call.f32_mut(3));
+fn twin(p: &mix_rows::Params, a: mix_rows::Args<'_>) {
+    let mix_rows::Params { n_embd, stride, first, keep, gain } = *p;
+    let mix_rows::Args { edits, strength, source, h } = a;
     for (p, edit) in edits.chunks_exact(2).enumerate() {
         let m = strength[p];
         let keep = 1.0 + m * (keep - 1.0);
@@ -74,10 +81,9 @@ fn twin(call: &Call<'_>) {
     }
 }
 
-fn twin_backward(call: &Call<'_>) {
-    let [n_embd, stride, first] = [0, 1, 2].map(|i| call.usize(i));
-    let keep = call.real(3);
-    let (edits, strength, mut dh) = (call.u32(0), call.f32(1), call.f32_mut(2));
+fn twin_backward(p: &mix_rows_backward::Params, a: mix_rows_backward::Args<'_>) {
+    let mix_rows_backward::Params { n_embd, stride, first, keep } = *p;
+    let mix_rows_backward::Args { edits, strength, dh } = a;
     for (p, edit) in edits.chunks_exact(2).enumerate() {
         let scale = edit[1] as f32 * (1.0 + strength[p] * (keep - 1.0));
         dh[edit[0] as usize * stride + first..][..n_embd].iter_mut().for_each(|d| *d *= scale);

@@ -11,6 +11,7 @@ mod broadcast_row;
 mod cap;
 mod copy;
 mod cross_entropy;
+mod declare;
 mod dense;
 mod dropout;
 mod embed;
@@ -26,6 +27,7 @@ mod matrix_exp;
 mod mean_rows;
 mod mix_rows;
 mod optimizer;
+mod pool;
 mod qk_norm;
 mod rms_norm;
 mod rope_qkv;
@@ -44,8 +46,9 @@ pub use broadcast_row::broadcast_row;
 pub use cap::cap;
 pub use copy::{copy, copy_from};
 pub use cross_entropy::cross_entropy;
+pub use declare::{Call, Operation, Words};
 pub use dense::{Dense, Rows, dense, dense_backward, dense_backward_into, dense_into};
-pub use dropout::{DROPOUT_WORDS, Dropout, Drops, dropout};
+pub use dropout::{Dropout, DropoutSettings, Drops, dropout};
 pub use embed::embed;
 pub use gather_rows::{NONE, gather_rows, put_rows};
 pub use glu::{glu, glu_backward};
@@ -60,16 +63,17 @@ pub use magnitude::{Magnitude, magnitude, magnitude_backward, row_norms, spread}
 pub use matmul::{matmul, matmul_backward};
 pub use mean_rows::{mean_rows, mean_rows_backward};
 pub use mix_rows::{Mix, mix_rows, mix_rows_backward};
-pub use optimizer::{HYPERS, Hyper, Optimizer, accumulate, grad_norm, optimizer};
+pub use optimizer::{GradNorm, Hyper, Optimizer, OptimizerSettings, accumulate, grad_norm, optimizer};
+pub use pool::Pool;
 pub use qk_norm::{QkNorm, qk_norm, qk_norm_backward};
 pub use rms_norm::{add_rms_norm, rms_norm, rms_norm_backward};
 pub use rope_qkv::{Rope, rope_qkv, rope_qkv_backward};
 pub use rotation::{OrthogonalMap, Rotation, rotation, rotation_backward};
-pub use sample::{Choice, SETTINGS, sample};
+pub use sample::{Choice, SampleSettings, sample};
 pub use scale_rows::{Scale, ScaleInputs, scale_rows, scale_rows_backward};
 
-/// Every kernel there is; tests walk this list.
-pub static KERNELS: &[&Kernel] = &[
+/// Every operation there is; tests walk this list.
+pub static KERNELS: &[&Operation] = &[
     &activate::ACTIVATE,
     &activate::ACTIVATE_BACKWARD,
     &add::ADD,
@@ -137,6 +141,15 @@ pub static KERNELS: &[&Kernel] = &[
     &scale_rows::SCALE_ROWS,
     &scale_rows::SCALE_ROWS_BACKWARD,
 ];
+
+/// The operation of a kernel of a plan.
+///
+/// # Panics
+/// If it is not in [`KERNELS`].
+pub fn operation(kernel: &Kernel) -> &'static Operation {
+    let found = KERNELS.iter().find(|operation| operation.kernel.name == kernel.name);
+    found.unwrap_or_else(|| panic!("{} is not among the kernels", kernel.name))
+}
 
 /// Sums and maxima over a workgroup.
 const REDUCE: &str = include_str!("../../shaders/lib/reduce.wgsl");

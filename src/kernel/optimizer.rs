@@ -1,45 +1,48 @@
 //! One step of an optimizer over all trained parameters at once: AdamW, Adam, or SGD with momentum; with the clipping of gradients.
 
 use super::REDUCE;
-use crate::backend::Call;
-use crate::plan::Field::U32;
-use crate::plan::Role::{In, InOut, Out};
-use crate::plan::{Buf, Kernel, Plan};
+use super::declare::kernel;
+use crate::plan::{Buf, Plan, Record, record};
 
-pub(super) static GRAD_NORM: Kernel = Kernel {
-    name: "grad_norm",
-    wgsl: &[REDUCE, include_str!("../../shaders/grad_norm.wgsl")],
-    params: &[("n", U32)],
-    args: &[("hyper", In), ("grad", In), ("norm", Out)],
-    weight: false,
-    twin: twin_norm,
-};
+const HYPER: &str = include_str!("../../shaders/lib/hyper.wgsl");
 
-pub(super) static ACCUMULATE: Kernel = Kernel {
-    name: "accumulate",
-    wgsl: &[include_str!("../../shaders/accumulate.wgsl")],
-    params: &[("n", U32), ("onto", U32)],
-    args: &[("x", In), ("sum", InOut)],
-    weight: false,
-    twin: twin_accumulate,
-};
+kernel! {
+    /// The length of the gradient, and the factor that clips it.
+    GRAD_NORM: grad_norm {
+        wgsl: [REDUCE, HYPER, include_str!("../../shaders/grad_norm.wgsl")],
+        params { n: usize }
+        args { hyper: One<OptimizerSettings>, grad: In<f32>, norm: Made<GradNorm> }
+        twin: twin_norm,
+    }
+}
 
-pub(super) static OPTIMIZER: Kernel = Kernel {
-    name: "optimizer",
-    wgsl: &[include_str!("../../shaders/optimizer.wgsl")],
-    params: &[("n", U32)],
-    args: &[
-        ("hyper", In),
-        ("decays", In),
-        ("grad", In),
-        ("norm", In),
-        ("p", InOut),
-        ("m", InOut),
-        ("v", InOut),
-    ],
-    weight: false,
-    twin,
-};
+kernel! {
+    /// sum ← sum + x, or sum ← x.
+    ACCUMULATE: accumulate {
+        wgsl: [include_str!("../../shaders/accumulate.wgsl")],
+        params { n: usize, onto: bool }
+        args { x: In<f32>, sum: InOut<f32> }
+        twin: twin_accumulate,
+    }
+}
+
+kernel! {
+    /// One step of an optimizer over all trained parameters.
+    OPTIMIZER: optimizer {
+        wgsl: [HYPER, include_str!("../../shaders/optimizer.wgsl")],
+        params { n: usize }
+        args {
+            hyper: One<OptimizerSettings>,
+            decays: In<f32>,
+            grad: In<f32>,
+            norm: One<GradNorm>,
+            p: InOut<f32>,
+            m: InOut<f32>,
+            v: InOut<f32>,
+        }
+        twin: twin,
+    }
+}
 
 /// How parameters move against their gradient.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,8 +83,45 @@ pub struct Hyper {
     pub clip: f64,
 }
 
-/// Numbers that the kernels read.
-pub const HYPERS: usize = 16;
+record! {
+    /// What the kernels read at one step.
+    pub struct OptimizerSettings {
+        /// What decaying parameters are multiplied by: 1 − rate·decay, for AdamW.
+        pub param_scale: f32,
+        /// Decay of the running mean of the gradient, β₁; 0 at SGD's first step.
+        pub beta1: f32,
+        /// What the gradient is multiplied by in its mean: 1 − β₁, or 1 for SGD.
+        pub mean_share: f32,
+        /// Decay of the running mean of squares, β₂.
+        pub beta2: f32,
+        /// 1 − β₂
+        pub square_share: f32,
+        /// rate / (1 − β₁ᵗ)
+        pub step_size: f32,
+        /// sqrt(1 − β₂ᵗ)
+        pub square_correction: f32,
+        /// Added to the root of the mean square.
+        pub eps: f32,
+        /// The gradient is made no longer than this; 0 leaves it as it is.
+        pub max_norm: f32,
+        /// What of the parameters is added to the gradient: decay, but for AdamW.
+        pub gradient_decay: f32,
+        /// Learning rate, for SGD.
+        pub rate: f32,
+        /// Whether it is SGD.
+        pub is_sgd: bool,
+    }
+}
+
+record! {
+    /// The length of the gradient.
+    pub struct GradNorm {
+        /// Before clipping.
+        pub length: f32,
+        /// The factor that clips it.
+        pub factor: f32,
+    }
+}
 
 impl Hyper {
     /// AdamW with torch's defaults at this learning rate, without decay and clipping.
@@ -90,32 +130,36 @@ impl Hyper {
         Hyper { optimizer, rate, betas: [0.9, 0.999], eps: 1e-8, decay: 0.0, clip: 0.0 }
     }
 
-    /// The values that the kernels read at step `step`, counted from 1; computed in f64.
-    pub fn at_step(&self, step: u32) -> [f32; HYPERS] {
+    /// The settings of step `step`, counted from 1; computed in f64.
+    pub fn at_step(&self, step: u32) -> OptimizerSettings {
         let [b1, b2] = self.betas;
         let t = f64::from(step);
         let (c1, c2) = (1.0 - b1.powf(t), 1.0 - b2.powf(t));
         let is_sgd = self.optimizer == Optimizer::Sgd;
         let decoupled = self.optimizer == Optimizer::AdamW;
-        let mut values = [0.0; HYPERS];
-        values[0] = if decoupled { 1.0 - self.rate * self.decay } else { 1.0 };
-        values[1] = if is_sgd && step == 1 { 0.0 } else { b1 };
-        values[2] = if is_sgd { 1.0 } else { 1.0 - b1 };
-        values[3..8].copy_from_slice(&[b2, 1.0 - b2, self.rate / c1, c2.sqrt(), self.eps]);
-        values[8] = self.clip;
-        values[9] = if decoupled { 0.0 } else { self.decay };
-        values[10] = self.rate;
-        values[11] = f64::from(u8::from(is_sgd));
-        values.map(|value| value as f32)
+        OptimizerSettings {
+            param_scale: if decoupled { 1.0 - self.rate * self.decay } else { 1.0 } as f32,
+            beta1: if is_sgd && step == 1 { 0.0 } else { b1 } as f32,
+            mean_share: if is_sgd { 1.0 } else { 1.0 - b1 } as f32,
+            beta2: b2 as f32,
+            square_share: (1.0 - b2) as f32,
+            step_size: (self.rate / c1) as f32,
+            square_correction: c2.sqrt() as f32,
+            eps: self.eps as f32,
+            max_norm: self.clip as f32,
+            gradient_decay: if decoupled { 0.0 } else { self.decay } as f32,
+            rate: self.rate as f32,
+            is_sgd,
+        }
     }
 }
 
-/// The length of the gradient `grad [n]` and the factor that clips it, as `norm [4]`.
+/// The length of the gradient `grad [n]` and the factor that clips it, as [`GradNorm`].
 pub fn grad_norm(plan: &mut Plan, hyper: Buf, grad: Buf) -> Buf {
     let [n] = plan.shape(grad);
-    plan.expect("grad_norm: hyper", hyper, &[HYPERS]);
-    let norm = plan.kept("norm", &[4]);
-    plan.dispatch(&GRAD_NORM, &[n.into()], &[hyper, grad, norm], [1, 1, 1]);
+    plan.expect("grad_norm: hyper", hyper, &[OptimizerSettings::WORDS]);
+    let norm = plan.kept("norm", &[GradNorm::WORDS]);
+    plan.dispatch(&GRAD_NORM, grad_norm::Params { n }, grad_norm::Bufs { hyper, grad, norm }, [1, 1, 1]);
     norm
 }
 
@@ -123,49 +167,57 @@ pub fn grad_norm(plan: &mut Plan, hyper: Buf, grad: Buf) -> Buf {
 pub fn accumulate(plan: &mut Plan, x: Buf, sum: Buf, onto: bool) {
     let [n] = plan.shape(x);
     plan.expect("accumulate: sum", sum, &[n]);
-    plan.dispatch(&ACCUMULATE, &[n.into(), onto.into()], &[x, sum], [n.div_ceil(64), 1, 1]);
+    plan.dispatch(
+        &ACCUMULATE,
+        accumulate::Params { n, onto },
+        accumulate::Bufs { x, sum },
+        [n.div_ceil(64), 1, 1],
+    );
 }
 
 /// Moves the parameters `p` against their gradient; `m` and `v` are the optimizer's running means, `decays` says which
 /// parameters decay.
 pub fn optimizer(plan: &mut Plan, [hyper, decays, norm]: [Buf; 3], grad: Buf, [p, m, v]: [Buf; 3]) {
     let [n] = plan.shape(p);
-    plan.expect("optimizer: hyper", hyper, &[HYPERS]);
+    plan.expect("optimizer: hyper", hyper, &[OptimizerSettings::WORDS]);
     for (name, buf) in [("decays", decays), ("grad", grad), ("m", m), ("v", v)] {
         plan.expect(&format!("optimizer: {name}"), buf, &[n]);
     }
-    let args = [hyper, decays, grad, norm, p, m, v];
-    plan.dispatch(&OPTIMIZER, &[n.into()], &args, [n.div_ceil(64), 1, 1]);
+    plan.dispatch(
+        &OPTIMIZER,
+        optimizer::Params { n },
+        optimizer::Bufs { hyper, decays, grad, norm, p, m, v },
+        [n.div_ceil(64), 1, 1],
+    );
 }
 
-fn twin_norm(call: &Call<'_>) {
-    let (hyper, grad, mut norm) = (call.f32(0), call.f32(1), call.f32_mut(2));
-    let grad = &grad[..call.usize(0)];
+fn twin_norm(p: &grad_norm::Params, a: grad_norm::Args<'_>) {
+    let grad_norm::Args { hyper, grad, norm } = a;
+    let grad = &grad[..p.n];
     let length = super::dot(grad, grad).sqrt();
-    norm[0] = length;
-    norm[1] = if hyper[8] > 0.0 { (hyper[8] / (length + 1e-6)).min(1.0) } else { 1.0 };
+    let clipped = (hyper.max_norm / (length + 1e-6)).min(1.0);
+    norm.set(GradNorm { length, factor: if hyper.max_norm > 0.0 { clipped } else { 1.0 } });
 }
 
-fn twin_accumulate(call: &Call<'_>) {
-    let (n, onto) = (call.usize(0), call.flag(1));
-    let (x, mut sum) = (call.f32(0), call.f32_mut(1));
+fn twin_accumulate(p: &accumulate::Params, a: accumulate::Args<'_>) {
+    let accumulate::Params { n, onto } = *p;
+    let accumulate::Args { x, sum } = a;
     for (sum, x) in sum.iter_mut().zip(x.iter()).take(n) {
         *sum = if onto { *sum + x } else { *x };
     }
 }
 
-fn twin(call: &Call<'_>) {
-    let (hyper, decays, grad, norm) = (call.f32(0), call.f32(1), call.f32(2), call.f32(3));
-    let (mut p, mut m, mut v) = (call.f32_mut(4), call.f32_mut(5), call.f32_mut(6));
-    for (i, &g) in grad.iter().enumerate().take(call.usize(0)) {
-        let g = norm[1] * g + hyper[9] * decays[i] * p[i];
-        m[i] = hyper[1] * m[i] + hyper[2] * g;
-        if hyper[11] == 1.0 {
-            p[i] -= hyper[10] * m[i];
+fn twin(params: &optimizer::Params, a: optimizer::Args<'_>) {
+    let optimizer::Args { hyper, decays, grad, norm, p, m, v } = a;
+    for (i, &g) in grad.iter().enumerate().take(params.n) {
+        let g = norm.factor * g + hyper.gradient_decay * decays[i] * p[i];
+        m[i] = hyper.beta1 * m[i] + hyper.mean_share * g;
+        if hyper.is_sgd {
+            p[i] -= hyper.rate * m[i];
             continue;
         }
-        v[i] = hyper[3] * v[i] + hyper[4] * g * g;
-        let kept = if decays[i] > 0.0 { hyper[0] } else { 1.0 };
-        p[i] = p[i] * kept - hyper[5] * m[i] / (v[i].sqrt() / hyper[6] + hyper[7]);
+        v[i] = hyper.beta2 * v[i] + hyper.square_share * g * g;
+        let kept = if decays[i] > 0.0 { hyper.param_scale } else { 1.0 };
+        p[i] = p[i] * kept - hyper.step_size * m[i] / (v[i].sqrt() / hyper.square_correction + hyper.eps);
     }
 }

@@ -2,35 +2,32 @@
 //! at once.
 
 use super::REDUCE;
+use super::declare::kernel;
 use super::rms_norm::{normalize, normalize_backward};
-use crate::backend::Call;
-use crate::plan::Field::{F32, U32};
-use crate::plan::Role::{In, InOut, Out};
-use crate::plan::{Buf, Field, Kernel, Plan, Word};
+use crate::plan::{Buf, Plan, record};
 use std::ops::Range;
 
 const GROUPS: &str = include_str!("../../shaders/lib/qk_groups.wgsl");
 
-const PARAMS: &[(&str, Field)] =
-    &[("width", U32), ("n_q", U32), ("q_width", U32), ("n_k", U32), ("k_width", U32), ("eps", F32)];
+kernel! {
+    /// Norms queries and keys, group by group; copies values.
+    QK_NORM: qk_norm {
+        wgsl: [REDUCE, GROUPS, include_str!("../../shaders/qk_norm.wgsl")],
+        params Shape
+        args { qkv: In<f32>, w: In<f32>, y: Out<f32> }
+        twin: twin,
+    }
+}
 
-pub(super) static QK_NORM: Kernel = Kernel {
-    name: "qk_norm",
-    wgsl: &[REDUCE, GROUPS, include_str!("../../shaders/qk_norm.wgsl")],
-    params: PARAMS,
-    args: &[("qkv", In), ("w", In), ("y", Out)],
-    weight: false,
-    twin,
-};
-
-pub(super) static QK_NORM_BACKWARD: Kernel = Kernel {
-    name: "qk_norm_backward",
-    wgsl: &[REDUCE, GROUPS, include_str!("../../shaders/qk_norm_backward.wgsl")],
-    params: PARAMS,
-    args: &[("qkv", In), ("w", In), ("dqkv", InOut)],
-    weight: false,
-    twin: twin_backward,
-};
+kernel! {
+    /// The gradient of `qk_norm`, in place.
+    QK_NORM_BACKWARD: qk_norm_backward {
+        wgsl: [REDUCE, GROUPS, include_str!("../../shaders/qk_norm_backward.wgsl")],
+        params Shape
+        args { qkv: In<f32>, w: In<f32>, dqkv: InOut<f32> }
+        twin: twin_backward,
+    }
+}
 
 /// The groups of values of a token's queries and keys that are normed, each by itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,26 +44,27 @@ pub struct QkNorm {
     pub eps: f32,
 }
 
-impl QkNorm {
-    fn params(&self, width: usize) -> [Word; 6] {
-        let [width, n_q, q_width, n_k, k_width] =
-            [width, self.n_q, self.q_width, self.n_k, self.k_width].map(Into::into);
-        [width, n_q, q_width, n_k, k_width, self.eps.into()]
+record! {
+    /// The groups of a row, and its width.
+    struct Shape {
+        width: usize,
+        n_q: usize,
+        q_width: usize,
+        n_k: usize,
+        k_width: usize,
+        eps: f32,
     }
+}
 
-    fn of(call: &Call<'_>) -> QkNorm {
-        let [n_q, q_width, n_k, k_width] = [1, 2, 3, 4].map(|i| call.usize(i));
-        QkNorm { n_q, q_width, n_k, k_width, eps: call.real(5) }
-    }
-
-    fn expect(&self, plan: &Plan, qkv: Buf, w: Buf) -> [usize; 2] {
-        plan.expect("qk_norm: w", w, &[self.q_width + self.k_width]);
-        plan.shape(qkv)
+impl Shape {
+    fn new(norm: &QkNorm, width: usize) -> Shape {
+        let QkNorm { n_q, q_width, n_k, k_width, eps } = *norm;
+        Shape { width, n_q, q_width, n_k, k_width, eps }
     }
 
     /// For each group its values in a row, and its weights.
     fn groups(self) -> impl Iterator<Item = [Range<usize>; 2]> {
-        let QkNorm { n_q, q_width, n_k, k_width, .. } = self;
+        let Shape { n_q, q_width, n_k, k_width, .. } = self;
         let keys = n_q * q_width;
         let q = (0..n_q).map(move |i| [i * q_width..(i + 1) * q_width, 0..q_width]);
         let k =
@@ -75,11 +73,23 @@ impl QkNorm {
     }
 }
 
+impl QkNorm {
+    fn expect(&self, plan: &Plan, qkv: Buf, w: Buf) -> [usize; 2] {
+        plan.expect("qk_norm: w", w, &[self.q_width + self.k_width]);
+        plan.shape(qkv)
+    }
+}
+
 /// qkv [T, W] with its queries and keys normed and scaled by w, [q_width + k_width]; values as they are.
 pub fn qk_norm(plan: &mut Plan, norm: &QkNorm, qkv: Buf, w: Buf) -> Buf {
     let [n_tokens, width] = norm.expect(plan, qkv, w);
     let y = plan.scratch("qkv_normed", &[n_tokens, width]);
-    plan.dispatch(&QK_NORM, &norm.params(width), &[qkv, w, y], [norm.n_q + norm.n_k + 1, n_tokens, 1]);
+    plan.dispatch(
+        &QK_NORM,
+        Shape::new(norm, width),
+        qk_norm::Bufs { qkv, w, y },
+        [norm.n_q + norm.n_k + 1, n_tokens, 1],
+    );
     y
 }
 
@@ -88,26 +98,24 @@ pub fn qk_norm_backward(plan: &mut Plan, norm: &QkNorm, [qkv, w]: [Buf; 2], dqkv
     let [n_tokens, width] = norm.expect(plan, qkv, w);
     plan.expect("qk_norm_backward: dqkv", dqkv, &[n_tokens, width]);
     let grid = [norm.n_q + norm.n_k, n_tokens, 1];
-    plan.dispatch(&QK_NORM_BACKWARD, &norm.params(width), &[qkv, w, dqkv], grid);
+    plan.dispatch(&QK_NORM_BACKWARD, Shape::new(norm, width), qk_norm_backward::Bufs { qkv, w, dqkv }, grid);
 }
 
-fn twin(call: &Call<'_>) {
-    let (width, norm) = (call.usize(0), QkNorm::of(call));
-    let (qkv, w, mut y) = (call.f32(0), call.f32(1), call.f32_mut(2));
-    for (qkv, y) in qkv.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+fn twin(shape: &Shape, a: qk_norm::Args<'_>) {
+    let qk_norm::Args { qkv, w, y } = a;
+    for (qkv, y) in qkv.chunks_exact(shape.width).zip(y.chunks_exact_mut(shape.width)) {
         y.copy_from_slice(qkv);
-        for [values, weights] in norm.groups() {
-            normalize(&qkv[values.clone()], &w[weights], norm.eps, &mut y[values]);
+        for [values, weights] in shape.groups() {
+            normalize(&qkv[values.clone()], &w[weights], shape.eps, &mut y[values]);
         }
     }
 }
 
-fn twin_backward(call: &Call<'_>) {
-    let (width, norm) = (call.usize(0), QkNorm::of(call));
-    let (qkv, w, mut dqkv) = (call.f32(0), call.f32(1), call.f32_mut(2));
-    for (qkv, dqkv) in qkv.chunks_exact(width).zip(dqkv.chunks_exact_mut(width)) {
-        for [values, weights] in norm.groups() {
-            let d = normalize_backward(&qkv[values.clone()], &w[weights], norm.eps, &dqkv[values.clone()]);
+fn twin_backward(shape: &Shape, a: qk_norm_backward::Args<'_>) {
+    let qk_norm_backward::Args { qkv, w, dqkv } = a;
+    for (qkv, dqkv) in qkv.chunks_exact(shape.width).zip(dqkv.chunks_exact_mut(shape.width)) {
+        for [values, weights] in shape.groups() {
+            let d = normalize_backward(&qkv[values.clone()], &w[weights], shape.eps, &dqkv[values.clone()]);
             dqkv[values].copy_from_slice(&d);
         }
     }

@@ -1,44 +1,45 @@
 //! Root-mean-square normalization (Zhang and Sennrich 2019, arXiv:1910.07467), forward and backward.
 
+use super::declare::kernel;
 use super::{REDUCE, dot};
-use crate::backend::Call;
-use crate::plan::Field::{F32, U32};
-use crate::plan::Role::{In, InOut, Out};
-use crate::plan::{Buf, Kernel, Plan};
+use crate::plan::{Buf, Plan};
 
-pub(super) static RMS_NORM: Kernel = Kernel {
-    name: "rms_norm",
-    wgsl: &[REDUCE, include_str!("../../shaders/rms_norm.wgsl")],
-    params: &[("n_embd", U32), ("eps", F32)],
-    args: &[("x", In), ("w", In), ("y", Out)],
-    weight: false,
-    twin,
-};
+kernel! {
+    /// y = w ∘ x / sqrt(mean(x²) + eps), row by row.
+    RMS_NORM: rms_norm {
+        wgsl: [REDUCE, include_str!("../../shaders/rms_norm.wgsl")],
+        params { n_embd: usize, eps: f32 }
+        args { x: In<f32>, w: In<f32>, y: Out<f32> }
+        twin: twin,
+    }
+}
 
-pub(super) static ADD_RMS_NORM: Kernel = Kernel {
-    name: "add_rms_norm",
-    wgsl: &[REDUCE, include_str!("../../shaders/add_rms_norm.wgsl")],
-    params: &[("n_embd", U32), ("eps", F32)],
-    args: &[("x", In), ("d", In), ("w", In), ("h", Out), ("y", Out)],
-    weight: false,
-    twin: twin_add,
-};
+kernel! {
+    /// h = x + d, and `rms_norm` of h.
+    ADD_RMS_NORM: add_rms_norm {
+        wgsl: [REDUCE, include_str!("../../shaders/add_rms_norm.wgsl")],
+        params { n_embd: usize, eps: f32 }
+        args { x: In<f32>, d: In<f32>, w: In<f32>, h: Out<f32>, y: Out<f32> }
+        twin: twin_add,
+    }
+}
 
-pub(super) static RMS_NORM_BACKWARD: Kernel = Kernel {
-    name: "rms_norm_backward",
-    wgsl: &[REDUCE, include_str!("../../shaders/rms_norm_backward.wgsl")],
-    params: &[("n_embd", U32), ("eps", F32), ("add", U32)],
-    args: &[("x", In), ("w", In), ("dy", In), ("dx", InOut)],
-    weight: false,
-    twin: twin_backward,
-};
+kernel! {
+    /// dx (+)= the gradient of `rms_norm` by x.
+    RMS_NORM_BACKWARD: rms_norm_backward {
+        wgsl: [REDUCE, include_str!("../../shaders/rms_norm_backward.wgsl")],
+        params { n_embd: usize, eps: f32, add: bool }
+        args { x: In<f32>, w: In<f32>, dy: In<f32>, dx: InOut<f32> }
+        twin: twin_backward,
+    }
+}
 
 /// x [T, D] with its rows normalized and scaled by w `[D]`.
 pub fn rms_norm(plan: &mut Plan, x: Buf, w: Buf, eps: f32) -> Buf {
     let [n_tokens, n_embd] = plan.shape(x);
     plan.expect("rms_norm: w", w, &[n_embd]);
     let y = plan.scratch("xn", &[n_tokens, n_embd]);
-    plan.dispatch(&RMS_NORM, &[n_embd.into(), eps.into()], &[x, w, y], [n_tokens, 1, 1]);
+    plan.dispatch(&RMS_NORM, rms_norm::Params { n_embd, eps }, rms_norm::Bufs { x, w, y }, [n_tokens, 1, 1]);
     y
 }
 
@@ -48,7 +49,12 @@ pub fn add_rms_norm(plan: &mut Plan, [x, d]: [Buf; 2], w: Buf, eps: f32) -> [Buf
     plan.expect("add_rms_norm: d", d, &[n_tokens, n_embd]);
     plan.expect("add_rms_norm: w", w, &[n_embd]);
     let [h, y] = ["h", "xn"].map(|name| plan.scratch(name, &[n_tokens, n_embd]));
-    plan.dispatch(&ADD_RMS_NORM, &[n_embd.into(), eps.into()], &[x, d, w, h, y], [n_tokens, 1, 1]);
+    plan.dispatch(
+        &ADD_RMS_NORM,
+        add_rms_norm::Params { n_embd, eps },
+        add_rms_norm::Bufs { x, d, w, h, y },
+        [n_tokens, 1, 1],
+    );
     [h, y]
 }
 
@@ -57,8 +63,12 @@ pub fn rms_norm_backward(plan: &mut Plan, [x, w]: [Buf; 2], eps: f32, dy: Buf, d
     let [n_tokens, n_embd] = plan.shape(x);
     plan.expect("rms_norm_backward: dy", dy, &[n_tokens, n_embd]);
     plan.expect("rms_norm_backward: dx", dx, &[n_tokens, n_embd]);
-    let params = [n_embd.into(), eps.into(), add.into()];
-    plan.dispatch(&RMS_NORM_BACKWARD, &params, &[x, w, dy, dx], [n_tokens, 1, 1]);
+    plan.dispatch(
+        &RMS_NORM_BACKWARD,
+        rms_norm_backward::Params { n_embd, eps, add },
+        rms_norm_backward::Bufs { x, w, dy, dx },
+        [n_tokens, 1, 1],
+    );
 }
 
 fn rstd(x: &[f32], eps: f32) -> f32 {
@@ -81,32 +91,31 @@ pub(super) fn normalize_backward(x: &[f32], w: &[f32], eps: f32, dy: &[f32]) -> 
     x.iter().zip(&wdy).map(|(x, wdy)| s * (wdy - x * pull)).collect()
 }
 
-fn twin(call: &Call<'_>) {
-    let (n_embd, eps) = (call.usize(0), call.real(1));
-    let (x, w, mut y) = (call.f32(0), call.f32(1), call.f32_mut(2));
+fn twin(p: &rms_norm::Params, a: rms_norm::Args<'_>) {
+    let rms_norm::Params { n_embd, eps } = *p;
+    let rms_norm::Args { x, w, y } = a;
     for (x, y) in x.chunks_exact(n_embd).zip(y.chunks_exact_mut(n_embd)) {
-        normalize(x, &w, eps, y);
+        normalize(x, w, eps, y);
     }
 }
 
-fn twin_add(call: &Call<'_>) {
-    let (n_embd, eps) = (call.usize(0), call.real(1));
-    let (x, d, w) = (call.f32(0), call.f32(1), call.f32(2));
-    let (mut h, mut y) = (call.f32_mut(3), call.f32_mut(4));
+fn twin_add(p: &add_rms_norm::Params, a: add_rms_norm::Args<'_>) {
+    let add_rms_norm::Params { n_embd, eps } = *p;
+    let add_rms_norm::Args { x, d, w, h, y } = a;
     for ((h, x), d) in h.iter_mut().zip(x.iter()).zip(d.iter()) {
         *h = x + d;
     }
     for (h, y) in h.chunks_exact(n_embd).zip(y.chunks_exact_mut(n_embd)) {
-        normalize(h, &w, eps, y);
+        normalize(h, w, eps, y);
     }
 }
 
-fn twin_backward(call: &Call<'_>) {
-    let (n_embd, eps, add) = (call.usize(0), call.real(1), call.flag(2));
-    let (x, w, dy, mut dx) = (call.f32(0), call.f32(1), call.f32(2), call.f32_mut(3));
+fn twin_backward(p: &rms_norm_backward::Params, a: rms_norm_backward::Args<'_>) {
+    let rms_norm_backward::Params { n_embd, eps, add } = *p;
+    let rms_norm_backward::Args { x, w, dy, dx } = a;
     let rows = x.chunks_exact(n_embd).zip(dy.chunks_exact(n_embd)).zip(dx.chunks_exact_mut(n_embd));
     for ((x, dy), dx) in rows {
-        for (dx, d) in dx.iter_mut().zip(normalize_backward(x, &w, eps, dy)) {
+        for (dx, d) in dx.iter_mut().zip(normalize_backward(x, w, eps, dy)) {
             *dx = if add { *dx + d } else { d };
         }
     }

@@ -1,62 +1,52 @@
 //! Rotary position embedding (Su et al. 2021, arXiv:2104.09864), together with the split into q, k and v and the
 //! writing of the cache; and its gradient, which turns back and joins.
 
-use crate::backend::Call;
-use crate::plan::Field::U32;
-use crate::plan::Role::{In, InOut, Out};
-use crate::plan::{Buf, Field, Kernel, Plan, Word};
+use super::declare::kernel;
+use crate::plan::{Buf, Plan, record};
 
 const ROPE: &str = include_str!("../../shaders/lib/rope.wgsl");
 
-const PARAMS: &[(&str, Field)] = &[("n_head", U32), ("n_head_kv", U32), ("head_dim", U32), ("n_rot", U32)];
+kernel! {
+    /// Splits q, k and v, rotates q and k, and fills the cache.
+    ROPE_QKV: rope_qkv {
+        wgsl: [ROPE, include_str!("../../shaders/rope_qkv.wgsl")],
+        params Rope
+        args { qkv: In<f32>, table: In<f32>, place: In<u32>, q: Out<f32>, k: InOut<f32>, v: InOut<f32> }
+        twin: twin,
+    }
+}
 
-pub(super) static ROPE_QKV: Kernel = Kernel {
-    name: "rope_qkv",
-    wgsl: &[ROPE, include_str!("../../shaders/rope_qkv.wgsl")],
-    params: PARAMS,
-    args: &[("qkv", In), ("table", In), ("place", In), ("q", Out), ("k", InOut), ("v", InOut)],
-    weight: false,
-    twin,
-};
+kernel! {
+    /// The gradient of `rope_qkv`.
+    ROPE_QKV_BACKWARD: rope_qkv_backward {
+        wgsl: [ROPE, include_str!("../../shaders/rope_qkv_backward.wgsl")],
+        params Rope
+        args { dq: In<f32>, dk: In<f32>, dv: In<f32>, table: In<f32>, place: In<u32>, dqkv: Out<f32> }
+        twin: twin_backward,
+    }
+}
 
-pub(super) static ROPE_QKV_BACKWARD: Kernel = Kernel {
-    name: "rope_qkv_backward",
-    wgsl: &[ROPE, include_str!("../../shaders/rope_qkv_backward.wgsl")],
-    params: PARAMS,
-    args: &[("dq", In), ("dk", In), ("dv", In), ("table", In), ("place", In), ("dqkv", Out)],
-    weight: false,
-    twin: twin_backward,
-};
-
-/// How a head's values are turned.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Rope {
-    /// Heads of queries.
-    pub n_head: usize,
-    /// Heads of keys and values.
-    pub n_head_kv: usize,
-    /// Values in a head.
-    pub head_dim: usize,
-    /// How many of them are turned.
-    pub n_rot: usize,
+record! {
+    /// How a head's values are turned.
+    pub struct Rope {
+        /// Heads of queries.
+        pub n_head: usize,
+        /// Heads of keys and values.
+        pub n_head_kv: usize,
+        /// Values in a head.
+        pub head_dim: usize,
+        /// How many of them are turned.
+        pub n_rot: usize,
+    }
 }
 
 impl Rope {
-    fn params(&self) -> [Word; 4] {
-        [self.n_head, self.n_head_kv, self.head_dim, self.n_rot].map(Into::into)
-    }
-
     /// The two values of pair `pair` within a head.
     fn pair(&self, pair: usize) -> [usize; 2] {
         match pair < self.n_rot / 2 {
             true => [pair, pair + self.n_rot / 2],
             false => [2 * pair, 2 * pair + 1],
         }
-    }
-
-    fn of(call: &Call<'_>) -> Rope {
-        let [n_head, n_head_kv, head_dim, n_rot] = [0, 1, 2, 3].map(|i| call.usize(i));
-        Rope { n_head, n_head_kv, head_dim, n_rot }
     }
 
     /// cos and sin of a pair's angle; pairs past n_rot are not turned.
@@ -87,7 +77,7 @@ pub fn rope_qkv(plan: &mut Plan, rope: &Rope, qkv: Buf, [table, place]: [Buf; 2]
     plan.expect("rope_qkv: place", place, &[n_tokens, 2]);
     plan.expect("rope_qkv: v", v, &[n_rows, width_kv]);
     let q = plan.scratch("q", &[n_tokens, rope.n_head * rope.head_dim]);
-    plan.dispatch(&ROPE_QKV, &rope.params(), &[qkv, table, place, q, k, v], [n_tokens, 1, 1]);
+    plan.dispatch(&ROPE_QKV, *rope, rope_qkv::Bufs { qkv, table, place, q, k, v }, [n_tokens, 1, 1]);
     q
 }
 
@@ -100,34 +90,35 @@ pub fn rope_qkv_backward(
 ) -> Buf {
     let [n_tokens, _] = plan.shape(dq);
     let dqkv = plan.scratch("dqkv", &[n_tokens, (rope.n_head + 2 * rope.n_head_kv) * rope.head_dim]);
-    plan.dispatch(&ROPE_QKV_BACKWARD, &rope.params(), &[dq, dk, dv, table, place, dqkv], [n_tokens, 1, 1]);
+    plan.dispatch(
+        &ROPE_QKV_BACKWARD,
+        *rope,
+        rope_qkv_backward::Bufs { dq, dk, dv, table, place, dqkv },
+        [n_tokens, 1, 1],
+    );
     dqkv
 }
 
-fn twin(call: &Call<'_>) {
-    let rope = Rope::of(call);
-    let (qkv, table, place) = (call.f32(0), call.f32(1), call.u32(2));
-    let (mut q, mut k, mut v) = (call.f32_mut(3), call.f32_mut(4), call.f32_mut(5));
+fn twin(rope: &Rope, a: rope_qkv::Args<'_>) {
+    let rope_qkv::Args { qkv, table, place, q, k, v } = a;
     let (n_q, n_kv) = (rope.n_head * rope.head_dim, rope.n_head_kv * rope.head_dim);
     for (t, place) in place.chunks_exact(2).enumerate() {
         let row = &qkv[t * (n_q + 2 * n_kv)..][..n_q + 2 * n_kv];
         let cache = place[1] as usize * n_kv..(place[1] as usize + 1) * n_kv;
-        let turn = |from: &[f32], to: &mut [f32]| rope.turn(&table, place[0], 1.0, from, to);
+        let turn = |from: &[f32], to: &mut [f32]| rope.turn(table, place[0], 1.0, from, to);
         turn(&row[..n_q], &mut q[t * n_q..][..n_q]);
         turn(&row[n_q..n_q + n_kv], &mut k[cache.clone()]);
         v[cache].copy_from_slice(&row[n_q + n_kv..]);
     }
 }
 
-fn twin_backward(call: &Call<'_>) {
-    let rope = Rope::of(call);
-    let (dq, dk, dv, table, place) = (call.f32(0), call.f32(1), call.f32(2), call.f32(3), call.u32(4));
-    let mut dqkv = call.f32_mut(5);
+fn twin_backward(rope: &Rope, a: rope_qkv_backward::Args<'_>) {
+    let rope_qkv_backward::Args { dq, dk, dv, table, place, dqkv } = a;
     let (n_q, n_kv) = (rope.n_head * rope.head_dim, rope.n_head_kv * rope.head_dim);
     for (t, place) in place.chunks_exact(2).enumerate() {
         let row = &mut dqkv[t * (n_q + 2 * n_kv)..][..n_q + 2 * n_kv];
         let cache = place[1] as usize * n_kv..(place[1] as usize + 1) * n_kv;
-        let turn_back = |from: &[f32], to: &mut [f32]| rope.turn(&table, place[0], -1.0, from, to);
+        let turn_back = |from: &[f32], to: &mut [f32]| rope.turn(table, place[0], -1.0, from, to);
         turn_back(&dq[t * n_q..][..n_q], &mut row[..n_q]);
         turn_back(&dk[cache.clone()], &mut row[n_q..n_q + n_kv]);
         row[n_q + n_kv..].copy_from_slice(&dv[cache]);

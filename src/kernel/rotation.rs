@@ -1,33 +1,30 @@
 //! An orthonormal R from free parameters, and the gradient back to them, on the device: torch's Householder map; and for square
 //! ones its map by a matrix exponential, of which [`super::matrix_exp`] has the kernels.
 
+use super::declare::kernel;
 use super::matrix_exp::{matrix_exp, matrix_exp_backward};
 use super::{REDUCE, add_scaled, dot};
-use crate::backend::Call;
-use crate::plan::Field::U32;
-use crate::plan::Role::{In, InOut, Out};
-use crate::plan::{Buf, Field, Kernel, Plan, Word};
+use crate::plan::{Buf, Plan, record};
 
-const PARAMS: &[(&str, Field)] =
-    &[("n_embd", U32), ("n_reflections", U32), ("base_at", U32), ("x_at", U32), ("r_at", U32), ("rank", U32)];
+kernel! {
+    /// R from its free parameters: the Householder map of torch.
+    ROTATION: rotation {
+        wgsl: [REDUCE, include_str!("../../shaders/rotation.wgsl")],
+        params Reflected
+        args { theta: In<f32>, base: In<f32>, rot: InOut<f32> }
+        twin: twin,
+    }
+}
 
-pub(super) static ROTATION: Kernel = Kernel {
-    name: "rotation",
-    wgsl: &[REDUCE, include_str!("../../shaders/rotation.wgsl")],
-    params: PARAMS,
-    args: &[("theta", In), ("base", In), ("rot", InOut)],
-    weight: false,
-    twin,
-};
-
-pub(super) static ROTATION_BACKWARD: Kernel = Kernel {
-    name: "rotation_backward",
-    wgsl: &[REDUCE, include_str!("../../shaders/rotation_backward.wgsl")],
-    params: PARAMS,
-    args: &[("theta", In), ("base", In), ("drot", In), ("grad", InOut), ("work", Out)],
-    weight: false,
-    twin: twin_backward,
-};
+kernel! {
+    /// The gradient of `rotation` by its free parameters.
+    ROTATION_BACKWARD: rotation_backward {
+        wgsl: [REDUCE, include_str!("../../shaders/rotation_backward.wgsl")],
+        params Reflected
+        args { theta: In<f32>, base: In<f32>, drot: In<f32>, grad: InOut<f32>, work: Out<f32> }
+        twin: twin_backward,
+    }
+}
 
 /// How an orthonormal R follows from free parameters; torch's `orthogonal_map`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,16 +55,28 @@ pub struct Rotation {
     pub r_at: usize,
 }
 
-impl Rotation {
-    fn params(&self, n_reflections: usize) -> [Word; 6] {
-        [self.n_embd, n_reflections, self.base_at, self.x_at, self.r_at, self.rank].map(Into::into)
+record! {
+    /// A rotation by reflections: [`Rotation`], and how many reflections its base has.
+    struct Reflected {
+        n_embd: usize,
+        n_reflections: usize,
+        base_at: usize,
+        x_at: usize,
+        r_at: usize,
+        rank: usize,
+    }
+}
+
+impl Reflected {
+    fn new(rotation: &Rotation, n_reflections: usize) -> Reflected {
+        let Rotation { n_embd, rank, base_at, x_at, r_at, .. } = *rotation;
+        Reflected { n_embd, n_reflections, base_at, x_at, r_at, rank }
     }
 
-    /// A rotation by reflections, and how many its base has.
-    fn of(call: &Call<'_>) -> (Rotation, usize) {
-        let [n_embd, n_reflections, base_at, x_at, r_at, rank] = [0, 1, 2, 3, 4, 5].map(|i| call.usize(i));
-        let map = OrthogonalMap::Householder { n_reflections };
-        (Rotation { n_embd, rank, map, base_at, x_at, r_at }, n_reflections)
+    /// The base: unit vectors, then signs.
+    fn base<'a>(&self, base: &'a [f32]) -> (&'a [f32], &'a [f32]) {
+        base[self.base_at..][..(self.n_reflections + 1) * self.n_embd]
+            .split_at(self.n_reflections * self.n_embd)
     }
 
     /// v_k, and 2 / |v_k|².
@@ -98,12 +107,13 @@ impl Rotation {
 }
 
 /// Writes R [R, D] from X in `theta` and the fixed base.
-pub fn rotation(plan: &mut Plan, rotation: &Rotation, bufs: [Buf; 3]) {
+pub fn rotation(plan: &mut Plan, rotation: &Rotation, [theta, base, rot]: [Buf; 3]) {
     match rotation.map {
         OrthogonalMap::Householder { n_reflections } => {
-            plan.dispatch(&ROTATION, &rotation.params(n_reflections), &bufs, [rotation.rank, 1, 1]);
+            let params = Reflected::new(rotation, n_reflections);
+            plan.dispatch(&ROTATION, params, rotation::Bufs { theta, base, rot }, [rotation.rank, 1, 1]);
         }
-        OrthogonalMap::MatrixExp => matrix_exp(plan, rotation, bufs),
+        OrthogonalMap::MatrixExp => matrix_exp(plan, rotation, [theta, base, rot]),
     }
 }
 
@@ -113,18 +123,17 @@ pub fn rotation_backward(plan: &mut Plan, rotation: &Rotation, [theta, base, dro
         return matrix_exp_backward(plan, rotation, [theta, base, drot, grad]);
     };
     let work = plan.scratch("zg", &[2, rotation.n_embd]);
-    let params = rotation.params(n_reflections);
-    plan.dispatch(&ROTATION_BACKWARD, &params, &[theta, base, drot, grad, work], [1, 1, 1]);
+    let params = Reflected::new(rotation, n_reflections);
+    let bufs = rotation_backward::Bufs { theta, base, drot, grad, work };
+    plan.dispatch(&ROTATION_BACKWARD, params, bufs, [1, 1, 1]);
 }
 
-fn twin(call: &Call<'_>) {
-    let (it, n_reflections) = Rotation::of(call);
-    let (theta, base, mut rot) = (call.f32(0), call.f32(1), call.f32_mut(2));
-    let base = &base[it.base_at..][..(n_reflections + 1) * it.n_embd];
-    let (reflections, signs) = base.split_at(n_reflections * it.n_embd);
+fn twin(it: &Reflected, a: rotation::Args<'_>) {
+    let rotation::Args { theta, base, rot } = a;
+    let (reflections, signs) = it.base(base);
     for j in 0..it.rank {
-        let mut y = it.column(&theta, j);
-        let sign = it.sign(&theta, j);
+        let mut y = it.column(theta, j);
+        let sign = it.sign(theta, j);
         y.iter_mut().zip(signs).for_each(|(y, s)| *y *= sign * s);
         for g in reflections.chunks_exact(it.n_embd).rev() {
             let pull = -2.0 * dot(g, &y);
@@ -134,25 +143,22 @@ fn twin(call: &Call<'_>) {
     }
 }
 
-fn twin_backward(call: &Call<'_>) {
-    let (it, n_reflections) = Rotation::of(call);
-    let (theta, base, drot) = (call.f32(0), call.f32(1), call.f32(2));
-    let (mut grad, mut work) = (call.f32_mut(3), call.f32_mut(4));
-    let base = &base[it.base_at..][..(n_reflections + 1) * it.n_embd];
-    let (reflections, signs) = base.split_at(n_reflections * it.n_embd);
+fn twin_backward(it: &Reflected, a: rotation_backward::Args<'_>) {
+    let rotation_backward::Args { theta, base, drot, grad, work } = a;
+    let (reflections, signs) = it.base(base);
     let grad = &mut grad[it.x_at..][..it.rank * it.n_embd];
     grad.fill(0.0);
     for j in 0..it.rank {
-        let mut z = it.column(&theta, j);
+        let mut z = it.column(theta, j);
         let mut g = drot[it.r_at + j * it.n_embd..][..it.n_embd].to_vec();
         for unit in reflections.chunks_exact(it.n_embd) {
             let pull = -2.0 * dot(unit, &g);
             add_scaled(&mut g, pull, unit);
         }
-        let sign = it.sign(&theta, j);
+        let sign = it.sign(theta, j);
         g.iter_mut().zip(signs).for_each(|(g, s)| *g *= sign * s);
         for (k, dx) in grad.chunks_exact_mut(it.n_embd).enumerate() {
-            let (v, tau) = it.reflector(&theta, k);
+            let (v, tau) = it.reflector(theta, k);
             let pull = -tau * dot(&v, &z);
             add_scaled(&mut z, pull, &v);
             let (vz, vg) = (dot(&v, &z), dot(&v, &g));

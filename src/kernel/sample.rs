@@ -1,22 +1,36 @@
 //! The choice of the next token, on the device: the id never has to be read before the next step starts.
 
+use super::declare::kernel;
 use super::{PCG, REDUCE, pcg};
-use crate::backend::Call;
-use crate::plan::Field::U32;
-use crate::plan::Role::{In, Out};
-use crate::plan::{Buf, Kernel, Plan};
+use crate::plan::{Buf, Plan, Record, record};
 
-pub(super) static SAMPLE: Kernel = Kernel {
-    name: "sample",
-    wgsl: &[REDUCE, PCG, include_str!("../../shaders/sample.wgsl")],
-    params: &[("n_vocab", U32)],
-    args: &[("logits", In), ("settings", In), ("tokens", Out)],
-    weight: false,
-    twin,
-};
+kernel! {
+    /// Chooses the next token of each sequence.
+    SAMPLE: sample {
+        wgsl: [REDUCE, PCG, include_str!("../../shaders/sample.wgsl")],
+        params { n_vocab: usize }
+        args { logits: In<f32>, settings: Each<SampleSettings>, tokens: Out<u32> }
+        twin: twin,
+    }
+}
 
-/// Words of one sequence's settings.
-pub const SETTINGS: usize = 6;
+record! {
+    /// What the kernel reads for one sequence.
+    pub struct SampleSettings {
+        /// See [`Choice::temperature`].
+        pub temperature: f32,
+        /// See [`Choice::top_k`].
+        pub top_k: u32,
+        /// See [`Choice::top_p`].
+        pub top_p: f32,
+        /// See [`Choice::min_p`].
+        pub min_p: f32,
+        /// See [`Choice::seed`].
+        pub seed: u32,
+        /// Draws before.
+        pub count: u32,
+    }
+}
 
 /// How a token is chosen; filters as in llama.cpp: top-k, then top-p, then min-p.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,19 +48,24 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// The words that the kernel reads for draw number `count`.
-    pub fn words(&self, count: u32) -> [u32; SETTINGS] {
-        let [temperature, top_p, min_p] = [self.temperature, self.top_p, self.min_p].map(f32::to_bits);
-        [temperature, self.top_k, top_p, min_p, self.seed, count]
+    /// The settings of draw number `count`.
+    pub fn settings(&self, count: u32) -> SampleSettings {
+        let Choice { temperature, top_k, top_p, min_p, seed } = *self;
+        SampleSettings { temperature, top_k, top_p, min_p, seed, count }
     }
 }
 
 /// Chooses a token for each row of `logits` [B, V] by `settings` [B, 6].
 pub fn sample(plan: &mut Plan, logits: Buf, settings: Buf, tokens: Buf) {
     let [n_sequences, n_vocab] = plan.shape(logits);
-    plan.expect("sample: settings", settings, &[n_sequences, SETTINGS]);
+    plan.expect("sample: settings", settings, &[n_sequences, SampleSettings::WORDS]);
     plan.expect("sample: tokens", tokens, &[n_sequences]);
-    plan.dispatch(&SAMPLE, &[n_vocab.into()], &[logits, settings, tokens], [n_sequences, 1, 1]);
+    plan.dispatch(
+        &SAMPLE,
+        sample::Params { n_vocab },
+        sample::Bufs { logits, settings, tokens },
+        [n_sequences, 1, 1],
+    );
 }
 
 /// The bits of a logit as a number that grows with it.
@@ -93,9 +112,9 @@ impl Row<'_> {
     }
 }
 
-fn choose(logits: &[f32], settings: &[u32]) -> usize {
-    let [temperature, top_p, min_p] = [settings[0], settings[2], settings[3]].map(f32::from_bits);
-    let top_k = settings[1] as usize;
+fn choose(logits: &[f32], settings: &SampleSettings) -> usize {
+    let SampleSettings { temperature, top_k, top_p, min_p, seed, count } = *settings;
+    let top_k = top_k as usize;
     let highest = logits.iter().copied().fold(f32::MIN, f32::max);
     if temperature <= 0.0 {
         return logits.iter().position(|logit| *logit == highest).unwrap_or(logits.len() - 1);
@@ -113,15 +132,12 @@ fn choose(logits: &[f32], settings: &[u32]) -> usize {
     if min_p > 0.0 {
         threshold = threshold.max(order(highest + min_p.ln() * temperature));
     }
-    row.token_at(threshold, draw(settings[4], settings[5]))
+    row.token_at(threshold, draw(seed, count))
 }
 
-fn twin(call: &Call<'_>) {
-    let n_vocab = call.usize(0);
-    let (logits, settings) = (call.f32(0), call.u32(1));
-    let mut tokens = call.u32_mut(2);
-    let rows = logits.chunks_exact(n_vocab).zip(settings.chunks_exact(SETTINGS));
-    for (token, (logits, settings)) in tokens.iter_mut().zip(rows) {
+fn twin(p: &sample::Params, a: sample::Args<'_>) {
+    let rows = a.logits.chunks_exact(p.n_vocab).zip(&a.settings);
+    for (token, (logits, settings)) in a.tokens.iter_mut().zip(rows) {
         *token = choose(logits, settings) as u32;
     }
 }

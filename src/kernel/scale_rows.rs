@@ -1,44 +1,51 @@
 //! Rows scaled by a learned vector (IA³, arXiv:2205.05638), or around a bias (DoRA, arXiv:2402.09353), and the gradients by the rows and
 //! by the vector.
 
-use crate::backend::Call;
-use crate::plan::Field::U32;
-use crate::plan::Role::{In, InOut, Out};
-use crate::plan::{Buf, Kernel, Plan};
+use super::declare::kernel;
+use crate::plan::{Buf, Plan};
 
-pub(super) static SCALE_ROWS: Kernel = Kernel {
-    name: "scale_rows",
-    wgsl: &[include_str!("../../shaders/scale_rows.wgsl")],
-    params: &[("n_embd", U32), ("stride", U32), ("first", U32), ("l_at", U32), ("biased", U32)],
-    args: &[("edits", In), ("strength", In), ("theta", In), ("bias", In), ("h", InOut), ("before", Out)],
-    weight: false,
-    twin,
-};
+kernel! {
+    /// Scales rows by a learned vector, around a bias.
+    SCALE_ROWS: scale_rows {
+        wgsl: [include_str!("../../shaders/scale_rows.wgsl")],
+        params { n_embd: usize, stride: usize, first: usize, l_at: usize, biased: bool }
+        args {
+            edits: In<u32>,
+            strength: In<f32>,
+            theta: In<f32>,
+            bias: In<f32>,
+            h: InOut<f32>,
+            before: Out<f32>,
+        }
+        twin: twin,
+    }
+}
 
-pub(super) static SCALE_ROWS_BACKWARD: Kernel = Kernel {
-    name: "scale_rows_backward",
-    wgsl: &[include_str!("../../shaders/scale_rows_backward.wgsl")],
-    params: &[
-        ("n_edits", U32),
-        ("n_embd", U32),
-        ("stride", U32),
-        ("first", U32),
-        ("l_at", U32),
-        ("biased", U32),
-        ("onto", U32),
-    ],
-    args: &[
-        ("edits", In),
-        ("strength", In),
-        ("theta", In),
-        ("bias", In),
-        ("before", In),
-        ("dh", InOut),
-        ("grad", InOut),
-    ],
-    weight: false,
-    twin: twin_backward,
-};
+kernel! {
+    /// The gradients of `scale_rows`.
+    SCALE_ROWS_BACKWARD: scale_rows_backward {
+        wgsl: [include_str!("../../shaders/scale_rows_backward.wgsl")],
+        params {
+            n_edits: usize,
+            n_embd: usize,
+            stride: usize,
+            first: usize,
+            l_at: usize,
+            biased: bool,
+            onto: bool,
+        }
+        args {
+            edits: In<u32>,
+            strength: In<f32>,
+            theta: In<f32>,
+            bias: In<f32>,
+            before: In<f32>,
+            dh: InOut<f32>,
+            grad: InOut<f32>,
+        }
+        twin: twin_backward,
+    }
+}
 
 /// What rows are scaled by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +80,12 @@ pub fn scale_rows(plan: &mut Plan, scale: &Scale, inputs: &ScaleInputs, h: Buf) 
     plan.expect("scale_rows: strength", strength, &[n_edits, 1]);
     bias.iter().for_each(|bias| plan.expect("scale_rows: bias", *bias, &[stride]));
     let before = plan.scratch("before", &[n_edits, n_embd]);
-    let params = [n_embd, stride, first, l_at, bias.is_some().into()].map(Into::into);
-    let args = [rows, strength, theta, bias.unwrap_or(theta), h, before];
-    plan.dispatch(&SCALE_ROWS, &params, &args, [n_embd.div_ceil(64), n_edits, 1]);
+    plan.dispatch(
+        &SCALE_ROWS,
+        scale_rows::Params { n_embd, stride, first, l_at, biased: bias.is_some() },
+        scale_rows::Bufs { edits: rows, strength, theta, bias: bias.unwrap_or(theta), h, before },
+        [n_embd.div_ceil(64), n_edits, 1],
+    );
     before
 }
 
@@ -92,22 +102,31 @@ pub fn scale_rows_backward(
     let [n_edits, _] = plan.shape(rows);
     let [_, stride] = plan.shape(dh);
     let Scale { n_embd, first, l_at } = *scale;
-    let flags = [bias.is_some(), onto].map(usize::from);
-    let params = [n_edits, n_embd, stride, first, l_at, flags[0], flags[1]].map(Into::into);
-    let args = [rows, strength, theta, bias.unwrap_or(theta), before, dh, grad];
-    plan.dispatch(&SCALE_ROWS_BACKWARD, &params, &args, [n_embd.div_ceil(64), 1, 1]);
+    plan.dispatch(
+        &SCALE_ROWS_BACKWARD,
+        scale_rows_backward::Params { n_edits, n_embd, stride, first, l_at, biased: bias.is_some(), onto },
+        scale_rows_backward::Bufs {
+            edits: rows,
+            strength,
+            theta,
+            bias: bias.unwrap_or(theta),
+            before,
+            dh,
+            grad,
+        },
+        [n_embd.div_ceil(64), 1, 1],
+    );
 }
 
 /// The bias of the scaled columns, 0 where there is none.
-fn bias_of(call: &Call<'_>, biased: bool, first: usize, n_embd: usize) -> Vec<f32> {
-    if biased { call.f32(3)[first..][..n_embd].to_vec() } else { vec![0.0; n_embd] }
+fn bias_of(bias: &[f32], biased: bool, first: usize, n_embd: usize) -> Vec<f32> {
+    if biased { bias[first..][..n_embd].to_vec() } else { vec![0.0; n_embd] }
 }
 
-fn twin(call: &Call<'_>) {
-    let [n_embd, stride, first, l_at] = [0, 1, 2, 3].map(|i| call.usize(i));
-    let bias = bias_of(call, call.flag(4), first, n_embd);
-    let (edits, strength, theta) = (call.u32(0), call.f32(1), call.f32(2));
-    let (mut h, mut before) = (call.f32_mut(4), call.f32_mut(5));
+fn twin(p: &scale_rows::Params, a: scale_rows::Args<'_>) {
+    let scale_rows::Params { n_embd, stride, first, l_at, biased } = *p;
+    let scale_rows::Args { edits, strength, theta, bias, h, before } = a;
+    let bias = bias_of(bias, biased, first, n_embd);
     for (p, edit) in edits.chunks_exact(2).enumerate() {
         let h = &mut h[edit[0] as usize * stride + first..][..n_embd];
         before[p * n_embd..][..n_embd].copy_from_slice(h);
@@ -117,13 +136,12 @@ fn twin(call: &Call<'_>) {
     }
 }
 
-fn twin_backward(call: &Call<'_>) {
-    let [_, n_embd, stride, first, l_at] = [0, 1, 2, 3, 4].map(|i| call.usize(i));
-    let bias = bias_of(call, call.flag(5), first, n_embd);
-    let (edits, strength, theta, before) = (call.u32(0), call.f32(1), call.f32(2), call.f32(4));
-    let (mut dh, mut grad) = (call.f32_mut(5), call.f32_mut(6));
+fn twin_backward(p: &scale_rows_backward::Params, a: scale_rows_backward::Args<'_>) {
+    let scale_rows_backward::Params { n_embd, stride, first, l_at, biased, onto, .. } = *p;
+    let scale_rows_backward::Args { edits, strength, theta, bias, before, dh, grad } = a;
+    let bias = bias_of(bias, biased, first, n_embd);
     let grad = &mut grad[l_at..][..n_embd];
-    if !call.flag(6) {
+    if !onto {
         grad.fill(0.0);
     }
     for (p, edit) in edits.chunks_exact(2).enumerate() {

@@ -22,13 +22,14 @@ pub fn assign_slots(plan: &Plan) -> Slots {
     let mut slots = Slots { slot_of: vec![None; plan.buffers().len()], sizes: Vec::new() };
     let mut free: Vec<usize> = Vec::new();
     for (number, step) in plan.steps().iter().enumerate() {
-        for (buf, (name, role)) in step.args.iter().zip(step.kernel.args) {
+        for (buf, arg) in step.args.iter().zip(step.kernel.args) {
             let buffer = &plan.buffers()[buf.index()];
             if matches!(buffer.source, Source::Scratch) && slots.slot_of[buf.index()].is_none() {
                 assert!(
-                    *role != Role::In || buffer.is_empty(),
-                    "{}: {name} ({}) was never written",
+                    arg.role != Role::In || buffer.is_empty(),
+                    "{}: {} ({}) was never written",
                     step.kernel.name,
+                    arg.name,
                     buffer.label
                 );
                 slots.slot_of[buf.index()] = Some(take_slot(&mut free, &mut slots.sizes, buffer.len()));

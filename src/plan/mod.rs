@@ -4,96 +4,18 @@
 //! kernel's twin or on the GPU with its shader, and it prints: the print is the first thing to read when a number
 //! is wrong. Shapes are checked while the plan is built; a mismatch is a bug and panics with the kernel's name.
 
+mod kernel;
 mod memory;
 mod weight;
 
 use crate::backend::Tensor;
-use crate::quant::Format;
 use std::fmt;
 
+pub use kernel::{Arg, Bufs, Content, Field, Fields, Kernel, Param, Record, Role};
 pub use memory::{Slots, assign_slots};
 pub use weight::{Matrix, Slab};
 
-/// How a step uses an argument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Read only.
-    In,
-    /// Read, and written in place.
-    InOut,
-    /// Written; what was there before does not matter.
-    Out,
-}
-
-/// One value of a kernel's `Params`: four bytes, u32 or f32.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Word {
-    /// A count, an index or a flag.
-    U32(u32),
-    /// A real number.
-    F32(f32),
-}
-
-impl Word {
-    /// The four bytes as the shader reads them.
-    pub fn bits(self) -> u32 {
-        match self {
-            Word::U32(value) => value,
-            Word::F32(value) => value.to_bits(),
-        }
-    }
-}
-
-impl From<usize> for Word {
-    fn from(value: usize) -> Word {
-        Word::U32(u32::try_from(value).expect("a count fits 32 bits"))
-    }
-}
-
-impl From<bool> for Word {
-    fn from(value: bool) -> Word {
-        Word::U32(u32::from(value))
-    }
-}
-
-impl From<f32> for Word {
-    fn from(value: f32) -> Word {
-        Word::F32(value)
-    }
-}
-
-/// The type of one field of a kernel's `Params`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// `u32`
-    U32,
-    /// `f32`
-    F32,
-}
-
-/// An operation: its shader, its arguments, its twin in plain Rust.
-pub struct Kernel {
-    /// The stem of `shaders/<name>.wgsl` and of `src/kernel/<name>.rs`.
-    pub name: &'static str,
-    /// The shader's text: shared functions first, then the kernel's own file.
-    pub wgsl: &'static [&'static str],
-    /// The fields of the shader's `Params`, in order.
-    pub params: &'static [(&'static str, Field)],
-    /// The shader's storage buffers in group 0, from binding 1 on.
-    pub args: &'static [(&'static str, Role)],
-    /// Whether it reads a weight matrix: group 1, declared by `shaders/quant/<format>.wgsl`.
-    pub weight: bool,
-    /// The same computation in plain Rust; what the shader must equal.
-    pub twin: fn(&crate::backend::Call<'_>),
-}
-
-impl Kernel {
-    /// The shader's whole text: the weight format's file, shared functions, the kernel's own file.
-    pub fn text(&self, format: Option<&Format>) -> String {
-        let files = format.into_iter().flat_map(|format| format.wgsl).chain(self.wgsl).copied();
-        files.collect::<Vec<_>>().join("\n")
-    }
-}
+pub(crate) use kernel::record;
 
 /// A buffer of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -154,8 +76,8 @@ pub struct Step {
     pub kernel: &'static Kernel,
     /// Where in the model, for prints: `layer 3`.
     pub place: String,
-    /// The values of `Params`.
-    pub params: Vec<Word>,
+    /// The words of `Params`.
+    pub params: Vec<u32>,
     /// One buffer for each of the kernel's arguments.
     pub args: Vec<Buf>,
     /// The part of a weight matrix it reads.
@@ -232,46 +154,48 @@ impl Plan {
     }
 
     /// Appends a step.
-    pub fn dispatch(&mut self, kernel: &'static Kernel, params: &[Word], args: &[Buf], grid: [usize; 3]) {
-        self.push(kernel, params, args, None, grid);
+    pub fn dispatch<B: Bufs>(
+        &mut self,
+        kernel: impl Into<&'static Kernel>,
+        params: B::Params,
+        bufs: B,
+        grid: [usize; 3],
+    ) {
+        self.push(kernel.into(), params, bufs, None, grid);
     }
 
     /// Appends a step that reads a part of a weight matrix.
-    pub fn dispatch_weight(
+    pub fn dispatch_weight<B: Bufs>(
         &mut self,
-        kernel: &'static Kernel,
-        params: &[Word],
-        args: &[Buf],
+        kernel: impl Into<&'static Kernel>,
+        params: B::Params,
+        bufs: B,
         weight: &Slab,
         grid: [usize; 3],
     ) {
-        self.push(kernel, params, args, Some(weight.clone()), grid);
+        self.push(kernel.into(), params, bufs, Some(weight.clone()), grid);
     }
 
-    fn push(
+    fn push<B: Bufs>(
         &mut self,
         kernel: &'static Kernel,
-        params: &[Word],
-        args: &[Buf],
+        params: B::Params,
+        bufs: B,
         weight: Option<Slab>,
         grid: [usize; 3],
     ) {
-        let name = kernel.name;
+        let (name, args) = (kernel.name, bufs.in_order());
         assert_eq!(args.len(), kernel.args.len(), "{name}: arguments");
         assert_eq!(weight.is_some(), kernel.weight, "{name}: weight");
-        assert_eq!(params.len(), kernel.params.len(), "{name}: params");
-        for (word, (field, kind)) in params.iter().zip(kernel.params) {
-            let fits = matches!((word, kind), (Word::U32(_), Field::U32) | (Word::F32(_), Field::F32));
-            assert!(fits, "{name}: {field} is not {kind:?}");
-        }
+        assert_eq!(B::Params::FIELDS, kernel.params, "{name}: params");
         if grid.contains(&0) {
             return; // nothing to do: no rows, no edits
         }
         self.steps.push(Step {
             kernel,
             place: self.place.clone(),
-            params: params.to_vec(),
-            args: args.to_vec(),
+            params: params.words(),
+            args,
             weight,
             grid,
         });
@@ -353,7 +277,7 @@ impl fmt::Display for Plan {
 impl Plan {
     fn fmt_step(&self, f: &mut fmt::Formatter<'_>, step: &Step) -> fmt::Result {
         let pairs =
-            || step.args.iter().zip(step.kernel.args).map(|(buf, (_, role))| (&self.buffers[buf.0], *role));
+            || step.args.iter().zip(step.kernel.args).map(|(buf, arg)| (&self.buffers[buf.0], arg.role));
         let outs = pairs().filter(|(_, role)| *role != Role::In);
         let outs: Vec<String> = outs.map(|(b, _)| format!("{} {:?}", b.label, b.shape)).collect();
         let ins = pairs().filter(|(_, role)| *role != Role::Out).map(|(b, _)| b.label.clone());

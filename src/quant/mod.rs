@@ -32,6 +32,7 @@ mod q5_k;
 mod q6_k;
 mod q8_0;
 mod super_block;
+mod weight;
 
 use std::fmt;
 
@@ -50,6 +51,7 @@ pub use self::q5_1::Q5_1;
 pub use self::q5_k::Q5_K;
 pub use self::q6_k::Q6_K;
 pub use self::q8_0::Q8_0;
+pub use self::weight::Weight;
 
 use crate::error::{Error, Result};
 use crate::gguf::TensorInfo;

@@ -6,8 +6,9 @@ use super::step::{Part, PlanKey, StepPlan};
 use super::task::Task;
 use crate::backend::{Backend, Prepared, Readback, Tensor};
 use crate::error::{Error, Result};
-use crate::kernel::{DROPOUT_WORDS, Dropout, HYPERS, Hyper};
+use crate::kernel::{Dropout, DropoutSettings, GradNorm, Hyper, OptimizerSettings};
 use crate::model::Model;
+use crate::plan::Record;
 use crate::reft::{Gradients, Reft};
 use std::collections::VecDeque;
 
@@ -52,10 +53,10 @@ impl Trainer {
             gradients: Gradients { theta: like("dtheta", &reft.theta)?, rot: like("drot", &reft.rot)? },
             sum: like("dsum", &reft.theta)?,
             moments: [like("m", &reft.theta)?, like("v", &reft.theta)?],
-            hyper: backend.tensor("hyper", &[HYPERS])?,
+            hyper: backend.tensor("hyper", &[OptimizerSettings::WORDS])?,
             decays: backend.tensor_of("decays", &[decays.len()], bytemuck::cast_slice(&decays))?,
             dropout: Dropout::default(),
-            dropout_words: backend.tensor("dropout", &[DROPOUT_WORDS])?,
+            dropout_words: backend.tensor("dropout", &[DropoutSettings::WORDS])?,
             n_steps: 0,
             states: None,
             plans: VecDeque::new(),
@@ -100,7 +101,7 @@ impl Trainer {
         let batches = self.batches(reft, sequences)?;
         let n_whole = batches.iter().map(|batch| self.task.count(batch)).sum();
         self.n_steps += 1;
-        self.hyper.write_f32(&hyper.at_step(self.n_steps));
+        self.hyper.write(0, &hyper.at_step(self.n_steps).words());
         let mut pending = PendingLoss::of(self.task);
         let (last, mut rows_before) = (batches.len() - 1, 0);
         for (number, batch) in batches.iter().enumerate() {
@@ -110,7 +111,7 @@ impl Trainer {
                 (false, false) => Part::Middle,
                 (false, true) => Part::Last,
             };
-            self.dropout_words.write(0, &self.dropout.words(self.n_steps, rows_before));
+            self.dropout_words.write(0, &self.dropout.settings(self.n_steps, rows_before).words());
             rows_before += batch.tokens.len() as u32;
             let plan =
                 self.plan(model, reft, (batch.shape(), part, self.task, n_whole, batch.states.is_some()))?;
@@ -215,7 +216,7 @@ impl PendingLoss {
             }
         }
         let norm = match self.norm {
-            Some(norm) => f64::from(norm.f32().await?[0]),
+            Some(norm) => f64::from(GradNorm::of(&norm.words().await?).length),
             None => f64::NAN,
         };
         let accuracy = self.has_accuracy.then_some(sums[1] / n);

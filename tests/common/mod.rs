@@ -99,8 +99,8 @@ impl<'a> Make<'a> {
     pub(crate) fn written(&self) -> Vec<Buf> {
         let mut written = Vec::new();
         for step in self.plan.steps() {
-            for (buf, (_, role)) in step.args.iter().zip(step.kernel.args) {
-                if *role != Role::In && !written.contains(buf) {
+            for (buf, arg) in step.args.iter().zip(step.kernel.args) {
+                if arg.role != Role::In && !written.contains(buf) {
                     written.push(*buf);
                 }
             }
