@@ -16,6 +16,7 @@ pub mod plan;
 pub mod quant;
 pub mod reft;
 pub mod repository;
+pub mod tensor;
 pub mod token;
 pub mod train;
 

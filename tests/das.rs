@@ -41,7 +41,7 @@ fn pairs() -> Vec<Example> {
 #[test]
 fn a_subspace_is_found_that_carries_the_answer_from_the_source() {
     let gpu = block_on(Backend::gpu()).expect("this test needs a GPU, or a driver that plays one");
-    for backend in [Backend::Cpu, gpu] {
+    for backend in [Backend::cpu(), gpu] {
         let engine = engine(&backend);
         let reft = engine.reft(&[config()]).expect("interventions");
         let mut trainer = Trainer::new(&backend, &reft).expect("the state fits");
@@ -68,7 +68,7 @@ fn collected(engine: &Engine, reft: &Reft) -> Vec<Sequence> {
 
 #[test]
 fn sources_are_the_bare_models_states_at_the_positions_of_the_source() {
-    let engine = engine(&Backend::Cpu);
+    let engine = engine(&Backend::cpu());
     let reft =
         engine.reft(&[ReftConfig { positions: "f1+l1".to_owned(), ..config() }]).expect("interventions");
     for sequence in collected(&engine, &reft) {
@@ -90,7 +90,7 @@ fn sources_are_the_bare_models_states_at_the_positions_of_the_source() {
 
 #[test]
 fn gradients_of_counterfactual_pairs_equal_central_differences() {
-    let engine = engine(&Backend::Cpu);
+    let engine = engine(&Backend::cpu());
     let model = engine.model();
     let reft = engine.reft(&[config()]).expect("interventions");
     let sequences = collected(&engine, &reft);
@@ -134,7 +134,7 @@ fn refused<T>(result: Result<T>, parts: &[&str]) {
 
 #[test]
 fn pairs_that_cannot_be_are_refused() {
-    let engine = engine(&Backend::Cpu);
+    let engine = engine(&Backend::cpu());
     let sequences = |config: ReftConfig, lines: &str| {
         let example: Example = serde_json::from_str(lines).expect("an example");
         engine.sequences(&engine.reft(&[config]).expect("interventions"), &[example])
@@ -149,16 +149,16 @@ fn pairs_that_cannot_be_are_refused() {
     let answer = [Example::answer("the cat", "ran")];
     refused(engine.training(&reft, &answer, &options), &["reads hidden states of another run"]);
     let awaited = engine.sequences(&reft, &pairs()).expect("sequences");
-    let mut trainer = Trainer::new(&Backend::Cpu, &reft).expect("the state fits");
+    let mut trainer = Trainer::new(&Backend::cpu(), &reft).expect("the state fits");
     let step = trainer.step(engine.model(), &reft, &[&awaited[0]], &Hyper::with_rate(1e-3));
     refused(step, &["sequence 0", "collect_source"]);
 }
 
 #[test]
 fn a_checkpoint_knows_the_sources() {
-    let engine = engine(&Backend::Cpu);
+    let engine = engine(&Backend::cpu());
     let reft = engine.reft(&[config()]).expect("interventions");
-    let mut trainer = Trainer::new(&Backend::Cpu, &reft).expect("the state fits");
+    let mut trainer = Trainer::new(&Backend::cpu(), &reft).expect("the state fits");
     let options = TrainOptions { epochs: 3, ..TrainOptions::default() };
     let mut training = engine.training(&reft, &pairs(), &options).expect("a training");
     let before = block_on(training.next(engine.model(), &reft, &mut trainer)).expect("a step");

@@ -35,7 +35,7 @@ fn tests() -> &'static Path {
 /// Runs a check with each model on the twins and on a GPU: quantized without biases, and with biases.
 fn on_each(check: impl Fn(&Engine)) {
     let gpu = block_on(Backend::gpu()).expect("this test needs a GPU, or a driver that plays one");
-    for backend in [Backend::Cpu, gpu] {
+    for backend in [Backend::cpu(), gpu] {
         for model in ["golden/llama/model-q4_0.gguf", "llamacpp/data/archs/qwen2-f32.gguf"] {
             check(&support::load(&backend, &tests().join(model)));
         }
@@ -92,7 +92,7 @@ fn lengths_start_as_those_of_the_models_rows_and_change_nothing() {
 /// The lengths of the rows of Hugging Face's file, whose order is that of our rows.
 #[test]
 fn lengths_are_those_of_hugging_faces_rows() {
-    let engine = support::load(&Backend::Cpu, &tests().join("golden/llama/model-f32.gguf"));
+    let engine = support::load(&Backend::cpu(), &tests().join("golden/llama/model-f32.gguf"));
     let file = Tensors::open(tests().join("golden/llama/model/model.safetensors"));
     let modules = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"];
     let modules = [modules.as_slice(), &["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]].concat();
@@ -146,7 +146,7 @@ fn what_is_saved_beside_rotations_loads_with_the_same_bits() {
 
 #[test]
 fn what_dora_cannot_be_is_refused() {
-    let engine = support::load(&Backend::Cpu, &tests().join("golden/llama/model-f32.gguf"));
+    let engine = support::load(&Backend::cpu(), &tests().join("golden/llama/model-f32.gguf"));
     let wrong = [
         (ReftConfig { shared: true, ..config(&["mlp_output"]) }, ["one matrix's rows", "leave out shared"]),
         (ReftConfig { positions: "pyreft:f1+l1".to_owned(), ..config(&["mlp_output"]) }, ["pyreft", "dora"]),
@@ -180,7 +180,7 @@ fn import(engine: &Engine, files: &[File]) -> Result<Reft> {
 
 #[test]
 fn directories_of_which_a_part_is_missing_are_refused() {
-    let engine = support::load(&Backend::Cpu, &tests().join("golden/llama/model-f32.gguf"));
+    let engine = support::load(&Backend::cpu(), &tests().join("golden/llama/model-f32.gguf"));
     let with_config = |from: &str, to: &str| {
         let mut files = saved();
         let text = String::from_utf8(files[0].1.clone()).expect("text");

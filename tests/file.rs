@@ -19,7 +19,7 @@ fn gguf(weights: &str) -> Vec<u8> {
 }
 
 fn load(file: Vec<u8>) -> Engine {
-    support::load_file(&Backend::Cpu, file, Some(64)).expect("a sound file")
+    support::load_file(&Backend::cpu(), file, Some(64)).expect("a sound file")
 }
 
 fn reft(engine: &Engine) -> Reft {

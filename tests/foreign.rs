@@ -78,7 +78,7 @@ impl Saved {
     fn engine(&self) -> Engine {
         let weights = self.spec["weights"].as_str().unwrap_or("f32");
         support::load(
-            &Backend::Cpu,
+            &Backend::cpu(),
             &support::golden_dir().join(format!("{}/model-{weights}.gguf", self.folder)),
         )
     }
@@ -212,7 +212,7 @@ fn directories_of_peft_hold_what_their_traces_say_and_are_written_with_the_same_
 }
 
 fn engine() -> Engine {
-    support::load(&Backend::Cpu, &support::golden_dir().join("llama/model-f32.gguf"))
+    support::load(&Backend::cpu(), &support::golden_dir().join("llama/model-f32.gguf"))
 }
 
 fn config(kind: &str) -> ReftConfig {

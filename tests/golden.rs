@@ -33,7 +33,7 @@ use webreft::train::{Schedule, Sequence, Target, Task, Trainer, reference, score
 #[test]
 fn the_twins_agree_with_the_traces() {
     let loss = 1e-5;
-    check(Backend::Cpu, Tolerances { states: 2e-4, loss, gradient: 1e-4, curve: 1e-4 });
+    check(Backend::cpu(), Tolerances { states: 2e-4, loss, gradient: 1e-4, curve: 1e-4 });
 }
 
 #[test]

@@ -37,7 +37,8 @@ type Backward<'a> = &'a dyn Fn(&mut Make<'_>, &[Buf], &[Buf]) -> Vec<Buf>;
 
 /// Builds a plan over some inputs, runs it, and reads what `build` names.
 fn run(inputs: &[&[Values]], build: impl Fn(&mut Make<'_>, &[Vec<Buf>]) -> Vec<Buf>) -> Vec<Values> {
-    let mut make = Make::new(&Backend::Cpu);
+    let cpu = Backend::cpu();
+    let mut make = Make::new(&cpu);
     let bind = |make: &mut Make<'_>, inputs: &[Values]| -> Vec<Buf> {
         inputs.iter().map(|input| make.values("input", &input.shape, &input.values)).collect()
     };
@@ -346,7 +347,8 @@ fn heads() {
 
 /// The sum of the losses that `loss` gives to scores, and the gradient that takes the scores' place.
 fn loss_of(scores: &[f32], shape: &[usize], loss: &dyn Fn(&mut Make<'_>, Buf, Buf)) -> [Vec<f32>; 2] {
-    let mut make = Make::new(&Backend::Cpu);
+    let cpu = Backend::cpu();
+    let mut make = Make::new(&cpu);
     let scores = make.values("scores", shape, scores);
     let losses = make.plan.scratch("loss", &[shape[0], 2]);
     loss(&mut make, scores, losses);
@@ -401,7 +403,8 @@ fn losses_of_scores() {
 #[test]
 fn preferences() {
     let pair_loss = |losses: &[f32]| {
-        let mut make = Make::new(&Backend::Cpu);
+        let cpu = Backend::cpu();
+        let mut make = Make::new(&cpu);
         let losses: Vec<f32> = losses.iter().flat_map(|loss| [*loss, 0.0]).collect();
         let losses = make.values("losses", &[5, 2], &losses);
         let reference = make.values("reference", &[2], &[3.0, 1.5]);

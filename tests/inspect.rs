@@ -105,7 +105,7 @@ fn train(engine: &Engine, n_tokens: usize, n_sequences: usize) {
 #[test]
 fn a_header_tells_what_the_model_is() {
     let inspection =
-        inspected(&Backend::Cpu, &path("golden/llama/model-q4_0.gguf"), &InspectOptions::default());
+        inspected(&Backend::cpu(), &path("golden/llama/model-q4_0.gguf"), &InspectOptions::default());
     assert_eq!(inspection.architecture.as_deref(), Some("llama"));
     assert_eq!((inspection.n_layer, inspection.n_embd, inspection.n_vocab), (Some(4), Some(64), Some(320)));
     assert_eq!(inspection.formats, ["Q4_0", "Q8_0", "F32"]);
@@ -116,7 +116,7 @@ fn a_header_tells_what_the_model_is() {
 fn a_model_that_would_not_load_tells_why() {
     let path = path("golden/llama/model-q4_0.gguf");
     let load = LoadOptions { n_ctx: Some(1 << 20), ..LoadOptions::default() };
-    let inspection = inspected(&Backend::Cpu, &path, &InspectOptions { load, ..InspectOptions::default() });
+    let inspection = inspected(&Backend::cpu(), &path, &InspectOptions { load, ..InspectOptions::default() });
     assert_eq!(
         inspection.problem.as_deref(),
         Some("context of 1048576 tokens: expected 1 to 128, the model's own")

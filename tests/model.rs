@@ -22,7 +22,7 @@ use webreft::train::{Batch, Trainer};
 /// Runs a check on the twins and on a GPU.
 fn on_each_backend(check: impl Fn(&Engine)) {
     let gpu = block_on(Backend::gpu()).expect("this test needs a GPU, or a driver that plays one");
-    for backend in [Backend::Cpu, gpu] {
+    for backend in [Backend::cpu(), gpu] {
         check(&toy(&backend));
     }
 }
@@ -179,7 +179,7 @@ fn check_parts(engine: &Engine, dropout: Dropout) {
 
 #[test]
 fn decay_leaves_rotations_orthonormal() {
-    let engine = toy(&Backend::Cpu);
+    let engine = toy(&Backend::cpu());
     let norm = |values: &[f32]| values.iter().map(|x| x * x).sum::<f32>();
     let [plain, decayed] = [0.0, 0.5].map(|decay| {
         let reft = reft(&engine, &[1]);
@@ -199,7 +199,7 @@ fn decay_leaves_rotations_orthonormal() {
 
 #[test]
 fn gradients_go_no_further_than_the_lowest_edited_layer() {
-    let engine = toy(&Backend::Cpu);
+    let engine = toy(&Backend::cpu());
     let reft = reft(&engine, &[2]);
     let trainer = trained(&engine, &reft, 1);
     let steps = trainer.last_plan().expect("a step was planned").plan().steps();
@@ -211,7 +211,7 @@ fn gradients_go_no_further_than_the_lowest_edited_layer() {
 
 #[test]
 fn the_plan_of_a_training_step_reads_as_it_did() {
-    let engine = toy(&Backend::Cpu);
+    let engine = toy(&Backend::cpu());
     let reft = reft(&engine, &[2]);
     let trainer = trained(&engine, &reft, 1);
     insta::assert_snapshot!(trainer.last_plan().expect("a step was planned").plan().to_string());
@@ -282,7 +282,7 @@ fn what_is_saved_loads_with_the_same_bits() {
 
 #[test]
 fn a_file_for_another_model_is_refused() {
-    let engine = toy(&Backend::Cpu);
+    let engine = toy(&Backend::cpu());
     let file = block_on(reft(&engine, &[1]).save(engine.model())).expect("the parameters are read");
     let other = file.windows(32).position(|part| part == engine.model().fingerprint.as_bytes());
     let mut other_file = file.clone();
@@ -295,7 +295,7 @@ fn a_file_for_another_model_is_refused() {
 /// Central differences of the loss along some of the parameters, at every place of a layer, below another edit.
 #[test]
 fn gradients_are_right_at_every_place() {
-    let engine = toy(&Backend::Cpu);
+    let engine = toy(&Backend::cpu());
     let components = Component::ALL.map(Component::name).into_iter();
     let heads = ["head_query_output", "head_key_output", "head_value_output", "head_attention_value_output"];
     for component in components.chain(heads) {
@@ -326,7 +326,7 @@ fn gradients_are_right_at_every_place() {
 /// The same for every kind that is trained, where it usually stands.
 #[test]
 fn gradients_of_every_kind_are_right() {
-    let engine = toy(&Backend::Cpu);
+    let engine = toy(&Backend::cpu());
     for kind in KINDS.into_iter().filter(|kind| kind.is_trained() && !kind.is_virtual()) {
         for act in ["linear", "gelu"] {
             let upper = ReftConfig { layers: Layers::List(vec![3]), ..ReftConfig::default() };
@@ -366,7 +366,7 @@ fn a_strength_of_zero_is_the_base_and_of_one_is_the_edit() {
 
 #[test]
 fn shared_parameters_sum_their_gradients() {
-    let engine = toy(&Backend::Cpu);
+    let engine = toy(&Backend::cpu());
     let config = ReftConfig { layers: Layers::List(vec![1, 3]), rank: 2, ..ReftConfig::default() };
     let own = Reft::new(engine.model(), &[ReftConfig { tied: true, ..config.clone() }]).expect("a reft");
     let shared = ReftConfig { tied: true, shared: true, ..config };
@@ -395,7 +395,7 @@ fn virtual_kinds() -> Vec<ReftConfig> {
 
 #[test]
 fn gradients_of_virtual_tokens_are_right() {
-    let engine = toy(&Backend::Cpu);
+    let engine = toy(&Backend::cpu());
     for config in virtual_kinds() {
         let reft = Reft::new(engine.model(), std::slice::from_ref(&config)).expect("a reft");
         // P-tuning's relu has corners, which a short step rarely crosses.
@@ -448,7 +448,7 @@ fn token_of(engine: &Engine, row: &[f32]) -> u32 {
 
 #[test]
 fn one_prompt_has_one_set_of_virtual_tokens() {
-    let engine = toy(&Backend::Cpu);
+    let engine = toy(&Backend::cpu());
     let config = ReftConfig { kind: "prompt_tuning".to_owned(), ..ReftConfig::default() };
     let twice = Reft::new(engine.model(), &[config.clone(), config.clone()]).err().expect("refused");
     assert!(twice.to_string().contains("at most one"), "{twice}");

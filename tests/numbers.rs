@@ -90,10 +90,10 @@ fn check(backend: &Backend, curve: f64) {
 #[test]
 fn the_twins_give_the_numbers_of_the_file() {
     if std::env::var_os("WEBREFT_WRITE_NUMBERS").is_some() {
-        let text = serde_json::to_string_pretty(&run(&Backend::Cpu, expected())).expect("plain data");
+        let text = serde_json::to_string_pretty(&run(&Backend::cpu(), expected())).expect("plain data");
         std::fs::write(path(), text + "\n").expect("the file can be written");
     }
-    check(&Backend::Cpu, CURVE[0]);
+    check(&Backend::cpu(), CURVE[0]);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use webreft::{ErrorKind, Result};
 
 #[test]
 fn the_twins_agree_with_the_traces() {
-    check(&Backend::Cpu, &Tolerances { loss: 1e-5, curve: 1e-4 });
+    check(&Backend::cpu(), &Tolerances { loss: 1e-5, curve: 1e-4 });
 }
 
 #[test]
@@ -33,9 +33,9 @@ fn the_gpu_agrees_with_the_traces() {
 
 #[test]
 fn the_temperature_of_a_boundary_falls_as_in_the_trace() {
-    let case = Case::open("boundless_das", &Backend::Cpu);
+    let case = Case::open("boundless_das", &Backend::cpu());
     let (reft, temperatures) = (case.reft(), case.trace.f32("temperature"));
-    let mut trainer = Trainer::new(&Backend::Cpu, &reft).expect("the optimizer's state fits");
+    let mut trainer = Trainer::new(&Backend::cpu(), &reft).expect("the optimizer's state fits");
     let options = TrainOptions { epochs: temperatures.len(), ..TrainOptions::default() };
     let pair = r#"{"base": "the cat", "source": "the dog", "expected": "a"}"#;
     let pair: Example = serde_json::from_str(pair).expect("an example");
@@ -58,7 +58,7 @@ const SAVED: [&str; 7] =
 #[test]
 fn directories_of_peft_are_what_their_traces_begin_with_and_are_written_with_the_same_bits() {
     for name in SAVED {
-        let (case, theirs) = (Case::open(name, &Backend::Cpu), saved(name));
+        let (case, theirs) = (Case::open(name, &Backend::cpu()), saved(name));
         let reft = case.import(&theirs).expect("interventions");
         case.check_logits(&reft);
         let files = block_on(case.engine.export_reft(&reft, "peft")).expect("files");
@@ -71,7 +71,7 @@ fn directories_of_peft_are_what_their_traces_begin_with_and_are_written_with_the
 #[test]
 fn what_an_encoder_makes_is_written_without_it() {
     for name in ["p_tuning", "prefix_tuning_encoder"] {
-        let case = Case::open(name, &Backend::Cpu);
+        let case = Case::open(name, &Backend::cpu());
         let files = block_on(case.engine.export_reft(&case.reft(), "peft")).expect("files");
         let reft = case.import(&files).expect("what was written");
         assert_eq!(reft.configs[0].encoder, 0, "{name}");
@@ -81,7 +81,7 @@ fn what_an_encoder_makes_is_written_without_it() {
 
 #[test]
 fn what_peft_does_not_have_is_refused() {
-    let engine = Case::open("ia3", &Backend::Cpu).engine;
+    let engine = Case::open("ia3", &Backend::cpu()).engine;
     let kind = |name: &str| ReftConfig { kind: name.to_owned(), ..ReftConfig::default() };
     let export = |configs: &[ReftConfig]| {
         let reft = engine.reft(configs).expect("interventions");
@@ -111,7 +111,7 @@ fn what_peft_does_not_have_is_refused() {
 
 #[test]
 fn directories_that_peft_would_not_write_are_refused() {
-    let case = Case::open("ia3", &Backend::Cpu);
+    let case = Case::open("ia3", &Backend::cpu());
     let import = |files: &[File]| case.import(files).map(|_| ());
     let changed = |name: &str, from: &str, to: &str| {
         let mut files = saved(name);

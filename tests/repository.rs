@@ -170,7 +170,7 @@ fn load(files: Files, quantize: Option<&str>) -> webreft::Result<Model> {
     let options = LoadOptions { n_ctx: Some(512), quantize };
     block_on(async {
         let files = ModelFiles::open(files).await?;
-        Model::load(&Backend::Cpu, &files.header, &files.sources, &options, &mut |_| ()).await
+        Model::load(&Backend::cpu(), &files.header, &files.sources, &options, &mut |_| ()).await
     })
 }
 
@@ -214,7 +214,7 @@ fn a_repository_quantized_while_loading_answers_as_the_quantized_file_does() {
 fn a_repository_has_the_fingerprint_of_its_gguf_file() {
     for case in ["llama_odd", "qwen3", "olmo2"] {
         let file = FileSource::open(reference(&format!("{case}-q8_0.gguf"))).expect("the references");
-        let gguf = support::load_file(&Backend::Cpu, file, Some(512)).expect("a sound file");
+        let gguf = support::load_file(&Backend::cpu(), file, Some(512)).expect("a sound file");
         assert_eq!(
             load(repository(case), Some("Q4_0")).unwrap().fingerprint,
             gguf.model().fingerprint,
@@ -342,7 +342,7 @@ fn a_repository_reads_answers_and_learns() {
             LoadOptions { n_ctx: Some(64), quantize: quantize.map(|name| quantizer(name).unwrap()) };
         let load = async {
             let files = ModelFiles::open(files.clone()).await?;
-            Engine::load(&Backend::Cpu, &files, &options, &mut |_| ()).await
+            Engine::load(&Backend::cpu(), &files, &options, &mut |_| ()).await
         };
         let engine = block_on(load).unwrap();
         assert!(engine.info().chat);
@@ -352,7 +352,7 @@ fn a_repository_reads_answers_and_learns() {
         let mut generation = engine.generate(&[prompt], &generate).unwrap();
         assert!(block_on(generation.next(engine.tokenizer())).unwrap().is_some());
         let reft = engine.reft(&[ReftConfig::default()]).unwrap();
-        let mut trainer = Trainer::new(&Backend::Cpu, &reft).unwrap();
+        let mut trainer = Trainer::new(&Backend::cpu(), &reft).unwrap();
         let examples = [Example::answer("abc", "de")];
         let train = TrainOptions { epochs: 20, learning_rate: 1e-2, ..TrainOptions::default() };
         let mut training = engine.training(&reft, &examples, &train).unwrap();
@@ -371,9 +371,9 @@ fn a_directory_is_a_repository() {
     let files = block_on(ModelFiles::open(files::find(&folder.join("model")).unwrap())).unwrap();
     let options = LoadOptions::default();
     let model =
-        block_on(Model::load(&Backend::Cpu, &files.header, &files.sources, &options, &mut |_| ())).unwrap();
+        block_on(Model::load(&Backend::cpu(), &files.header, &files.sources, &options, &mut |_| ())).unwrap();
     let file = FileSource::open(folder.join("model-f32.gguf")).unwrap();
-    let gguf = support::load_file(&Backend::Cpu, file, None).unwrap();
+    let gguf = support::load_file(&Backend::cpu(), file, None).unwrap();
     let sequence = plain_sequence(&[1, 79, 148, 180, 134]);
     let [ours, theirs] = [&model, gguf.model()].map(|model| logits(model, None, &[&sequence]));
     assert_eq!(ours, theirs, "the same weights in the same order");

@@ -12,7 +12,7 @@ const ALL: Choice = Choice { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0,
 const GREEDY: Choice = Choice { temperature: 0.0, ..ALL };
 
 fn backends() -> [Backend; 2] {
-    [Backend::Cpu, block_on(Backend::gpu()).expect("an adapter: a software one will do")]
+    [Backend::cpu(), block_on(Backend::gpu()).expect("an adapter: a software one will do")]
 }
 
 /// A token for each row of logits.

@@ -16,7 +16,7 @@ use webreft::train::{Task, TrainOptions, TrainStep, Trainer, reference};
 
 fn engine() -> Engine {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/llama/model-q8_0.gguf");
-    support::load(&Backend::Cpu, path.as_ref())
+    support::load(&Backend::cpu(), path.as_ref())
 }
 
 fn config() -> ReftConfig {
@@ -240,7 +240,7 @@ const PAIRS: &str = r#"{"prompt": "the cat", "completion": "ran away"}
 fn on_each_backend(check: impl Fn(&Engine)) {
     let gpu = block_on(Backend::gpu()).expect("this test needs a GPU, or a driver that plays one");
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/llama/model-q8_0.gguf");
-    [Backend::Cpu, gpu].iter().for_each(|backend| check(&support::load(backend, path.as_ref())));
+    [Backend::cpu(), gpu].iter().for_each(|backend| check(&support::load(backend, path.as_ref())));
 }
 
 /// Trains to the end, and again and again with a checkpoint on the way.

@@ -18,7 +18,7 @@ fn file() -> Vec<u8> {
 }
 
 fn load(file: Vec<u8>, n_ctx: Option<usize>) -> Result<Engine> {
-    support::load_file(&Backend::Cpu, file, n_ctx)
+    support::load_file(&Backend::cpu(), file, n_ctx)
 }
 
 fn engine() -> Engine {
@@ -219,7 +219,7 @@ fn a_training_left_in_the_middle_leaves_an_engine_that_goes_on() {
     let engine = engine();
     let before = answer(&engine, "the cat");
     let reft = engine.reft(&[ReftConfig::default()]).expect("a reft");
-    let mut trainer = Trainer::new(&Backend::Cpu, &reft).expect("a trainer");
+    let mut trainer = Trainer::new(&Backend::cpu(), &reft).expect("a trainer");
     let examples = [example("the cat", "sat")];
     let mut training = engine.training(&reft, &examples, &TrainOptions::default()).expect("a training");
     block_on(training.next(engine.model(), &reft, &mut trainer)).expect("a step");

@@ -224,7 +224,7 @@ fn load_repository(bytes: &[u8]) -> webreft::Result<Engine> {
 fn load_files(files: Vec<(String, impl ByteSource)>) -> webreft::Result<Engine> {
     block_on(async {
         let files = ModelFiles::open(files).await?;
-        Engine::load(&Backend::Cpu, &files, &LoadOptions::default(), &mut |_| ()).await
+        Engine::load(&Backend::cpu(), &files, &LoadOptions::default(), &mut |_| ()).await
     })
 }
 

@@ -1,35 +1,72 @@
 //! The CPU's side: a step is a call of its kernel's fast form, or of its twin where there is none.
 
-use super::Tensor;
 use crate::kernel::{Call, Operation, Pool, Words};
 use crate::plan::{Plan, Role, Slab, Step};
 use crate::quant::Weight;
-use std::cell::{Ref, RefMut};
+use crate::tensor::{Memory, Readback, Tensor};
+use std::cell::{Ref, RefCell, RefMut};
 
-/// Runs all steps, in order.
-pub(super) fn run(plan: &Plan, operations: &[&Operation], tensors: &[Tensor]) {
-    for (step, operation) in plan.steps().iter().zip(operations) {
-        run_step(plan, step, operation, tensors);
+/// The CPU, and the threads that compute on it. Clones share them.
+#[derive(Clone, Default)]
+pub struct Cpu {
+    pool: Pool,
+}
+
+impl Cpu {
+    pub(super) fn tensor(&self, label: String, shape: &[usize]) -> Tensor {
+        let len = shape.iter().product();
+        Tensor::new(label, shape, CpuMemory(RefCell::new(vec![0; len])))
+    }
+
+    /// Runs all steps, in order.
+    pub(super) fn run(&self, plan: &Plan, operations: &[&Operation], tensors: &[Tensor]) {
+        for (step, operation) in plan.steps().iter().zip(operations) {
+            self.run_step(plan, step, operation, tensors);
+        }
+    }
+
+    fn run_step(&self, plan: &Plan, step: &Step, operation: &Operation, tensors: &[Tensor]) {
+        let mut args: Vec<Borrowed<'_>> = (step.args.iter().zip(step.kernel.args))
+            .map(|(buf, arg)| {
+                let len = plan.buffers()[buf.index()].len();
+                Borrowed::new(&tensors[buf.index()], arg.role, len)
+            })
+            .collect();
+        let weight = step.weight.as_ref().map(BorrowedSlab::new);
+        let call = Call {
+            params: &step.params,
+            args: args.iter_mut().map(Borrowed::words).collect(),
+            weight: weight.as_ref().map(BorrowedSlab::weight),
+        };
+        match operation.fast {
+            Some(fast) => fast(call, &self.pool),
+            None => (operation.twin)(call),
+        }
     }
 }
 
-fn run_step(plan: &Plan, step: &Step, operation: &Operation, tensors: &[Tensor]) {
-    let mut args: Vec<Borrowed<'_>> = (step.args.iter().zip(step.kernel.args))
-        .map(|(buf, arg)| {
-            let len = plan.buffers()[buf.index()].len();
-            Borrowed::new(&tensors[buf.index()], arg.role, len)
-        })
-        .collect();
-    let weight = step.weight.as_ref().map(BorrowedSlab::new);
-    let call = Call {
-        params: &step.params,
-        args: args.iter_mut().map(Borrowed::words).collect(),
-        weight: weight.as_ref().map(BorrowedSlab::weight),
-    };
-    match operation.fast {
-        Some(fast) => fast(call, &Pool),
-        None => (operation.twin)(call),
+struct CpuMemory(RefCell<Vec<u32>>);
+
+impl Memory for CpuMemory {
+    fn write(&self, at: usize, words: &[u32]) {
+        self.0.borrow_mut()[at..at + words.len()].copy_from_slice(words);
     }
+
+    fn read(&self) -> Readback {
+        Readback::ready(self.0.borrow().clone())
+    }
+
+    fn probe(&self) -> Readback {
+        Readback::ready(Vec::new())
+    }
+}
+
+fn words(tensor: &Tensor) -> Ref<'_, [u32]> {
+    Ref::map(tensor.memory::<CpuMemory>().0.borrow(), Vec::as_slice)
+}
+
+fn words_mut(tensor: &Tensor) -> RefMut<'_, [u32]> {
+    RefMut::map(tensor.memory::<CpuMemory>().0.borrow_mut(), Vec::as_mut_slice)
 }
 
 /// The memory of an argument during a step.
@@ -42,9 +79,9 @@ impl Borrowed<'_> {
     /// The first `len` words: steps share memory that may be larger than the buffer.
     fn new(tensor: &Tensor, role: Role, len: usize) -> Borrowed<'_> {
         match role {
-            Role::In => Borrowed::Read(Ref::map(tensor.words(), |words| &words[..len])),
+            Role::In => Borrowed::Read(Ref::map(words(tensor), |words| &words[..len])),
             Role::InOut | Role::Out => {
-                Borrowed::Write(RefMut::map(tensor.words_mut(), |words| &mut words[..len]))
+                Borrowed::Write(RefMut::map(words_mut(tensor), |words| &mut words[..len]))
             }
         }
     }
@@ -66,7 +103,7 @@ struct BorrowedSlab<'a> {
 
 impl BorrowedSlab<'_> {
     fn new(slab: &Slab) -> BorrowedSlab<'_> {
-        BorrowedSlab { slab, qs: slab.qs.words(), scales: slab.scales.as_ref().map(Tensor::words) }
+        BorrowedSlab { slab, qs: words(&slab.qs), scales: slab.scales.as_ref().map(words) }
     }
 
     fn weight(&self) -> Weight<'_> {

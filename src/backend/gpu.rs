@@ -2,11 +2,11 @@
 //!
 //! The device is opened with WebGPU's default limits everywhere, so what works natively works in every browser.
 
-use super::Tensor;
 use super::account::{Account, Taken};
 use crate::error::{Error, Result};
 use crate::kernel::Operation;
 use crate::plan::{Plan, Role, Slab, Step};
+use crate::tensor::{Memory, Readback, Tensor};
 use futures_channel::oneshot;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -85,7 +85,12 @@ impl Gpu {
         (&self.0.device, &self.0.queue)
     }
 
-    pub(super) fn buffer(&self, label: &str, len: usize) -> Result<GpuBuffer> {
+    pub(super) fn tensor(&self, label: String, shape: &[usize]) -> Result<Tensor> {
+        let buffer = self.buffer(&label, shape.iter().product())?;
+        Ok(Tensor::new(label, shape, buffer))
+    }
+
+    fn buffer(&self, label: &str, len: usize) -> Result<GpuBuffer> {
         let size = buffer_bytes(label, len, self.max_tensor_bytes())?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let raw = self.create_buffer(label, size, usage);
@@ -149,12 +154,12 @@ impl Gpu {
         let pipeline = self.pipeline(operation, step.weight.as_ref());
         let size = wgpu::BufferSize::new(bytes(step.params.len()));
         let uniform = wgpu::BufferBinding { buffer: params, offset: 0, size };
-        let args = step.args.iter().map(|buf| tensors[buf.index()].gpu_buffer().as_entire_binding());
+        let args = step.args.iter().map(|buf| binding(&tensors[buf.index()]));
         let args = std::iter::once(wgpu::BindingResource::Buffer(uniform)).chain(args).collect();
         let args = self.bind(&pipeline.args, args);
         let weight = step.weight.as_ref().zip(pipeline.weight.as_ref()).map(|(slab, layout)| {
             let sections = std::iter::once(&slab.qs).chain(&slab.scales);
-            self.bind(layout, sections.map(|t| t.gpu_buffer().as_entire_binding()).collect())
+            self.bind(layout, sections.map(binding).collect())
         });
         let grid = step.grid.map(|n| u32::try_from(n).expect("a grid fits 32 bits"));
         RecordedStep { pipeline, args, weight, grid }
@@ -253,6 +258,10 @@ impl Gpu {
     }
 }
 
+fn binding(tensor: &Tensor) -> wgpu::BindingResource<'_> {
+    tensor.memory::<GpuBuffer>().raw.as_entire_binding()
+}
+
 fn no_adapter(error: wgpu::RequestAdapterError) -> Error {
     Error::device(format!(
         "no WebGPU adapter: {error}; use a browser with WebGPU turned on, or natively install a Vulkan, Metal or DX12 driver"
@@ -316,7 +325,7 @@ struct RecordedStep {
 }
 
 /// Memory on the device, given back when dropped.
-pub(super) struct GpuBuffer {
+struct GpuBuffer {
     raw: wgpu::Buffer,
     len: usize,
     gpu: Gpu,
@@ -329,24 +338,21 @@ impl Drop for GpuBuffer {
     }
 }
 
-impl GpuBuffer {
-    pub(super) fn raw(&self) -> &wgpu::Buffer {
-        &self.raw
-    }
-
-    pub(super) fn write(&self, at: usize, words: &[u32]) {
+impl Memory for GpuBuffer {
+    fn write(&self, at: usize, words: &[u32]) {
         self.gpu.0.queue.write_buffer(&self.raw, bytes(at), bytemuck::cast_slice(words));
     }
 
-    pub(super) fn read(&self) -> GpuReadback {
-        self.read_bytes(self.raw.size(), self.len)
+    fn read(&self) -> Readback {
+        Readback::new(self.read_bytes(self.raw.size(), self.len).words())
     }
 
-    /// The first four words alone.
-    pub(super) fn read_first(&self) -> GpuReadback {
-        self.read_bytes(bytes(4), 4)
+    fn probe(&self) -> Readback {
+        Readback::new(self.read_bytes(bytes(4), 4).words())
     }
+}
 
+impl GpuBuffer {
     fn read_bytes(&self, size: u64, len: usize) -> GpuReadback {
         let gpu = self.gpu.clone();
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
@@ -363,7 +369,7 @@ impl GpuBuffer {
 }
 
 /// A copy on its way from the device.
-pub(super) struct GpuReadback {
+struct GpuReadback {
     staging: wgpu::Buffer,
     mapped: oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
     len: usize,
@@ -371,7 +377,7 @@ pub(super) struct GpuReadback {
 }
 
 impl GpuReadback {
-    pub(super) async fn words(self) -> Result<Vec<u32>> {
+    async fn words(self) -> Result<Vec<u32>> {
         // Natively this waits; in a browser it does nothing, and awaiting waits.
         let polled = self.gpu.0.device.poll(wgpu::PollType::wait_indefinitely());
         let mapped = self.mapped.await;

@@ -1,4 +1,4 @@
-//! Who carries a plan out: the CPU with each kernel's twin, or the GPU with its shader.
+//! Who carries a plan out: the CPU with each kernel's fast form or twin, or the GPU with its shader.
 //!
 //! One program, two machines: everything above this floor is written once, as plans, and every result of the GPU has
 //! one of the CPU to be compared with.
@@ -6,23 +6,24 @@
 mod account;
 mod cpu;
 mod gpu;
+mod place;
 mod tally;
-mod tensor;
 
 use self::account::Account;
 use crate::error::Result;
 use crate::kernel::{self, Operation};
 use crate::plan::{Buf, Plan};
+use crate::tensor::Tensor;
 
+pub use cpu::Cpu;
 pub use gpu::Gpu;
 pub use tally::Tally;
-pub use tensor::{Readback, Tensor};
 
 /// A machine that holds tensors and runs plans.
 #[derive(Clone)]
 pub enum Backend {
-    /// Plain Rust: clear, and slow.
-    Cpu,
+    /// Plain Rust, on the CPU.
+    Cpu(Cpu),
     /// A device opened through wgpu.
     Gpu(Gpu),
     /// Nobody: tensors are counted, and runs do nothing.
@@ -30,6 +31,11 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// The CPU.
+    pub fn cpu() -> Backend {
+        Backend::Cpu(Cpu::default())
+    }
+
     /// Opens the best GPU there is.
     ///
     /// # Errors
@@ -52,7 +58,7 @@ impl Backend {
     /// The machine's name: `cpu`, or the adapter's.
     pub fn name(&self) -> String {
         match self {
-            Backend::Cpu => "cpu".to_owned(),
+            Backend::Cpu(_) => "cpu".to_owned(),
             Backend::Gpu(gpu) => gpu.name(),
             Backend::Tally(_) => "tally".to_owned(),
         }
@@ -61,7 +67,7 @@ impl Backend {
     /// The largest tensor that a kernel can read, in bytes.
     pub fn max_tensor_bytes(&self) -> u64 {
         match self {
-            Backend::Cpu => u64::MAX,
+            Backend::Cpu(_) => u64::MAX,
             Backend::Gpu(gpu) => gpu.max_tensor_bytes(),
             Backend::Tally(tally) => tally.max_tensor_bytes,
         }
@@ -74,7 +80,7 @@ impl Backend {
 
     fn account(&self) -> Option<&Account> {
         match self {
-            Backend::Cpu => None,
+            Backend::Cpu(_) => None,
             Backend::Gpu(gpu) => Some(gpu.account()),
             Backend::Tally(tally) => Some(&tally.account),
         }
@@ -97,7 +103,7 @@ impl Backend {
     pub async fn has_room(&self, bytes: u64) -> Result<bool> {
         match self {
             Backend::Gpu(gpu) => gpu.has_room(bytes).await,
-            Backend::Cpu | Backend::Tally(_) => Ok(true),
+            Backend::Cpu(_) | Backend::Tally(_) => Ok(true),
         }
     }
 
@@ -106,7 +112,12 @@ impl Backend {
     /// # Errors
     /// `Device` if it is larger than the device can bind.
     pub fn tensor(&self, label: impl Into<String>, shape: &[usize]) -> Result<Tensor> {
-        Tensor::new(self, label.into(), shape)
+        let label = label.into();
+        match self {
+            Backend::Cpu(cpu) => Ok(cpu.tensor(label, shape)),
+            Backend::Gpu(gpu) => gpu.tensor(label, shape),
+            Backend::Tally(tally) => tally.tensor(label, shape),
+        }
     }
 
     /// A tensor with these words in it.
@@ -124,11 +135,11 @@ impl Backend {
     /// # Errors
     /// `Device` if a buffer is larger than the device can bind.
     pub fn prepare(&self, plan: Plan) -> Result<Prepared> {
-        let tensors = tensor::place_buffers(self, &plan)?;
+        let tensors = place::place_buffers(self, &plan)?;
         let operations: Vec<_> = plan.steps().iter().map(|step| kernel::operation(step.kernel)).collect();
         let recorded = match self {
             Backend::Gpu(gpu) => Some(gpu.record(&plan, &operations, &tensors)),
-            Backend::Cpu | Backend::Tally(_) => None,
+            Backend::Cpu(_) | Backend::Tally(_) => None,
         };
         Ok(Prepared { backend: self.clone(), plan, operations, tensors, recorded })
     }
@@ -150,13 +161,11 @@ impl Prepared {
     /// `Device` if the device was lost or reported an error.
     pub fn run(&self) -> Result<()> {
         match (&self.backend, &self.recorded) {
-            (Backend::Gpu(gpu), Some(recorded)) => gpu.run(recorded),
-            (Backend::Tally(_), _) => Ok(()),
-            _ => {
-                cpu::run(&self.plan, &self.operations, &self.tensors);
-                Ok(())
-            }
+            (Backend::Gpu(gpu), Some(recorded)) => return gpu.run(recorded),
+            (Backend::Cpu(cpu), _) => cpu.run(&self.plan, &self.operations, &self.tensors),
+            _ => (),
         }
+        Ok(())
     }
 
     /// The memory of one of the plan's buffers.

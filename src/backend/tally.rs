@@ -1,6 +1,9 @@
 //! A machine that computes nothing and counts memory: what a model, an answer or a training would take on a device, by the code that takes it.
 
-use super::account::Account;
+use super::account::{Account, Taken};
+use super::gpu::buffer_bytes;
+use crate::error::Result;
+use crate::tensor::{Memory, Readback, Tensor};
 
 /// Counts what tensors would take on a device. Clones count together.
 #[derive(Clone)]
@@ -8,4 +11,31 @@ pub struct Tally {
     /// What the device binds at most.
     pub(super) max_tensor_bytes: u64,
     pub(super) account: Account,
+}
+
+impl Tally {
+    pub(super) fn tensor(&self, label: String, shape: &[usize]) -> Result<Tensor> {
+        let len = shape.iter().product();
+        let bytes = buffer_bytes(&label, len, self.max_tensor_bytes)?;
+        let memory = Counted { len, _taken: self.account.take(bytes) };
+        Ok(Tensor::new(label, shape, memory))
+    }
+}
+
+/// Memory that is counted; its words are zeros.
+struct Counted {
+    len: usize,
+    _taken: Taken,
+}
+
+impl Memory for Counted {
+    fn write(&self, _at: usize, _words: &[u32]) {}
+
+    fn read(&self) -> Readback {
+        Readback::ready(vec![0; self.len])
+    }
+
+    fn probe(&self) -> Readback {
+        Readback::ready(Vec::new())
+    }
 }

@@ -80,7 +80,7 @@ impl Machine {
     async fn open(self) -> Result<Backend> {
         match self {
             Machine::Gpu => Backend::gpu().await,
-            Machine::Cpu => Ok(Backend::Cpu),
+            Machine::Cpu => Ok(Backend::cpu()),
         }
     }
 }

@@ -5,10 +5,11 @@ use super::persona::Persona;
 use super::prefill::prefill;
 use super::sampler::Sampler;
 use super::stop::StopFilter;
-use crate::backend::{Backend, Prepared, Readback};
+use crate::backend::{Backend, Prepared};
 use crate::error::{Error, Result};
 use crate::model::{Cache, Model};
 use crate::reft::virtual_tokens;
+use crate::tensor::Readback;
 use crate::token::{TextStream, Tokenizer};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -198,7 +199,7 @@ impl Generation {
             in_flight,
             ready: None,
             last: Vec::new(),
-            steps_ahead: if matches!(model.backend, Backend::Cpu) { 1 } else { STEPS_AHEAD },
+            steps_ahead: if matches!(model.backend, Backend::Cpu(_)) { 1 } else { STEPS_AHEAD },
             n_submitted: 1,
             n_most: limits.into_iter().max().unwrap_or(0),
         })

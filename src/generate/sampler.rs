@@ -1,10 +1,11 @@
 //! The state of sampling on the device: the tokens chosen last, which are the next step's input, and the settings.
 
 use super::GenerateOptions;
-use crate::backend::{Backend, Tensor};
+use crate::backend::Backend;
 use crate::error::Result;
 use crate::kernel::{self, Choice, SampleSettings};
 use crate::plan::{Buf, Plan, Record};
+use crate::tensor::Tensor;
 
 pub(super) struct Sampler {
     /// The token of each sequence `[B]`.

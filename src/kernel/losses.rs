@@ -199,38 +199,20 @@ fn twin_binary_cross_entropy(p: &binary_cross_entropy::Params, a: binary_cross_e
 #[cfg(test)]
 mod tests {
     use super::{binary_cross_entropy, preference, reward_loss};
-    use crate::backend::{Backend, Tensor};
-    use crate::plan::{Buf, Plan};
-    use pollster::block_on;
-
-    fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
-        Backend::Cpu.tensor_of("values", shape, bytemuck::cast_slice(values)).unwrap()
-    }
-
-    /// Runs what is appended to a plan over some tensors, and reads what it names.
-    fn run<const N: usize>(
-        inputs: &[Tensor],
-        append: impl Fn(&mut Plan, &[Buf]) -> [Buf; N],
-    ) -> [Vec<f32>; N] {
-        let mut plan = Plan::new("loss");
-        let bufs: Vec<Buf> = inputs.iter().map(|input| plan.tensor(input)).collect();
-        let results = append(&mut plan, &bufs);
-        let done = Backend::Cpu.prepare(plan).unwrap();
-        done.run().unwrap();
-        results.map(|buf| block_on(done.tensor(buf).read().f32()).unwrap())
-    }
+    use super::{twin_binary_cross_entropy, twin_preference, twin_reward_loss};
 
     /// torch 2.15: binary_cross_entropy_with_logits, the mean of each row, and the gradient of their weighted sum.
     #[test]
     fn binary_cross_entropy_is_torchs() {
-        let scores = tensor(&[3, 3], &[1.5, -0.5, 2.0, 0.25, -3.0, 0.75, 30.0, -40.0, 1.0]);
-        let targets = tensor(&[3, 3], &[1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
-        let weight = tensor(&[3], &[0.5, -1.25, 2.0]);
-        let losses = tensor(&[3, 2], &[0.0; 6]);
-        let [losses, gradient] = run(&[scores, targets, weight, losses], |plan, bufs| {
-            binary_cross_entropy(plan, bufs[0], [bufs[1], bufs[2], bufs[3]]);
-            [bufs[3], bufs[0]]
-        });
+        let mut scores = [1.5, -0.5, 2.0, 0.25, -3.0, 0.75, 30.0, -40.0, 1.0];
+        let mut losses = [0.0; 6];
+        let args = binary_cross_entropy::Args {
+            scores: &mut scores,
+            targets: &[1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+            weight: &[0.5, -1.25, 2.0],
+            loss: &mut losses,
+        };
+        twin_binary_cross_entropy(&binary_cross_entropy::Params { n_rows: 3, n_out: 3 }, args);
         let close = |got: &[f32], want: &[f32]| {
             got.len() == want.len()
                 && got.iter().zip(want).all(|(g, w)| (g - w).abs() <= 1e-6 * w.abs().max(1.0))
@@ -247,24 +229,27 @@ mod tests {
             0.0,
             -0.179_294_27,
         ];
-        assert!(close(&gradient, &want), "{gradient:?}");
+        assert!(close(&scores, &want), "{scores:?}");
     }
 
     #[test]
     fn a_pair_is_right_where_the_better_one_has_more() {
-        let scores = tensor(&[6, 1], &[1.0, 0.5, -2.0, 3.0, 0.25, 0.25]);
-        let [losses] = run(&[scores, tensor(&[6, 2], &[0.0; 12])], |plan, bufs| {
-            reward_loss(plan, 1.0, bufs[0], bufs[1]);
-            [bufs[1]]
-        });
+        let mut scores = [1.0, 0.5, -2.0, 3.0, 0.25, 0.25];
+        let mut losses = [0.0; 12];
+        let params = reward_loss::Params { n_pairs: 3, share: 1.0 };
+        twin_reward_loss(&params, reward_loss::Args { scores: &mut scores, loss: &mut losses });
         let right: Vec<f32> = losses.into_iter().skip(1).step_by(2).collect();
         assert_eq!(right, [1.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
 
-        let losses = tensor(&[4, 2], &[1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 1.0, 0.0]);
-        let ranges = Backend::Cpu.tensor_of("ranges", &[4, 2], &[0, 1, 1, 2, 2, 3, 3, 4]).unwrap();
-        let inputs = [losses, ranges, tensor(&[4], &[1.5, 1.5, 1.5, 1.5]), tensor(&[4], &[0.0; 4])];
-        let [pairs] =
-            run(&inputs, |plan, bufs| [preference(plan, [0.5, 1.0], bufs[0], [bufs[1], bufs[2], bufs[3]])]);
+        let mut pairs = [0.0; 4];
+        let args = preference::Args {
+            losses: &[1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 1.0, 0.0],
+            ranges: &[0, 1, 1, 2, 2, 3, 3, 4],
+            reference: &[1.5; 4],
+            weights: &mut [0.0; 4],
+            pairs: &mut pairs,
+        };
+        twin_preference(&preference::Params { n_pairs: 2, beta: 0.5, share: 1.0 }, args);
         assert_eq!([pairs[1], pairs[3]], [1.0, 0.0]);
     }
 }

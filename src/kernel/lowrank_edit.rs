@@ -469,51 +469,39 @@ fn twin_params(p: &lowrank_edit_params::Params, a: lowrank_edit_params::Args<'_>
 
 #[cfg(test)]
 mod tests {
-    use super::{Activation, Edit, EditInputs, Learned, dot, lowrank_edit};
-    use crate::backend::Backend;
-    use crate::plan::Plan;
-    use pollster::block_on;
+    use super::{Activation, Learned, dot, lowrank_edit, twin};
 
     const N_EMBD: usize = 6;
 
     /// h before and after an edit of rows 3 and 0 of five by W, b and two orthonormal rows of R.
     fn edited(w: &[f32], b: [f32; 2]) -> [Vec<f32>; 2] {
-        let mut plan = Plan::new("edit");
-        let rows = Backend::Cpu.tensor_of("edits", &[2, 2], &[3, 1, 0, 1]).unwrap();
-        let rows = plan.tensor(&rows);
-        let mut values = |label, shape: &[usize], values: &[f32]| {
-            let tensor = Backend::Cpu.tensor(label, shape).unwrap();
-            tensor.write_f32(values);
-            plan.tensor(&tensor)
-        };
         let h: Vec<f32> = (0..5 * N_EMBD).map(|i| (i as f32).cos()).collect();
-        let theta = [w, &b].concat();
-        let inputs = EditInputs {
-            rows,
-            strength: values("strength", &[2, 2], &[1.0; 4]),
-            theta: values("theta", &[theta.len()], &theta),
-            rot: values("rot", &[2 * N_EMBD], &R),
-            source: None,
-        };
-        let edited = values("h", &[5, N_EMBD], &h);
-        let edit = Edit {
+        let params = lowrank_edit::Params {
             n_embd: N_EMBD,
             n_in: N_EMBD,
+            stride: N_EMBD,
             first: 0,
             rank: 2,
-            learned: Learned::State,
-            act: Activation::Linear,
-            subtracts: true,
-            free: false,
             w_at: 0,
             b_at: Some(w.len()),
             p_at: 0,
             c_at: None,
+            act: Activation::Linear,
+            learned: Learned::State,
+            subtracts: true,
         };
-        lowrank_edit(&mut plan, &edit, &inputs, edited);
-        let done = Backend::Cpu.prepare(plan).unwrap();
-        done.run().unwrap();
-        let after = block_on(done.tensor(edited).read().f32()).unwrap();
+        let mut after = h.clone();
+        let args = lowrank_edit::Args {
+            edits: &[3, 1, 0, 1],
+            strength: &[1.0; 4],
+            theta: &[w, &b].concat(),
+            proj: &R,
+            source: &[],
+            h: &mut after,
+            before: &mut [0.0; 2 * N_EMBD],
+            trace: &mut [0.0; 8],
+        };
+        twin(&params, args);
         [h, after]
     }
 

@@ -174,33 +174,19 @@ fn twin_backward(it: &Reflected, a: rotation_backward::Args<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::{OrthogonalMap, Rotation, dot, rotation};
-    use crate::backend::Backend;
-    use crate::plan::Plan;
-    use pollster::block_on;
+    use super::{Reflected, dot, rotation, twin};
 
     /// R·Rᵀ = 1, whatever the free parameters.
     #[test]
     fn rows_are_orthonormal() {
         for (n_embd, rank, n_reflections) in [(4, 4, 0), (12, 1, 3), (40, 8, 5)] {
-            let mut plan = Plan::new("rotation");
-            let mut tensor = |label, values: &[f32]| {
-                let tensor = Backend::Cpu.tensor(label, &[values.len()]).unwrap();
-                tensor.write_f32(values);
-                plan.tensor(&tensor)
-            };
-            let map = OrthogonalMap::Householder { n_reflections };
-            let it = Rotation { n_embd, rank, map, base_at: 0, x_at: 0, r_at: 0 };
+            let it = Reflected { n_embd, n_reflections, base_at: 0, x_at: 0, r_at: 0, rank };
             let mut theta: Vec<f32> = (0..rank * n_embd).map(|i| (i as f32 * 1.7).sin()).collect();
             (0..rank).for_each(|j| theta[j * n_embd + j] = if j % 2 == 0 { 1.0 } else { -1.0 });
             let unit = (n_embd as f32).sqrt().recip();
             let base = [vec![unit; n_reflections * n_embd], vec![-1.0; n_embd]].concat();
-            let [theta, base, rot] = [("theta", theta), ("base", base), ("rot", vec![0.0; rank * n_embd])]
-                .map(|(l, v)| tensor(l, &v));
-            rotation(&mut plan, &it, [theta, base, rot]);
-            let done = Backend::Cpu.prepare(plan).unwrap();
-            done.run().unwrap();
-            let rot = block_on(done.tensor(rot).read().f32()).unwrap();
+            let mut rot = vec![0.0; rank * n_embd];
+            twin(&it, rotation::Args { theta: &theta, base: &base, rot: &mut rot });
             let row = |j: usize| &rot[j * n_embd..][..n_embd];
             for (i, j) in (0..rank).flat_map(|i| (0..rank).map(move |j| (i, j))) {
                 let want = if i == j { 1.0 } else { 0.0 };

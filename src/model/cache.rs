@@ -1,8 +1,8 @@
 //! Keys and values of the tokens read so far, for every layer: [S, G·K] each, sequence after sequence.
 
 use super::Model;
-use crate::backend::Tensor;
 use crate::error::Result;
+use crate::tensor::Tensor;
 
 /// Room for the keys and values of some sequences.
 pub struct Cache {

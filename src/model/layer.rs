@@ -2,9 +2,9 @@
 
 use super::pass::Stream;
 use super::{Component, Hooks, Input, Inputs, Model, Pass, Place};
-use crate::backend::Tensor;
 use crate::kernel;
 use crate::plan::{Buf, Matrix, Plan};
+use crate::tensor::Tensor;
 
 /// What a layer leaves for its gradient.
 pub struct LayerTrace {

@@ -3,12 +3,13 @@
 
 use super::LoadProgress;
 use super::weights::Wanted;
-use crate::backend::{Backend, Tensor};
+use crate::backend::Backend;
 use crate::bytes::ByteSource;
 use crate::error::{Error, Result};
 use crate::gguf::{Header, TensorInfo};
 use crate::plan::{Matrix, Slab};
 use crate::quant::{self, BF16, F16, F32, Format, Q8_0};
+use crate::tensor::Tensor;
 use sha2::{Digest, Sha256};
 
 /// Bytes of a file held at once while loading.

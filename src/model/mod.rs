@@ -12,12 +12,13 @@ mod pass;
 mod rope;
 mod weights;
 
-use crate::backend::{Backend, Tensor};
+use crate::backend::Backend;
 use crate::bytes::ByteSource;
 use crate::dims::Dims;
 use crate::error::{Faults, Result};
 use crate::gguf::Header;
 use crate::quant::Format;
+use crate::tensor::Tensor;
 use crate::token::TextHashes;
 
 pub use arch::{ARCHITECTURES, Architecture, Norms, QkGroups};

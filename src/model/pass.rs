@@ -2,9 +2,9 @@
 
 use super::layer::{LayerTrace, layer, layer_backward};
 use super::{Cache, Hooks, Model};
-use crate::backend::Tensor;
 use crate::kernel;
 use crate::plan::{Buf, Plan};
+use crate::tensor::Tensor;
 
 /// The inputs of a pass of T tokens: some sequences, one after the other, without padding.
 #[derive(Clone, Copy)]

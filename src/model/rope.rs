@@ -1,10 +1,11 @@
 //! The angles of rotary embedding, as a table: cos and sin on GPUs are only as good as their drivers.
 
 use super::Architecture;
-use crate::backend::{Backend, Tensor};
+use crate::backend::Backend;
 use crate::dims::Dims;
 use crate::error::{Error, Result};
 use crate::gguf::Header;
+use crate::tensor::Tensor;
 use std::f64::consts::TAU;
 
 /// How the angles of a model are stretched beyond the context that it was trained on first. Factors of each frequency, as Llama 3

@@ -2,13 +2,14 @@
 
 use super::loader::{Loader, Turned, format_on_device};
 use super::{Architecture, Norms, QkGroups};
-use crate::backend::{Backend, Tensor};
+use crate::backend::Backend;
 use crate::bytes::ByteSource;
 use crate::dims::Dims;
 use crate::error::{Error, Faults, Result};
 use crate::gguf::{Header, Origin};
 use crate::plan::Matrix;
 use crate::quant::{self, Format};
+use crate::tensor::Tensor;
 
 /// How far loading has come, in bytes of the file's tensors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

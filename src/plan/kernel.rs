@@ -1,4 +1,4 @@
-//! What a plan knows of a kernel: its name, its parameters and its arguments. What it computes is told in [`crate::kernel`].
+//! What a plan knows of a kernel: its name, its parameters and its arguments.
 
 use super::Buf;
 
@@ -133,7 +133,7 @@ impl Param for Option<usize> {
     }
 }
 
-/// A struct that Rust and a shader share, field by field. [`record!`](crate::plan::record) declares one.
+/// A struct that Rust and a shader share, field by field. `record!` declares one.
 pub trait Record: Copy {
     /// Its fields in the shader.
     const FIELDS: Fields;

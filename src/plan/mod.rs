@@ -1,14 +1,13 @@
 //! A computation written down: buffers, and steps over them in order.
 //!
-//! A [`Plan`] knows no device. Kernels append steps to it, [`crate::backend`] carries it out, on the CPU with each
-//! kernel's twin or on the GPU with its shader, and it prints: the print is the first thing to read when a number
-//! is wrong. Shapes are checked while the plan is built; a mismatch is a bug and panics with the kernel's name.
+//! A [`Plan`] knows no device, and of a kernel its signature alone. Kernels append steps to it, a backend carries them out, and it
+//! prints: the print is the first thing to read when a number is wrong. Shapes are checked while the plan is built; a mismatch is a bug and panics with the kernel's name.
 
 mod kernel;
 mod memory;
 mod weight;
 
-use crate::backend::Tensor;
+use crate::tensor::Tensor;
 use std::fmt;
 
 pub use kernel::{Arg, Bufs, Content, Field, Fields, Kernel, Param, Record, Role};

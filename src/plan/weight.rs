@@ -3,8 +3,8 @@
 //! Vocabularies are large: 151,936 rows of Q8_0 pass WebGPU's default binding limit of 128 MiB. And matrices that are
 //! always used together (q, k and v; gate and up) are one matrix here, even when the file gives them different formats.
 
-use crate::backend::Tensor;
 use crate::quant::Format;
+use crate::tensor::Tensor;
 
 /// Rows `first_row ..` of a matrix, quantized, repacked for the GPU.
 #[derive(Clone)]

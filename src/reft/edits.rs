@@ -1,10 +1,11 @@
 //! Interventions as hooks of a pass: the edits on the way up, and on the way down their gradients.
 
 use super::{Arithmetic, CountedRow, Dropped, Intervention, Reft};
-use crate::backend::{Prepared, Tensor};
+use crate::backend::Prepared;
 use crate::kernel::{self, Drops, EditGradient, EditInputs, EditTrace, Learned, ScaleInputs};
 use crate::model::{Hooks, Input, Inputs, Place};
 use crate::plan::{Buf, Plan};
+use crate::tensor::Tensor;
 use std::ops::Range;
 
 /// The rows that one intervention edits in a pass.

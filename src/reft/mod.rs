@@ -18,11 +18,12 @@ mod params;
 mod positions;
 mod rotation;
 
-use crate::backend::{Backend, Tensor};
+use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::kernel::{self, Rotation};
 use crate::model::{self, Component, Model, Place};
 use crate::plan::Plan;
+use crate::tensor::Tensor;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use std::cell::RefCell;

@@ -10,10 +10,10 @@
 use super::training::Pending;
 use super::validation::Shown;
 use super::{TrainOptions, TrainStep, Trainer, Training};
-use crate::backend::Tensor;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::reft::{HeadConfig, Reft, ReftConfig};
+use crate::tensor::Tensor;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -4,12 +4,12 @@
 //! and the layers below are left out of every step.
 
 use super::batch::{Batch, Sequence};
-use crate::backend::Tensor;
 use crate::error::Result;
 use crate::kernel;
 use crate::model::{self, Component, Hooks, Inputs, Model, Pass, Place};
 use crate::plan::{Buf, Plan};
 use crate::reft::Reft;
+use crate::tensor::Tensor;
 
 /// Hidden states of all tokens of some sequences, one after the other.
 pub(super) struct States {

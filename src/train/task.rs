@@ -2,12 +2,13 @@
 
 use super::batch::{Batch, Sequence, Shape, Target};
 use super::pool::Pool;
-use crate::backend::{Prepared, Readback};
+use crate::backend::Prepared;
 use crate::error::{Error, Result};
 use crate::kernel;
 use crate::model::{Labels, Model};
 use crate::plan::{Buf, Plan};
 use crate::reft::{Gradients, Head, Reft};
+use crate::tensor::Readback;
 
 /// What is learned.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

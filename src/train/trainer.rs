@@ -4,12 +4,13 @@ use super::batch::{Batch, Sequence};
 use super::states::States;
 use super::step::{Part, PlanKey, StepPlan};
 use super::task::Task;
-use crate::backend::{Backend, Prepared, Readback, Tensor};
+use crate::backend::{Backend, Prepared};
 use crate::error::{Error, Result};
 use crate::kernel::{Dropout, DropoutSettings, GradNorm, Hyper, OptimizerSettings};
 use crate::model::Model;
 use crate::plan::Record;
 use crate::reft::{Gradients, Reft};
+use crate::tensor::{Readback, Tensor};
 use std::collections::VecDeque;
 
 /// Plans kept for the shapes that batches had last.

@@ -42,7 +42,7 @@ fn load_for(bytes: &Vec<u8>, n_ctx: Option<usize>) -> Result<Engine> {
     block_on(async {
         let files = ModelFiles::gguf(bytes).await?;
         let options = LoadOptions { n_ctx, ..LoadOptions::default() };
-        Engine::load(&Backend::Cpu, &files, &options, &mut |_| ()).await
+        Engine::load(&Backend::cpu(), &files, &options, &mut |_| ()).await
     })
 }
 

@@ -33,7 +33,7 @@ fn load(files: &[Vec<u8>]) -> Result<Engine> {
     let files: Vec<(String, Vec<u8>)> = names.zip(files.iter().cloned()).collect();
     block_on(async {
         let files = ModelFiles::open(files).await?;
-        Engine::load(&Backend::Cpu, &files, &LoadOptions::default(), &mut |_| ()).await
+        Engine::load(&Backend::cpu(), &files, &LoadOptions::default(), &mut |_| ()).await
     })
 }
 

@@ -75,7 +75,7 @@ fn check_all(backend: &Backend) {
 
 #[test]
 fn the_twins_answer_as_llama_cpp_does() {
-    check_all(&Backend::Cpu);
+    check_all(&Backend::cpu());
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn check_each(check: impl Fn(&str, &Engine)) {
     let folder = folder("archs");
     let manifest = json(&folder.join("manifest.json"));
     for case in keys(&manifest["cases"]) {
-        check(case, &load_with(&Backend::Cpu, &folder.join(format!("{case}-f32.gguf")), 512));
+        check(case, &load_with(&Backend::cpu(), &folder.join(format!("{case}-f32.gguf")), 512));
     }
 }
 

@@ -78,7 +78,7 @@ fn every_block_is_ggmls_to_the_bit() {
         let mut got = vec![0.0; want.len()];
         format.decode(&raw, &mut got);
         assert_eq!(differing(&got, &want), None, "{name}, decoded");
-        for backend in [&Backend::Cpu, &gpu] {
+        for backend in [&Backend::cpu(), &gpu] {
             let got = rows(backend, &matrix(backend, format, &raw, 64));
             assert_eq!(differing(&got, &want), None, "{name}, on {}", backend.name());
         }
@@ -103,7 +103,7 @@ fn check_logits(backend: &Backend) {
 
 #[test]
 fn the_twins_answer_as_llama_cpp_does_in_every_format() {
-    check_logits(&Backend::Cpu);
+    check_logits(&Backend::cpu());
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn reft(engine: &Engine) -> Reft {
 #[test]
 fn gradients_are_right_in_every_format() {
     for (name, path) in files() {
-        let engine = load_with(&Backend::Cpu, &path, 512);
+        let engine = load_with(&Backend::cpu(), &path, 512);
         check_gradient(&engine, &reft(&engine), Dropout::default(), 2, &name);
     }
 }
@@ -130,7 +130,7 @@ fn gradients_are_right_in_every_format() {
 fn a_loreft_trains_in_every_format() {
     let gpu = gpu();
     for (name, path) in files() {
-        let [twins, losses] = [&Backend::Cpu, &gpu].map(|backend| {
+        let [twins, losses] = [&Backend::cpu(), &gpu].map(|backend| {
             let engine = load_with(backend, &path, 512);
             let reft = reft(&engine);
             let sequence = example(&engine, &reft, 12);
@@ -163,7 +163,7 @@ fn a_model_with_scales_that_are_no_numbers_answers() {
     let header = block_on(webreft::gguf::read(&bytes)).expect("a sound file");
     let tensor = header.tensor("blk.0.attn_q.weight").expect("a tensor");
     bytes[tensor.offset as usize..][..2].copy_from_slice(&[0xff, 0x7f]);
-    for backend in [Backend::Cpu, gpu()] {
+    for backend in [Backend::cpu(), gpu()] {
         let engine = load_file(&backend, bytes.clone(), Some(64)).expect("a sound file");
         let got = logits(engine.model(), None, &[&plain_sequence(&[1, 5])]);
         assert!(got.iter().any(|logit| logit.is_nan()));
