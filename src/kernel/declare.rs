@@ -191,11 +191,13 @@ impl<T: Record> Argument for Each<T> {
 /// fn twin(p: &add::Params, a: add::Args<'_>) { … }
 /// ```
 ///
-/// This makes the static `ADD`, an [`Operation`], and the module `add` with `Params`, their values by name, `Bufs`, the arguments
-/// as buffers of a plan, and `Args`, the same as slices. `add(weight)` reads a weight matrix, which the twin gets as a third
-/// argument. `params Heads` instead of fields names a record that several kernels share. A line `fast: fast,` after the twin adds a fast form, which gets the pool as its last argument.
+/// This makes the static `ADD`, an [`Operation`], and the module `add` with `Params`, its values by name; `Bufs`, its arguments as
+/// buffers of a plan; and `Args`, its arguments as slices.
 ///
-/// `MATVEC: matvec = MATMUL { wgsl: [...] }` declares another shader for the same operation.
+/// - `ADD: add(weight)` reads a weight matrix: the twin gets a [`Weight`] as its third argument.
+/// - `params Heads` names a record that several kernels share.
+/// - `fast: fast,` after the twin adds a fast form, which gets the pool as its last argument.
+/// - `MATVEC: matvec = MATMUL { wgsl: [...] }` declares another shader for the same operation.
 macro_rules! kernel {
     (
         $(#[$doc:meta])*
@@ -301,3 +303,53 @@ macro_rules! kernel {
 }
 
 pub(super) use kernel;
+
+#[cfg(test)]
+mod tests {
+    use super::{Call, Words, kernel};
+    use crate::kernel::Pool;
+    use crate::plan::{Record, Role};
+    use crate::quant::{F32, Weight};
+
+    kernel! {
+        /// y = scale · (the row of a matrix + x).
+        SCALED: scaled(weight) {
+            wgsl: [],
+            params { row: usize, scale: f32 }
+            args { x: In<f32>, y: Out<f32> }
+            twin: twin,
+            fast: fast,
+        }
+    }
+
+    fn twin(p: &scaled::Params, a: scaled::Args<'_>, w: Weight<'_>) {
+        w.row(p.row, a.y);
+        a.y.iter_mut().zip(a.x).for_each(|(y, x)| *y = p.scale * (*y + x));
+    }
+
+    fn fast(p: &scaled::Params, a: scaled::Args<'_>, w: Weight<'_>, _pool: &Pool) {
+        twin(p, a, w);
+    }
+
+    #[test]
+    fn a_declaration_names_what_a_call_passes() {
+        let roles: Vec<_> = SCALED.kernel.args.iter().map(|arg| (arg.name, arg.role)).collect();
+        assert_eq!(roles, [("x", Role::In), ("y", Role::Out)]);
+        let params = scaled::Params { row: 1, scale: 2.0 };
+        let x = [0.5f32, -1.0, 0.0, 4.0].map(f32::to_bits);
+        let qs: Vec<u32> = (0..8u8).map(|i| f32::from(i).to_bits()).collect();
+        for is_fast in [false, true] {
+            let mut y = [0; 4];
+            let call = Call {
+                params: &params.words(),
+                args: vec![Words::Read(&x), Words::Write(&mut y)],
+                weight: Some(Weight { format: &F32, qs: &qs, scales: &[], rows: 2, cols: 4 }),
+            };
+            match SCALED.fast.filter(|_| is_fast) {
+                Some(fast) => fast(call, &Pool),
+                None => (SCALED.twin)(call),
+            }
+            assert_eq!(y.map(f32::from_bits), [9.0, 8.0, 12.0, 22.0]);
+        }
+    }
+}

@@ -1,7 +1,8 @@
 //! A computation written down: buffers, and steps over them in order.
 //!
-//! A [`Plan`] knows no device, and of a kernel its signature alone. Kernels append steps to it, a backend carries them out, and it
-//! prints: the print is the first thing to read when a number is wrong. Shapes are checked while the plan is built; a mismatch is a bug and panics with the kernel's name.
+//! A [`Plan`] knows no device, and only the signatures of kernels. Kernels append steps to it, a backend carries them out, and it
+//! prints: the print is the first thing to read when a number is wrong. Shapes are checked while the plan is built; a mismatch is
+//! a bug and panics with the kernel's name.
 
 mod kernel;
 mod memory;
@@ -218,10 +219,19 @@ impl Plan {
 }
 
 impl Step {
+    /// The buffer of an argument.
+    ///
+    /// # Panics
+    /// If the kernel has no argument of this name.
+    pub fn arg(&self, name: &str) -> Buf {
+        let found = self.kernel.args.iter().zip(&self.args).find(|(arg, _)| arg.name == name);
+        *found.unwrap_or_else(|| panic!("{} has no {name}", self.kernel.name)).1
+    }
+
     /// Floating-point operations of its weight product: two for each weight and row of its input.
     pub fn operations(&self, plan: &Plan) -> u64 {
-        let Some(slab) = &self.weight else { return 0 };
-        let rows = plan.buffers[self.args[0].0].shape[0];
+        let (Some(slab), Some(input)) = (&self.weight, self.args.first()) else { return 0 };
+        let rows = plan.buffers[input.0].shape[0];
         2 * (rows * slab.rows * slab.cols) as u64
     }
 }

@@ -141,7 +141,7 @@ pub(crate) fn states(model: &Model, reft: Option<&Reft>, sequences: &[&Sequence]
     let h = model::forward(&mut plan, model, &pass, None, &mut watch);
     let (rows, logits) = all_logits(&mut plan, model, h, batch.tokens.len());
     let normed = plan.steps().iter().find(|step| step.place == "head" && step.kernel.name == "rms_norm");
-    let final_norm = normed.expect("the head has a norm").args[2];
+    let final_norm = normed.expect("the head has a norm").arg("y");
     let kept = [&[embed, final_norm, logits], watch.hidden.as_slice()].concat();
     let mut read = run(model, plan, &batch, &pass, &edit_bufs, rows, &kept).into_iter();
     let mut next = || read.next().expect("as many as kept");
