@@ -306,9 +306,9 @@ pub(super) use kernel;
 
 #[cfg(test)]
 mod tests {
-    use super::{Call, Words, kernel};
+    use super::{Call, Words};
     use crate::kernel::Pool;
-    use crate::plan::{Record, Role};
+    use crate::plan::{Bufs, Plan, Record, Role};
     use crate::quant::{F32, Weight};
 
     kernel! {
@@ -335,6 +335,9 @@ mod tests {
     fn a_declaration_names_what_a_call_passes() {
         let roles: Vec<_> = SCALED.kernel.args.iter().map(|arg| (arg.name, arg.role)).collect();
         assert_eq!(roles, [("x", Role::In), ("y", Role::Out)]);
+        let mut plan = Plan::new("test");
+        let [x, y] = ["x", "y"].map(|name| plan.scratch(name, &[4]));
+        assert_eq!(scaled::Bufs { x, y }.in_order(), [x, y]);
         let params = scaled::Params { row: 1, scale: 2.0 };
         let x = [0.5f32, -1.0, 0.0, 4.0].map(f32::to_bits);
         let qs: Vec<u32> = (0..8u8).map(|i| f32::from(i).to_bits()).collect();
