@@ -1,0 +1,207 @@
+//! What is done to each row by itself: norms, gates, softmax, rotary positions, rows of an embedding.
+
+use crate::decode::decode;
+use crate::math::{dot, exp, exponentials, highest, map, sigmoid};
+use crate::{Pool, Weights};
+use fearless_simd::{Simd, dispatch, prelude::*};
+
+/// Values that are one task.
+const TASK: usize = 8192;
+
+/// Rows of so many values that are one task.
+fn rows_of_task(width: usize) -> usize {
+    (TASK / width.max(1)).max(1)
+}
+
+/// 1 / √(mean of squares + eps)
+#[inline(always)]
+fn rstd<S: Simd>(simd: S, x: &[f32], eps: f32) -> f32 {
+    (dot(simd, x, x) / x.len() as f32 + eps).sqrt().recip()
+}
+
+/// y = w ∘ x over the root of its mean square, for rows of w's length.
+pub fn rms_norm(pool: &Pool, x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
+    let (width, rows) = (w.len(), rows_of_task(w.len()));
+    pool.each(y, rows * width, |task, y| {
+        dispatch!(pool.level(), simd => simd.vectorize(|| {
+            for (x, y) in x[task * rows * width..].chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+                normalize(simd, x, w, eps, y);
+            }
+        }));
+    });
+}
+
+#[inline(always)]
+fn normalize<S: Simd>(simd: S, x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
+    let s = rstd(simd, x, eps);
+    for ((y, x), w) in y.iter_mut().zip(x).zip(w) {
+        *y = w * x * s;
+    }
+}
+
+/// h = x + d, and y as [`rms_norm`] of h.
+pub fn add_rms_norm(pool: &Pool, [x, d]: [&[f32]; 2], w: &[f32], eps: f32, [h, y]: [&mut [f32]; 2]) {
+    let (width, rows) = (w.len(), rows_of_task(w.len()));
+    pool.each2((h, rows * width), (y, rows * width), |task, h, y| {
+        let at = task * rows * width;
+        dispatch!(pool.level(), simd => simd.vectorize(|| {
+            for ((h, x), d) in h.iter_mut().zip(&x[at..]).zip(&d[at..]) {
+                *h = x + d;
+            }
+            for (h, y) in h.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+                normalize(simd, h, w, eps, y);
+            }
+        }));
+    });
+}
+
+/// The gradient of [`rms_norm`] by x, written over dx or added to it.
+pub fn rms_norm_backward(pool: &Pool, [x, w, dy]: [&[f32]; 3], eps: f32, dx: &mut [f32], add: bool) {
+    let (width, rows) = (w.len(), rows_of_task(w.len()));
+    pool.each(dx, rows * width, |task, dx| {
+        let at = task * rows * width;
+        let mut wdy = pool.borrow(width);
+        dispatch!(pool.level(), simd => simd.vectorize(|| {
+            let rows = x[at..].chunks_exact(width).zip(dy[at..].chunks_exact(width));
+            for ((x, dy), dx) in rows.zip(dx.chunks_exact_mut(width)) {
+                for ((wdy, w), dy) in wdy.iter_mut().zip(w).zip(dy) {
+                    *wdy = w * dy;
+                }
+                let s = rstd(simd, x, eps);
+                let pull = dot(simd, x, &wdy) / width as f32 * s * s;
+                for ((dx, x), wdy) in dx.iter_mut().zip(x).zip(&*wdy) {
+                    let d = s * (wdy - x * pull);
+                    *dx = if add { *dx + d } else { d };
+                }
+            }
+        }));
+    });
+}
+
+/// The function on a gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// x / (1 + e⁻ˣ)
+    Silu,
+    /// x / (1 + e to −2·√(2/π)·(x + 0.044715x³))
+    GeluTanh,
+}
+
+/// 2·√(2/π)
+const GELU: f32 = 1.595_769_1;
+const GELU_CUBE: f32 = 0.044_715;
+
+/// σ of the gate's argument, and that argument's derivative.
+#[inline(always)]
+fn sigma<S: Simd>(simd: S, gate: Gate, x: S::f32s) -> [S::f32s; 2] {
+    match gate {
+        Gate::Silu => [sigmoid(simd, x), S::f32s::splat(simd, 1.0)],
+        Gate::GeluTanh => {
+            let square = x * x;
+            let slope = (square * (3.0 * GELU_CUBE) + 1.0) * GELU;
+            [sigmoid(simd, x * (square * GELU_CUBE + 1.0) * GELU), slope]
+        }
+    }
+}
+
+/// y [T, F] = act(gate) ∘ up of gate and up side by side [T, 2F].
+pub fn glu(pool: &Pool, gate: Gate, gate_up: &[f32], y: &mut [f32], n_ff: usize) {
+    let rows = rows_of_task(n_ff);
+    pool.each(y, rows * n_ff, |task, y| {
+        dispatch!(pool.level(), simd => simd.vectorize(|| {
+            let gate_up = gate_up[task * rows * 2 * n_ff..].chunks_exact(2 * n_ff);
+            for (gate_up, y) in gate_up.zip(y.chunks_exact_mut(n_ff)) {
+                let (g, up) = gate_up.split_at(n_ff);
+                zip3(simd, [g, up], y, |g, up| up * g * sigma(simd, gate, g)[0]);
+            }
+        }));
+    });
+}
+
+/// The gradient of [`glu`] by gate and up [T, 2F], from dy [T, F].
+pub fn glu_backward(pool: &Pool, gate: Gate, [gate_up, dy]: [&[f32]; 2], d: &mut [f32], n_ff: usize) {
+    let rows = rows_of_task(2 * n_ff);
+    pool.each(d, rows * 2 * n_ff, |task, d| {
+        dispatch!(pool.level(), simd => simd.vectorize(|| {
+            let gate_up = gate_up[task * rows * 2 * n_ff..].chunks_exact(2 * n_ff);
+            let dy = dy[task * rows * n_ff..].chunks_exact(n_ff);
+            for ((gate_up, dy), d) in gate_up.zip(dy).zip(d.chunks_exact_mut(2 * n_ff)) {
+                let ((g, up), (dg, dup)) = (gate_up.split_at(n_ff), d.split_at_mut(n_ff));
+                zip3(simd, [g, up], dg, |g, up| {
+                    let [s, slope] = sigma(simd, gate, g);
+                    up * s * (g * slope * (-s + 1.0) + 1.0)
+                });
+                dg.iter_mut().zip(dy).for_each(|(dg, dy)| *dg *= dy);
+                zip3(simd, [g, dy], dup, |g, dy| dy * g * sigma(simd, gate, g)[0]);
+            }
+        }));
+    });
+}
+
+/// y = f(a, b)
+#[inline(always)]
+fn zip3<S: Simd>(simd: S, [a, b]: [&[f32]; 2], y: &mut [f32], f: impl Fn(S::f32s, S::f32s) -> S::f32s) {
+    let width = S::f32s::LEN;
+    let (a1, b1, mut y1) = (a.chunks_exact(width), b.chunks_exact(width), y.chunks_exact_mut(width));
+    let rest = a1.remainder().iter().zip(b1.remainder());
+    for ((a, b), y) in a1.zip(b1).zip(&mut y1) {
+        f(S::f32s::from_slice(simd, a), S::f32s::from_slice(simd, b)).store_slice(y);
+    }
+    for ((a, b), y) in rest.zip(y1.into_remainder()) {
+        *y = f(S::f32s::splat(simd, *a), S::f32s::splat(simd, *b))[0];
+    }
+}
+
+/// y = a + b
+pub fn add(pool: &Pool, a: &[f32], b: &[f32], y: &mut [f32]) {
+    pool.each(y, TASK, |task, y| {
+        let at = task * TASK;
+        y.iter_mut().zip(&a[at..]).zip(&b[at..]).for_each(|((y, a), b)| *y = a + b);
+    });
+}
+
+/// y ← y + x
+pub fn add_onto(pool: &Pool, x: &[f32], y: &mut [f32]) {
+    pool.each(y, TASK, |task, y| y.iter_mut().zip(&x[task * TASK..]).for_each(|(y, x)| *y += x));
+}
+
+/// The greatest of a row of logits, and Σ eˡ over it as a multiple of e to the greatest.
+pub fn highest_and_mass(pool: &Pool, logits: &[f32]) -> [f32; 2] {
+    dispatch!(pool.level(), simd => simd.vectorize(|| {
+        let highest = highest(simd, logits);
+        let mut copy = pool.borrow(logits.len());
+        copy.copy_from_slice(logits);
+        [highest, exponentials(simd, &mut copy, highest)]
+    }))
+}
+
+/// Logits become `weight` times their softmax less one at the label, times the slope of a cap that they went through (0 if none).
+pub fn softmax_gradient(
+    pool: &Pool,
+    logits: &mut [f32],
+    [highest, mass]: [f32; 2],
+    (label, weight): (usize, f32),
+    cap: f32,
+) {
+    let at_label = logits[label];
+    dispatch!(pool.level(), simd => simd.vectorize(|| {
+        map(simd, logits, |l| {
+            let p = exp(simd, l - highest) * (weight / mass);
+            if cap == 0.0 { p } else { p * (-(l / cap) * (l / cap) + 1.0) }
+        });
+    }));
+    let slope = if cap == 0.0 { 1.0 } else { 1.0 - at_label / cap * (at_label / cap) };
+    let p = weight / mass * (at_label - highest).exp();
+    logits[label] = (p - weight) * slope;
+}
+
+/// Rows of a matrix [V, D] by token id, times `scale`, into h [T, D]. Tokens outside of `first_row ..` are left alone.
+pub fn embed(pool: &Pool, tokens: &[u32], w: &Weights<'_>, first_row: usize, scale: f32, h: &mut [f32]) {
+    pool.each(h, w.cols, |token, h| {
+        let row = (tokens[token] as usize).wrapping_sub(first_row);
+        if row < w.rows {
+            dispatch!(pool.level(), simd => decode(simd, w, row, 0, h));
+            h.iter_mut().for_each(|x| *x *= scale);
+        }
+    });
+}
