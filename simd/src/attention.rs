@@ -81,9 +81,19 @@ impl Heads {
     fn score<S: Simd>(&self, simd: S, dots: &mut [f32]) {
         let (scale, cap) = (self.scale, self.cap);
         if cap == 0.0 {
-            map(simd, dots, |s| s * scale);
+            map(
+                simd,
+                dots,
+                #[inline(always)]
+                |s| s * scale,
+            );
         } else {
-            map(simd, dots, |s| tanh(simd, s * scale / cap) * cap);
+            map(
+                simd,
+                dots,
+                #[inline(always)]
+                |s| tanh(simd, s * scale / cap) * cap,
+            );
         }
     }
 
@@ -169,7 +179,7 @@ fn forward(
     let queries = || {
         (0..spans.len() / 2 * group).map(|number| (number, number / group, head_kv * group + number % group))
     };
-    dispatch!(pool.level(), simd => simd.vectorize(|| {
+    dispatch!(pool.level(), simd => simd.vectorize(#[inline(always)] || {
         for block in blocks(&table.all) {
             for (number, token, head) in queries() {
                 let keys = overlap(&block, &table.ranges[token]);
@@ -183,7 +193,7 @@ fn forward(
             heads.score(simd, scores);
             let highest = highest(simd, scores);
             let mass = exponentials(simd, scores, highest);
-            map(simd, scores, |p| p / mass);
+            map(simd, scores, #[inline(always)] |p| p / mass);
             stats[2 * (token * heads.n_head + head)] = highest + mass.ln();
             out[token * width + head * heads.head_dim..][..heads.head_dim].fill(0.0);
         }
@@ -229,7 +239,7 @@ fn backward_q(
     let (group, width) = (heads.group(), heads.n_head * heads.head_dim);
     let mut memory = pool.borrow(2 * BLOCK);
     let (scores, slopes) = memory.split_at_mut(BLOCK);
-    dispatch!(pool.level(), simd => simd.vectorize(|| {
+    dispatch!(pool.level(), simd => simd.vectorize(#[inline(always)] || {
         for (token, span) in spans.chunks_exact(2).enumerate() {
             let keys = heads.keys(span);
             for head in head_kv * group..(head_kv + 1) * group {
@@ -244,7 +254,7 @@ fn backward_q(
                     dots(simd, query.row(first + token), k, block.clone(), s);
                     dots(simd, dout.row(first + token), v, block.clone(), d);
                     heads.score(simd, s);
-                    zip_map(simd, d, s, |d, s| {
+                    zip_map(simd, d, s, #[inline(always)] |d, s| {
                         exp(simd, s - log_mass) * (d - delta) * heads.cap_slope(simd, s) * heads.scale
                     });
                     let dq = &mut dq[token * width + head * heads.head_dim..][..heads.head_dim];
@@ -290,7 +300,7 @@ fn backward_kv(
     let ranges: Vec<_> = reach.chunks_exact(2).map(|reach| heads.queries(reach)).collect();
     let all = Table::new(pool, ranges, 0);
     let mut memory = pool.borrow(4 * BLOCK);
-    dispatch!(pool.level(), simd => simd.vectorize(|| {
+    dispatch!(pool.level(), simd => simd.vectorize(#[inline(always)] || {
         for block in blocks(&all.all) {
             let [log_masses, deltas, scores, slopes] = memory.get_disjoint_mut([0, 1, 2, 3].map(|i| i * BLOCK..(i + 1) * BLOCK)).expect("four blocks");
             for ((token, log_mass), delta) in block.clone().zip(&mut *log_masses).zip(&mut *deltas) {
@@ -306,10 +316,10 @@ fn backward_kv(
                 dots(simd, k.row(first + key), q, queries.clone(), s);
                 dots(simd, v.row(first + key), dout, queries.clone(), d);
                 heads.score(simd, s);
-                zip_map(simd, d, &deltas[part.clone()], |d, delta| d - delta);
-                zip_map(simd, d, s, |d, s| d * heads.cap_slope(simd, s) * heads.scale);
-                zip_map(simd, s, &log_masses[part], |s, log_mass| exp(simd, s - log_mass));
-                zip_map(simd, d, s, |d, p| d * p);
+                zip_map(simd, d, &deltas[part.clone()], #[inline(always)] |d, delta| d - delta);
+                zip_map(simd, d, s, #[inline(always)] |d, s| d * heads.cap_slope(simd, s) * heads.scale);
+                zip_map(simd, s, &log_masses[part], #[inline(always)] |s, log_mass| exp(simd, s - log_mass));
+                zip_map(simd, d, s, #[inline(always)] |d, p| d * p);
                 let to = key * heads.n_head_kv * heads.head_dim + k.first;
                 add_weighted(simd, s, dout, queries.clone(), &mut dv[to..][..heads.head_dim]);
                 add_weighted(simd, d, q, queries, &mut dk[to..][..heads.head_dim]);
@@ -332,12 +342,44 @@ fn zip_map<S: Simd>(simd: S, a: &mut [f32], b: &[f32], f: impl Fn(S::f32s, S::f3
     }
 }
 
-/// The products of one row with each of `rows`.
+/// The products of one row with each of `rows`, eight at a time.
 #[inline(always)]
 fn dots<S: Simd>(simd: S, x: &[f32], head: Head<'_>, rows: Range<usize>, out: &mut [f32]) {
-    for (row, out) in rows.zip(out) {
+    let mut eights = out.chunks_exact_mut(8);
+    let mut first = rows.start;
+    for out in &mut eights {
+        out.copy_from_slice(&eight_dots(simd, x, std::array::from_fn(|i| head.row(first + i))));
+        first += 8;
+    }
+    for (row, out) in (first..rows.end).zip(eights.into_remainder()) {
         *out = dot(simd, x, head.row(row));
     }
+}
+
+#[inline(always)]
+fn eight_dots<S: Simd>(simd: S, x: &[f32], rows: [&[f32]; 8]) -> [f32; 8] {
+    let width = S::f32s::LEN;
+    let whole = x.len() / width * width;
+    // One iterator over all: an index would be checked against each row's length.
+    let [r0, r1, r2, r3, r4, r5, r6, r7] = rows.map(|row| row.chunks_exact(width));
+    let rows8 = r0.zip(r1).zip(r2).zip(r3).zip(r4).zip(r5).zip(r6).zip(r7);
+    let mut sums = [S::f32s::splat(simd, 0.0); 8];
+    for (x, (((((((a0, a1), a2), a3), a4), a5), a6), a7)) in x.chunks_exact(width).zip(rows8) {
+        let x = S::f32s::from_slice(simd, x);
+        for (sum, a) in sums.iter_mut().zip([a0, a1, a2, a3, a4, a5, a6, a7]) {
+            *sum = x.mul_add(S::f32s::from_slice(simd, a), *sum);
+        }
+    }
+    let mut out = [0.0; 8];
+    for (out, sum) in out.iter_mut().zip(sums) {
+        *out = sum.reduce_sum();
+    }
+    if whole < x.len() {
+        for (out, row) in out.iter_mut().zip(rows) {
+            *out += x[whole..].iter().zip(&row[whole..]).map(|(x, a)| x * a).sum::<f32>();
+        }
+    }
+    out
 }
 
 /// out += Σ weight · row

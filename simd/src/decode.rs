@@ -14,9 +14,18 @@ const SUPER: usize = 256;
 pub(crate) fn decode<S: Simd>(simd: S, w: &Weights<'_>, row: usize, first_col: usize, out: &mut [f32]) {
     let first = row * w.cols + first_col;
     match w.layout {
-        Layout::F32 => simd.vectorize(|| f32s(&w.qs[first..], out)),
-        Layout::F16 => simd.vectorize(|| halves(&w.qs[first / 2..], out, f16)),
-        Layout::Bf16 => simd.vectorize(|| halves(&w.qs[first / 2..], out, |bits| f32::from_bits(bits << 16))),
+        Layout::F32 => simd.vectorize(
+            #[inline(always)]
+            || f32s(&w.qs[first..], out),
+        ),
+        Layout::F16 => simd.vectorize(
+            #[inline(always)]
+            || halves(&w.qs[first / 2..], out, f16),
+        ),
+        Layout::Bf16 => simd.vectorize(
+            #[inline(always)]
+            || halves(&w.qs[first / 2..], out, |bits| f32::from_bits(bits << 16)),
+        ),
         _ => {
             let out = out.as_chunks_mut::<RUN>().0;
             each_run(
@@ -36,7 +45,10 @@ pub(crate) fn decode<S: Simd>(simd: S, w: &Weights<'_>, row: usize, first_col: u
 pub(crate) fn product<S: Simd>(simd: S, w: &Weights<'_>, row: usize, x: &[f32], buffer: &mut [f32]) -> f32 {
     if w.layout.block_values() == 1 {
         decode(simd, w, row, 0, buffer);
-        return simd.vectorize(|| dot(simd, x, buffer));
+        return simd.vectorize(
+            #[inline(always)]
+            || dot(simd, x, buffer),
+        );
     }
     let mut sum: f32x8<S> = 0.0.simd_into(simd);
     each_run(
@@ -117,65 +129,107 @@ fn each_run<S: Simd, T>(
     let half = |i: usize| scale(scales[i / 2] >> (16 * (i % 2)));
     match w.layout {
         Layout::F32 | Layout::F16 | Layout::Bf16 => unreachable!("these have no runs"),
-        Layout::Q8_0 => simd.vectorize(|| {
-            blocks::<S, _, 8>(qs, first, items, f, |i, q| Run::scaled(bytes(simd, q), half(i)));
-        }),
-        Layout::Q4_0 => simd.vectorize(|| {
-            blocks::<S, _, 4>(qs, first, items, f, |i, q| Run::scaled(nibbles(simd, q) - 8, half(i)));
-        }),
-        Layout::Q4_1 => simd.vectorize(|| {
-            blocks::<S, _, 4>(qs, first, items, f, |i, q| Run::line(nibbles(simd, q), pair(scales[i])));
-        }),
-        Layout::Q5_0 => simd.vectorize(|| {
-            blocks::<S, _, 5>(qs, first, items, f, |i, q| Run::scaled(five_bits(simd, q) - 16, half(i)));
-        }),
-        Layout::Q5_1 => simd.vectorize(|| {
-            blocks::<S, _, 5>(qs, first, items, f, |i, q| Run::line(five_bits(simd, q), pair(scales[i])));
-        }),
-        Layout::Iq4Nl => simd.vectorize(|| {
-            blocks::<S, _, 4>(qs, first, items, f, |i, q| {
-                Run::scaled(uneven(simd, nibbles(simd, q)), half(i))
-            });
-        }),
-        Layout::Q2K => simd.vectorize(|| {
-            super_blocks::<S, _, 2, 5>((qs, scales), first, items, f, |scales, run, q| {
-                let [d, dmin] = pair(scales[0]);
-                let of = |group: usize| {
-                    let small = small_byte(scales, 2 * run + group);
-                    [d * f32::from(small & 15), -dmin * f32::from(small >> 4)]
-                };
-                let [[d0, m0], [d1, m1]] = [of(0), of(1)];
-                Run::new(pairs(simd, q), [d0, d1], Some([m0, m1]))
-            });
-        }),
-        Layout::Q3K => simd.vectorize(|| {
-            super_blocks::<S, _, 3, 5>((qs, scales), first, items, f, |scales, run, [a, b, high]| {
-                let codes = pairs(simd, [a, b]) | bits(simd, high) << 2;
-                Run::new(codes - 4, two_scales(scales, run), None)
-            });
-        }),
-        Layout::Q4K => simd.vectorize(|| {
-            super_blocks::<S, _, 4, 5>((qs, scales), first, items, f, |scales, run, q| {
-                Run::line(nibbles(simd, q), scale_and_min(scales, run))
-            });
-        }),
-        Layout::Q5K => simd.vectorize(|| {
-            super_blocks::<S, _, 5, 5>((qs, scales), first, items, f, |scales, run, q| {
-                Run::line(five_bits(simd, q), scale_and_min(scales, run))
-            });
-        }),
-        Layout::Q6K => simd.vectorize(|| {
-            super_blocks::<S, _, 6, 5>((qs, scales), first, items, f, |scales, run, [a, b, c, d, e, f]| {
-                let codes = nibbles(simd, [a, b, c, d]) | pairs(simd, [e, f]) << 4;
-                Run::new(codes - 32, two_scales(scales, run), None)
-            });
-        }),
-        Layout::Iq4Xs => simd.vectorize(|| {
-            super_blocks::<S, _, 4, 3>((qs, scales), first, items, f, |scales, run, q| {
-                let d = scale(scales[0]) * f32::from(small_byte(scales, run) as i8);
-                Run::scaled(uneven(simd, nibbles(simd, q)), d)
-            });
-        }),
+        Layout::Q8_0 => simd.vectorize(
+            #[inline(always)]
+            || {
+                blocks::<S, _, 8>(qs, first, items, f, |i, q| Run::scaled(bytes(simd, q), half(i)));
+            },
+        ),
+        Layout::Q4_0 => simd.vectorize(
+            #[inline(always)]
+            || {
+                blocks::<S, _, 4>(qs, first, items, f, |i, q| Run::scaled(nibbles(simd, q) - 8, half(i)));
+            },
+        ),
+        Layout::Q4_1 => simd.vectorize(
+            #[inline(always)]
+            || {
+                blocks::<S, _, 4>(qs, first, items, f, |i, q| Run::line(nibbles(simd, q), pair(scales[i])));
+            },
+        ),
+        Layout::Q5_0 => simd.vectorize(
+            #[inline(always)]
+            || {
+                blocks::<S, _, 5>(qs, first, items, f, |i, q| Run::scaled(five_bits(simd, q) - 16, half(i)));
+            },
+        ),
+        Layout::Q5_1 => simd.vectorize(
+            #[inline(always)]
+            || {
+                blocks::<S, _, 5>(qs, first, items, f, |i, q| Run::line(five_bits(simd, q), pair(scales[i])));
+            },
+        ),
+        Layout::Iq4Nl => simd.vectorize(
+            #[inline(always)]
+            || {
+                blocks::<S, _, 4>(qs, first, items, f, |i, q| {
+                    Run::scaled(uneven(simd, nibbles(simd, q)), half(i))
+                });
+            },
+        ),
+        Layout::Q2K => simd.vectorize(
+            #[inline(always)]
+            || {
+                super_blocks::<S, _, 2, 5>((qs, scales), first, items, f, |scales, run, q| {
+                    let [d, dmin] = pair(scales[0]);
+                    let of = |group: usize| {
+                        let small = small_byte(scales, 2 * run + group);
+                        [d * f32::from(small & 15), -dmin * f32::from(small >> 4)]
+                    };
+                    let [[d0, m0], [d1, m1]] = [of(0), of(1)];
+                    Run::new(pairs(simd, q), [d0, d1], Some([m0, m1]))
+                });
+            },
+        ),
+        Layout::Q3K => simd.vectorize(
+            #[inline(always)]
+            || {
+                super_blocks::<S, _, 3, 5>((qs, scales), first, items, f, |scales, run, [a, b, high]| {
+                    let codes = pairs(simd, [a, b]) | bits(simd, high) << 2;
+                    Run::new(codes - 4, two_scales(scales, run), None)
+                });
+            },
+        ),
+        Layout::Q4K => simd.vectorize(
+            #[inline(always)]
+            || {
+                super_blocks::<S, _, 4, 5>((qs, scales), first, items, f, |scales, run, q| {
+                    Run::line(nibbles(simd, q), scale_and_min(scales, run))
+                });
+            },
+        ),
+        Layout::Q5K => simd.vectorize(
+            #[inline(always)]
+            || {
+                super_blocks::<S, _, 5, 5>((qs, scales), first, items, f, |scales, run, q| {
+                    Run::line(five_bits(simd, q), scale_and_min(scales, run))
+                });
+            },
+        ),
+        Layout::Q6K => simd.vectorize(
+            #[inline(always)]
+            || {
+                super_blocks::<S, _, 6, 5>(
+                    (qs, scales),
+                    first,
+                    items,
+                    f,
+                    |scales, run, [a, b, c, d, e, f]| {
+                        let codes = nibbles(simd, [a, b, c, d]) | pairs(simd, [e, f]) << 4;
+                        Run::new(codes - 32, two_scales(scales, run), None)
+                    },
+                );
+            },
+        ),
+        Layout::Iq4Xs => simd.vectorize(
+            #[inline(always)]
+            || {
+                super_blocks::<S, _, 4, 3>((qs, scales), first, items, f, |scales, run, q| {
+                    let d = scale(scales[0]) * f32::from(small_byte(scales, run) as i8);
+                    Run::scaled(uneven(simd, nibbles(simd, q)), d)
+                });
+            },
+        ),
     }
 }
 

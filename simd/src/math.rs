@@ -47,7 +47,14 @@ pub(crate) fn highest<S: Simd>(simd: S, xs: &[f32]) -> f32 {
     let whole = xs.chunks_exact(S::f32s::LEN);
     let rest = whole.remainder().iter().copied().fold(f32::MIN, f32::max);
     let least = S::f32s::splat(simd, f32::MIN);
-    whole.fold(least, |most, x| most.max(S::f32s::from_slice(simd, x))).reduce_max().max(rest)
+    whole
+        .fold(
+            least,
+            #[inline(always)]
+            |most, x| most.max(S::f32s::from_slice(simd, x)),
+        )
+        .reduce_max()
+        .max(rest)
 }
 
 /// x ← e to x − highest, and the sum of all.

@@ -94,7 +94,7 @@ fn few_rows(pool: &Pool, x: &[f32], w: &Weights<'_>, first_row: usize, out: &mut
                 continue;
             }
             decode(simd, w, row, 0, &mut values);
-            simd.vectorize(|| {
+            simd.vectorize(#[inline(always)] || {
                 for (x, out) in x.chunks_exact(w.cols).zip(out) {
                     *out = dot(simd, x, &values);
                 }
@@ -110,7 +110,7 @@ fn many_rows(pool: &Pool, panels: &[f32], w: &Weights<'_>, first_row: usize, out
         for (row, values) in (first_row..first_row + BLOCK).zip(values.chunks_exact_mut(w.cols)) {
             if row < w.rows { decode(simd, w, row, 0, values) } else { values.fill(0.0) }
         }
-        simd.vectorize(|| {
+        simd.vectorize(#[inline(always)] || {
             for part in parts(w.cols) {
                 let row = |row: usize| &values[row * w.cols..][part.clone()];
                 let panel = |number: usize| &panels[(number * w.cols + part.start) * lanes(simd)..][..part.len() * lanes(simd)];
@@ -205,7 +205,7 @@ fn gradient(
                     panels[number * length + at..][..values.len()].copy_from_slice(values);
                 }
             }
-            simd.vectorize(|| {
+            simd.vectorize(#[inline(always)] || {
                 let row = |token: usize| &dy[token.min(n_tokens - 1) * columns.width + columns.first..][part.clone()];
                 let panel = |number: usize| &panels[number * length..][..length];
                 let to = To { out: &mut *out, stride: chunk, add: part.start > 0 };

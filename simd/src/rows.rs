@@ -23,7 +23,7 @@ fn rstd<S: Simd>(simd: S, x: &[f32], eps: f32) -> f32 {
 pub fn rms_norm(pool: &Pool, x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
     let (width, rows) = (w.len(), rows_of_task(w.len()));
     pool.each(y, rows * width, |task, y| {
-        dispatch!(pool.level(), simd => simd.vectorize(|| {
+        dispatch!(pool.level(), simd => simd.vectorize(#[inline(always)] || {
             for (x, y) in x[task * rows * width..].chunks_exact(width).zip(y.chunks_exact_mut(width)) {
                 normalize(simd, x, w, eps, y);
             }
@@ -44,7 +44,7 @@ pub fn add_rms_norm(pool: &Pool, [x, d]: [&[f32]; 2], w: &[f32], eps: f32, [h, y
     let (width, rows) = (w.len(), rows_of_task(w.len()));
     pool.each2((h, rows * width), (y, rows * width), |task, h, y| {
         let at = task * rows * width;
-        dispatch!(pool.level(), simd => simd.vectorize(|| {
+        dispatch!(pool.level(), simd => simd.vectorize(#[inline(always)] || {
             for ((h, x), d) in h.iter_mut().zip(&x[at..]).zip(&d[at..]) {
                 *h = x + d;
             }
@@ -61,7 +61,7 @@ pub fn rms_norm_backward(pool: &Pool, [x, w, dy]: [&[f32]; 3], eps: f32, dx: &mu
     pool.each(dx, rows * width, |task, dx| {
         let at = task * rows * width;
         let mut wdy = pool.borrow(width);
-        dispatch!(pool.level(), simd => simd.vectorize(|| {
+        dispatch!(pool.level(), simd => simd.vectorize(#[inline(always)] || {
             let rows = x[at..].chunks_exact(width).zip(dy[at..].chunks_exact(width));
             for ((x, dy), dx) in rows.zip(dx.chunks_exact_mut(width)) {
                 for ((wdy, w), dy) in wdy.iter_mut().zip(w).zip(dy) {
@@ -108,11 +108,11 @@ fn sigma<S: Simd>(simd: S, gate: Gate, x: S::f32s) -> [S::f32s; 2] {
 pub fn glu(pool: &Pool, gate: Gate, gate_up: &[f32], y: &mut [f32], n_ff: usize) {
     let rows = rows_of_task(n_ff);
     pool.each(y, rows * n_ff, |task, y| {
-        dispatch!(pool.level(), simd => simd.vectorize(|| {
+        dispatch!(pool.level(), simd => simd.vectorize(#[inline(always)] || {
             let gate_up = gate_up[task * rows * 2 * n_ff..].chunks_exact(2 * n_ff);
             for (gate_up, y) in gate_up.zip(y.chunks_exact_mut(n_ff)) {
                 let (g, up) = gate_up.split_at(n_ff);
-                zip3(simd, [g, up], y, |g, up| up * g * sigma(simd, gate, g)[0]);
+                zip3(simd, [g, up], y, #[inline(always)] |g, up| up * g * sigma(simd, gate, g)[0]);
             }
         }));
     });
@@ -122,17 +122,17 @@ pub fn glu(pool: &Pool, gate: Gate, gate_up: &[f32], y: &mut [f32], n_ff: usize)
 pub fn glu_backward(pool: &Pool, gate: Gate, [gate_up, dy]: [&[f32]; 2], d: &mut [f32], n_ff: usize) {
     let rows = rows_of_task(2 * n_ff);
     pool.each(d, rows * 2 * n_ff, |task, d| {
-        dispatch!(pool.level(), simd => simd.vectorize(|| {
+        dispatch!(pool.level(), simd => simd.vectorize(#[inline(always)] || {
             let gate_up = gate_up[task * rows * 2 * n_ff..].chunks_exact(2 * n_ff);
             let dy = dy[task * rows * n_ff..].chunks_exact(n_ff);
             for ((gate_up, dy), d) in gate_up.zip(dy).zip(d.chunks_exact_mut(2 * n_ff)) {
                 let ((g, up), (dg, dup)) = (gate_up.split_at(n_ff), d.split_at_mut(n_ff));
-                zip3(simd, [g, up], dg, |g, up| {
+                zip3(simd, [g, up], dg, #[inline(always)] |g, up| {
                     let [s, slope] = sigma(simd, gate, g);
                     up * s * (g * slope * (-s + 1.0) + 1.0)
                 });
                 dg.iter_mut().zip(dy).for_each(|(dg, dy)| *dg *= dy);
-                zip3(simd, [g, dy], dup, |g, dy| dy * g * sigma(simd, gate, g)[0]);
+                zip3(simd, [g, dy], dup, #[inline(always)] |g, dy| dy * g * sigma(simd, gate, g)[0]);
             }
         }));
     });
@@ -167,7 +167,7 @@ pub fn add_onto(pool: &Pool, x: &[f32], y: &mut [f32]) {
 
 /// The greatest of a row of logits, and Σ eˡ over it as a multiple of e to the greatest.
 pub fn highest_and_mass(pool: &Pool, logits: &[f32]) -> [f32; 2] {
-    dispatch!(pool.level(), simd => simd.vectorize(|| {
+    dispatch!(pool.level(), simd => simd.vectorize(#[inline(always)] || {
         let highest = highest(simd, logits);
         let mut copy = pool.borrow(logits.len());
         copy.copy_from_slice(logits);
@@ -184,8 +184,8 @@ pub fn softmax_gradient(
     cap: f32,
 ) {
     let at_label = logits[label];
-    dispatch!(pool.level(), simd => simd.vectorize(|| {
-        map(simd, logits, |l| {
+    dispatch!(pool.level(), simd => simd.vectorize(#[inline(always)] || {
+        map(simd, logits, #[inline(always)] |l| {
             let p = exp(simd, l - highest) * (weight / mass);
             if cap == 0.0 { p } else { p * (-(l / cap) * (l / cap) + 1.0) }
         });
