@@ -49,15 +49,15 @@ impl Case {
     }
 
     /// What differs by more than rounding.
-    fn differences(&self, gpu: &Backend) -> Vec<String> {
-        let cpu = Backend::cpu();
-        let (made, twins) = (self.make(gpu), self.make(&cpu));
+    fn differences(&self, machine: &Backend) -> Vec<String> {
+        let twins = Backend::twins();
+        let (made, twins) = (self.make(machine), self.make(&twins));
         let written = made.written();
-        let (gpu, twins) = (made.run(), twins.run());
+        let (machine, twins) = (made.run(), twins.run());
         let mut differences = Vec::new();
         for buf in written {
             let Buffer { label, shape, .. } = &twins.plan().buffers()[buf.index()];
-            let (got, want) = (read(&gpu, buf), read(&twins, buf));
+            let (got, want) = (read(&machine, buf), read(&twins, buf));
             let largest = want.iter().fold(self.cancels, |m, x| m.max(x.abs()));
             let allowed = f32::EPSILON * self.terms as f32 * largest;
             let differs = |(got, want): (&f32, &f32)| {
@@ -104,12 +104,23 @@ const ELSEWHERE: [&str; 1] = ["sample"];
 
 #[test]
 fn every_shader_equals_its_twin() {
-    let gpu = block_on(Backend::gpu()).expect("an adapter: a software one will do");
-    let mut differences = Vec::new();
-    for case in FAMILIES.iter().flat_map(|family| family()) {
-        differences.extend(case.differences(&gpu));
-    }
-    assert!(differences.is_empty(), "{}\n{}", gpu.name(), differences.join("\n"));
+    equals_the_twins(&block_on(Backend::gpu()).expect("an adapter: a software one will do"));
+}
+
+#[test]
+fn every_fast_form_equals_its_twin() {
+    equals_the_twins(&Backend::cpu_with(1));
+}
+
+#[test]
+fn every_fast_form_equals_its_twin_on_three_threads() {
+    equals_the_twins(&Backend::cpu_with(3));
+}
+
+fn equals_the_twins(machine: &Backend) {
+    let cases = FAMILIES.iter().flat_map(|family| family());
+    let differences: Vec<String> = cases.flat_map(|case| case.differences(machine)).collect();
+    assert!(differences.is_empty(), "{}\n{}", machine.name(), differences.join("\n"));
 }
 
 #[test]
@@ -117,7 +128,7 @@ fn every_kernel_has_a_case() {
     let mut missing: Vec<&str> = KERNELS.iter().map(|operation| operation.kernel.name).collect();
     missing.retain(|name| !ELSEWHERE.contains(name));
     for case in FAMILIES.iter().flat_map(|family| family()) {
-        for step in case.make(&Backend::cpu()).plan.steps() {
+        for step in case.make(&Backend::twins()).plan.steps() {
             missing.retain(|name| *name != step.kernel.name);
         }
     }

@@ -8,7 +8,7 @@
 //! share them have their turn.
 
 use crate::Pool;
-use crate::math::{dot, exp, exponentials, highest, map, tanh};
+use crate::math::{dot, exp, exponentials, highest, map, tanh, zip_map};
 use fearless_simd::{Simd, dispatch, prelude::*};
 use std::ops::Range;
 
@@ -326,20 +326,6 @@ fn backward_kv(
             }
         }
     }));
-}
-
-/// a ← f(a, b)
-#[inline(always)]
-fn zip_map<S: Simd>(simd: S, a: &mut [f32], b: &[f32], f: impl Fn(S::f32s, S::f32s) -> S::f32s) {
-    let width = S::f32s::LEN;
-    let (mut whole, b) = (a.chunks_exact_mut(width), b.chunks_exact(width));
-    let rest = b.remainder();
-    for (a, b) in (&mut whole).zip(b) {
-        f(S::f32s::from_slice(simd, a), S::f32s::from_slice(simd, b)).store_slice(a);
-    }
-    for (a, b) in whole.into_remainder().iter_mut().zip(rest) {
-        *a = f(S::f32s::splat(simd, *a), S::f32s::splat(simd, *b))[0];
-    }
 }
 
 /// The products of one row with each of `rows`, eight at a time.

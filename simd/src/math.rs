@@ -41,6 +41,20 @@ pub(crate) fn map<S: Simd>(simd: S, xs: &mut [f32], f: impl Fn(S::f32s) -> S::f3
     }
 }
 
+/// a ← f(a, b)
+#[inline(always)]
+pub(crate) fn zip_map<S: Simd>(simd: S, a: &mut [f32], b: &[f32], f: impl Fn(S::f32s, S::f32s) -> S::f32s) {
+    let width = S::f32s::LEN;
+    let (mut whole, b) = (a.chunks_exact_mut(width), b.chunks_exact(width));
+    let rest = b.remainder();
+    for (a, b) in (&mut whole).zip(b) {
+        f(S::f32s::from_slice(simd, a), S::f32s::from_slice(simd, b)).store_slice(a);
+    }
+    for (a, b) in whole.into_remainder().iter_mut().zip(rest) {
+        *a = f(S::f32s::splat(simd, *a), S::f32s::splat(simd, *b))[0];
+    }
+}
+
 /// The greatest of a row; the least f32 if there is none.
 #[inline(always)]
 pub(crate) fn highest<S: Simd>(simd: S, xs: &[f32]) -> f32 {

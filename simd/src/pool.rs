@@ -20,6 +20,13 @@ pub struct Pool {
     free: Arc<Mutex<Vec<Vec<f32>>>>,
 }
 
+impl Default for Pool {
+    /// A thread for each core.
+    fn default() -> Pool {
+        Pool::new(0)
+    }
+}
+
 /// Buffers that are kept for the next borrower.
 const KEPT: usize = 64;
 

@@ -1,7 +1,7 @@
 //! What is done to each row by itself: norms, gates, softmax, rotary positions, rows of an embedding.
 
 use crate::decode::decode;
-use crate::math::{dot, exp, exponentials, highest, map, sigmoid};
+use crate::math::{dot, exponentials, highest, map, sigmoid, zip_map};
 use crate::{Pool, Weights};
 use fearless_simd::{Simd, dispatch, prelude::*};
 
@@ -152,47 +152,57 @@ fn zip3<S: Simd>(simd: S, [a, b]: [&[f32]; 2], y: &mut [f32], f: impl Fn(S::f32s
     }
 }
 
-/// y = a + b
-pub fn add(pool: &Pool, a: &[f32], b: &[f32], y: &mut [f32]) {
-    pool.each(y, TASK, |task, y| {
-        let at = task * TASK;
-        y.iter_mut().zip(&a[at..]).zip(&b[at..]).for_each(|((y, a), b)| *y = a + b);
+/// The greatest of a row of logits, and Σ eˡ over it as a multiple of e to the greatest.
+#[inline(always)]
+fn highest_and_mass<S: Simd>(simd: S, logits: &[f32], copy: &mut [f32]) -> [f32; 2] {
+    let highest = highest(simd, logits);
+    copy.copy_from_slice(logits);
+    [highest, exponentials(simd, copy, highest)]
+}
+
+/// A row's loss at its label, and whether no other is likelier.
+fn loss(at_label: f32, [highest, mass]: [f32; 2]) -> [f32; 2] {
+    [highest - at_label + mass.ln(), f32::from(at_label >= highest)]
+}
+
+/// The loss of each row of logits [m, V] at its label, into `losses` [m, 2].
+pub fn token_loss(pool: &Pool, logits: &[f32], labels: &[u32], losses: &mut [f32]) {
+    let n_vocab = logits.len() / labels.len().max(1);
+    pool.each(losses, 2, |row, to| {
+        let logits = &logits[row * n_vocab..][..n_vocab];
+        let mut copy = pool.borrow(n_vocab);
+        let sums = dispatch!(pool.level(), simd => simd.vectorize(#[inline(always)] || highest_and_mass(simd, logits, &mut copy)));
+        to.copy_from_slice(&loss(logits[labels[row] as usize], sums));
     });
 }
 
-/// y ← y + x
-pub fn add_onto(pool: &Pool, x: &[f32], y: &mut [f32]) {
-    pool.each(y, TASK, |task, y| y.iter_mut().zip(&x[task * TASK..]).for_each(|(y, x)| *y += x));
-}
-
-/// The greatest of a row of logits, and Σ eˡ over it as a multiple of e to the greatest.
-pub fn highest_and_mass(pool: &Pool, logits: &[f32]) -> [f32; 2] {
-    dispatch!(pool.level(), simd => simd.vectorize(#[inline(always)] || {
-        let highest = highest(simd, logits);
-        let mut copy = pool.borrow(logits.len());
-        copy.copy_from_slice(logits);
-        [highest, exponentials(simd, &mut copy, highest)]
-    }))
-}
-
-/// Logits become `weight` times their softmax less one at the label, times the slope of a cap that they went through (0 if none).
-pub fn softmax_gradient(
+/// As [`token_loss`], and logits become the gradient: `weight` times their softmax less one at the label, times the slope of a cap that
+/// they went through (0 if none).
+pub fn cross_entropy(
     pool: &Pool,
     logits: &mut [f32],
-    [highest, mass]: [f32; 2],
-    (label, weight): (usize, f32),
+    (labels, weights): (&[u32], &[f32]),
     cap: f32,
+    losses: &mut [f32],
 ) {
-    let at_label = logits[label];
-    dispatch!(pool.level(), simd => simd.vectorize(#[inline(always)] || {
-        map(simd, logits, #[inline(always)] |l| {
-            let p = exp(simd, l - highest) * (weight / mass);
-            if cap == 0.0 { p } else { p * (-(l / cap) * (l / cap) + 1.0) }
-        });
-    }));
-    let slope = if cap == 0.0 { 1.0 } else { 1.0 - at_label / cap * (at_label / cap) };
-    let p = weight / mass * (at_label - highest).exp();
-    logits[label] = (p - weight) * slope;
+    let n_vocab = logits.len() / labels.len().max(1);
+    pool.each2((logits, n_vocab), (losses, 2), |row, logits, to| {
+        let (label, weight) = (labels[row] as usize, weights[row]);
+        let at_label = logits[label];
+        dispatch!(pool.level(), simd => simd.vectorize(#[inline(always)] || {
+            let mut copy = pool.borrow(n_vocab);
+            let [highest, mass] = highest_and_mass(simd, logits, &mut copy);
+            to.copy_from_slice(&loss(at_label, [highest, mass]));
+            let share = weight / mass;
+            map(simd, &mut copy, #[inline(always)] |e| e * share);
+            copy[label] -= weight;
+            if cap == 0.0 {
+                logits.copy_from_slice(&copy);
+            } else {
+                zip_map(simd, logits, &copy, #[inline(always)] |l, d| d * (-(l / cap) * (l / cap) + 1.0));
+            }
+        }));
+    });
 }
 
 /// Rows of a matrix [V, D] by token id, times `scale`, into h [T, D]. Tokens outside of `first_row ..` are left alone.
@@ -203,5 +213,99 @@ pub fn embed(pool: &Pool, tokens: &[u32], w: &Weights<'_>, first_row: usize, sca
             dispatch!(pool.level(), simd => decode(simd, w, row, 0, h));
             h.iter_mut().for_each(|x| *x *= scale);
         }
+    });
+}
+
+/// How heads are rotated by position.
+#[derive(Clone, Copy, Debug)]
+pub struct Rope {
+    /// Heads of queries.
+    pub n_head: usize,
+    /// Heads of keys and values.
+    pub n_head_kv: usize,
+    /// Values in a head.
+    pub head_dim: usize,
+    /// How many of them are rotated, the first ones: value i of their first half with value i of their second.
+    pub n_rot: usize,
+}
+
+impl Rope {
+    fn widths(&self) -> [usize; 2] {
+        [self.n_head * self.head_dim, self.n_head_kv * self.head_dim]
+    }
+
+    /// Rotates every head of `from` by the angles of a position, forth (1) or back (−1).
+    #[inline(always)]
+    fn rotate(&self, angles: &[f32], way: f32, from: &[f32], to: &mut [f32]) {
+        let half = self.n_rot / 2;
+        let angles = &angles.as_chunks::<2>().0[..half];
+        for (from, to) in from.chunks_exact(self.head_dim).zip(to.chunks_exact_mut(self.head_dim)) {
+            let (from_a, from_b) = from.split_at(half);
+            let (to_a, to_b) = to.split_at_mut(half);
+            let from = from_a.iter().zip(from_b);
+            for ((([cos, sin], (a, b)), to_a), to_b) in angles.iter().zip(from).zip(to_a).zip(&mut *to_b) {
+                let sin = way * sin;
+                *to_a = a * cos - b * sin;
+                *to_b = a * sin + b * cos;
+            }
+            to_b[half..].copy_from_slice(&from_b[half..]);
+        }
+    }
+}
+
+/// Splits qkv [T, (H + 2G)·K] into q [T, H·K], rotated, and k and v at the rows that `place` [T, 2] names, k rotated. `place` names the
+/// position, whose angles are a row of `table`, and the row.
+pub fn rope_qkv(
+    pool: &Pool,
+    rope: &Rope,
+    [qkv, table]: [&[f32]; 2],
+    place: &[u32],
+    q: &mut [f32],
+    [k, v]: [&mut [f32]; 2],
+) {
+    let [n_q, n_kv] = rope.widths();
+    let width = n_q + 2 * n_kv;
+    let places = place.as_chunks::<2>().0;
+    let angles = |position: u32| &table[position as usize * rope.n_rot..][..rope.n_rot];
+    let rows = rows_of_task(width);
+    pool.each(q, rows * n_q, |task, q| {
+        dispatch!(pool.level(), simd => simd.vectorize(#[inline(always)] || {
+            for (t, q) in (task * rows..).zip(q.chunks_exact_mut(n_q)) {
+                rope.rotate(angles(places[t][0]), 1.0, &qkv[t * width..][..n_q], q);
+            }
+        }));
+    });
+    dispatch!(pool.level(), simd => simd.vectorize(#[inline(always)] || {
+        for (qkv, [position, row]) in qkv.chunks_exact(width).zip(places) {
+            let to = *row as usize * n_kv;
+            rope.rotate(angles(*position), 1.0, &qkv[n_q..n_q + n_kv], &mut k[to..to + n_kv]);
+            v[to..to + n_kv].copy_from_slice(&qkv[n_q + n_kv..]);
+        }
+    }));
+}
+
+/// Gradient of [`rope_qkv`] by qkv.
+pub fn rope_qkv_backward(
+    pool: &Pool,
+    rope: &Rope,
+    [dq, dk, dv, table]: [&[f32]; 4],
+    place: &[u32],
+    dqkv: &mut [f32],
+) {
+    let [n_q, n_kv] = rope.widths();
+    let width = n_q + 2 * n_kv;
+    let places = place.as_chunks::<2>().0;
+    let rows = rows_of_task(width);
+    pool.each(dqkv, rows * width, |task, dqkv| {
+        dispatch!(pool.level(), simd => simd.vectorize(#[inline(always)] || {
+            for (t, dqkv) in (task * rows..).zip(dqkv.chunks_exact_mut(width)) {
+                let [position, row] = places[t].map(|x| x as usize);
+                let angles = &table[position * rope.n_rot..][..rope.n_rot];
+                let from = row * n_kv..(row + 1) * n_kv;
+                rope.rotate(angles, -1.0, &dq[t * n_q..][..n_q], &mut dqkv[..n_q]);
+                rope.rotate(angles, -1.0, &dk[from.clone()], &mut dqkv[n_q..n_q + n_kv]);
+                dqkv[n_q + n_kv..].copy_from_slice(&dv[from]);
+            }
+        }));
     });
 }

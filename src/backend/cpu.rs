@@ -7,12 +7,24 @@ use crate::tensor::{Memory, Readback, Tensor};
 use std::cell::{Ref, RefCell, RefMut};
 
 /// The CPU, and the threads that compute on it. Clones share them.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Cpu {
-    pool: Pool,
+    /// None runs the twins, on one thread.
+    pool: Option<Pool>,
 }
 
 impl Cpu {
+    pub(super) fn new(pool: Option<Pool>) -> Cpu {
+        Cpu { pool }
+    }
+
+    /// The instruction set and the number of threads, as in `cpu, avx2, 2 threads`.
+    pub(super) fn name(&self) -> String {
+        let Some(pool) = &self.pool else { return "twins".to_owned() };
+        let threads = pool.threads();
+        format!("cpu, {}, {threads} thread{}", pool.instructions(), if threads == 1 { "" } else { "s" })
+    }
+
     pub(super) fn tensor(&self, label: String, shape: &[usize]) -> Tensor {
         let len = shape.iter().product();
         Tensor::new(label, shape, CpuMemory(RefCell::new(vec![0; len])))
@@ -38,9 +50,9 @@ impl Cpu {
             args: args.iter_mut().map(Borrowed::words).collect(),
             weight: weight.as_ref().map(BorrowedSlab::weight),
         };
-        match operation.fast {
-            Some(fast) => fast(call, &self.pool),
-            None => (operation.twin)(call),
+        match (operation.fast, &self.pool) {
+            (Some(fast), Some(pool)) => fast(call, pool),
+            _ => (operation.twin)(call),
         }
     }
 }

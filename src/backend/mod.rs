@@ -11,7 +11,7 @@ mod tally;
 
 use self::account::Account;
 use crate::error::Result;
-use crate::kernel::{self, Operation};
+use crate::kernel::{self, Operation, Pool};
 use crate::plan::{Buf, Plan};
 use crate::tensor::Tensor;
 
@@ -31,9 +31,19 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// The CPU.
+    /// The CPU, with a thread for each core.
     pub fn cpu() -> Backend {
-        Backend::Cpu(Cpu::default())
+        Backend::cpu_with(0)
+    }
+
+    /// The CPU with so many threads; 0 takes one for each core. In a browser there is always one.
+    pub fn cpu_with(threads: usize) -> Backend {
+        Backend::Cpu(Cpu::new(Some(Pool::new(threads))))
+    }
+
+    /// The CPU with each kernel's twin: clear, slow, and what the other machines are compared with.
+    pub fn twins() -> Backend {
+        Backend::Cpu(Cpu::new(None))
     }
 
     /// Opens the best GPU there is.
@@ -55,10 +65,10 @@ impl Backend {
         !matches!(self, Backend::Tally(_))
     }
 
-    /// The machine's name: `cpu`, or the adapter's.
+    /// The machine's name: the CPU's instruction set and threads, or the adapter's.
     pub fn name(&self) -> String {
         match self {
-            Backend::Cpu(_) => "cpu".to_owned(),
+            Backend::Cpu(cpu) => cpu.name(),
             Backend::Gpu(gpu) => gpu.name(),
             Backend::Tally(_) => "tally".to_owned(),
         }

@@ -1,9 +1,10 @@
 //! Attention in flash style, forward and backward: no row of scores is ever stored.
 
 use super::declare::kernel;
-use super::{CAP, REDUCE, add_scaled, cap_slope, capped, dot, highest_and_mass};
+use super::{CAP, Pool, REDUCE, add_scaled, cap_slope, capped, dot, highest_and_mass};
 use crate::plan::{Buf, Plan, record};
 use std::ops::Range;
+use webreft_simd::attention as simd;
 
 kernel! {
     /// Attention of each query over a run of keys: running maximum and mass.
@@ -12,6 +13,7 @@ kernel! {
         params Heads
         args { q: In<f32>, k: In<f32>, v: In<f32>, span: In<u32>, out: Out<f32>, stats: Out<f32> }
         twin: twin,
+        fast: fast,
     }
 }
 
@@ -31,6 +33,7 @@ kernel! {
             dq: Out<f32>,
         }
         twin: twin_backward_q,
+        fast: fast_backward_q,
     }
 }
 
@@ -50,6 +53,7 @@ kernel! {
             dv: Out<f32>,
         }
         twin: twin_backward_kv,
+        fast: fast_backward_kv,
     }
 }
 
@@ -208,4 +212,25 @@ fn twin_backward_kv(heads: &Heads, a: attention_backward_kv::Args<'_>) {
             }
         }
     }
+}
+
+impl Heads {
+    fn fast(&self) -> simd::Heads {
+        let Heads { n_head, n_head_kv, head_dim, window, scale, cap } = *self;
+        simd::Heads { n_head, n_head_kv, head_dim, window: window.unwrap_or(usize::MAX), scale, cap }
+    }
+}
+
+fn fast(heads: &Heads, a: attention::Args<'_>, pool: &Pool) {
+    simd::attention(pool, &heads.fast(), [a.q, a.k, a.v], a.span, [a.out, a.stats]);
+}
+
+fn fast_backward_q(heads: &Heads, a: attention_backward_q::Args<'_>, pool: &Pool) {
+    let inputs = [a.q, a.k, a.v, a.out, a.dout];
+    simd::attention_backward_q(pool, &heads.fast(), inputs, a.span, [a.stats, a.dq]);
+}
+
+fn fast_backward_kv(heads: &Heads, a: attention_backward_kv::Args<'_>, pool: &Pool) {
+    let inputs = [a.q, a.k, a.v, a.dout, a.stats];
+    simd::attention_backward_kv(pool, &heads.fast(), inputs, a.reach, [a.dk, a.dv]);
 }

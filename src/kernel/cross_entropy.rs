@@ -1,8 +1,9 @@
 //! Cross-entropy at labelled tokens; logits become their own gradient, so none are kept.
 
 use super::declare::kernel;
-use super::{CAP, REDUCE, SOFTMAX, cap_slope, highest_and_mass, losses::token_loss_of};
+use super::{CAP, Pool, REDUCE, SOFTMAX, cap_slope, highest_and_mass, losses::token_loss_of};
 use crate::plan::{Buf, Plan};
+use webreft_simd::rows;
 
 kernel! {
     /// The loss of each labelled token; logits become their gradient.
@@ -11,6 +12,7 @@ kernel! {
         params { n_vocab: usize, first: usize, cap: f32 }
         args { logits: InOut<f32>, labels: In<u32>, weight: In<f32>, loss: InOut<f32> }
         twin: twin,
+        fast: fast,
     }
 }
 
@@ -43,4 +45,11 @@ fn twin(p: &cross_entropy::Params, a: cross_entropy::Args<'_>) {
             *logit = d * cap_slope(*logit, cap);
         }
     }
+}
+
+fn fast(p: &cross_entropy::Params, a: cross_entropy::Args<'_>, pool: &Pool) {
+    let rows = p.first..p.first + a.logits.len() / p.n_vocab;
+    let (labels, weights) = (&a.labels[rows.clone()], &a.weight[rows.clone()]);
+    let losses = &mut a.loss[2 * rows.start..2 * rows.end];
+    rows::cross_entropy(pool, a.logits, (labels, weights), p.cap, losses);
 }

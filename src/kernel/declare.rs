@@ -1,6 +1,6 @@
 //! Declares kernels: names and types once, for the plan, the shader and the twin.
 
-use super::pool::Pool;
+use super::Pool;
 use crate::plan::{Content, Kernel, Param, Record, Role};
 use crate::quant::{Format, Weight};
 use bytemuck::{AnyBitPattern, NoUninit};

@@ -1,8 +1,10 @@
 //! Rows of the embedding matrix by token id.
 
+use super::Pool;
 use super::declare::kernel;
 use crate::plan::{Buf, Matrix, Plan};
 use crate::quant::Weight;
+use webreft_simd::rows;
 
 kernel! {
     /// Rows of the embedding matrix, by token, times a scale.
@@ -11,6 +13,7 @@ kernel! {
         params { n_embd: usize, first_row: usize, n_rows: usize, scale: f32 }
         args { tokens: In<u32>, h: Out<f32> }
         twin: twin,
+        fast: fast,
     }
 }
 
@@ -40,4 +43,8 @@ fn twin(p: &embed::Params, a: embed::Args<'_>, w: Weight<'_>) {
             h.iter_mut().for_each(|x| *x *= scale);
         }
     }
+}
+
+fn fast(p: &embed::Params, a: embed::Args<'_>, w: Weight<'_>, pool: &Pool) {
+    rows::embed(pool, a.tokens, &w.fast(), p.first_row, p.scale, a.h);
 }

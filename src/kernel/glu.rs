@@ -1,8 +1,10 @@
 //! The gate of a feed-forward layer: SwiGLU, GEGLU (Shazeer 2020, arXiv:2002.05202), forward and backward.
 
+use super::Pool;
 use super::activate::{ACTIVATION, Activation};
 use super::declare::kernel;
 use crate::plan::{Buf, Plan};
+use webreft_simd::rows::{self, Gate};
 
 kernel! {
     /// y = act(gate) ∘ up.
@@ -11,6 +13,7 @@ kernel! {
         params { n_ff: usize, act: Activation }
         args { gate_up: In<f32>, y: Out<f32> }
         twin: twin,
+        fast: fast,
     }
 }
 
@@ -21,6 +24,7 @@ kernel! {
         params { n_ff: usize, act: Activation }
         args { gate_up: In<f32>, dy: In<f32>, dgate_up: Out<f32> }
         twin: twin_backward,
+        fast: fast_backward,
     }
 }
 
@@ -75,5 +79,30 @@ fn twin_backward(p: &glu_backward::Params, a: glu_backward::Args<'_>) {
             dgate[i] = dy[i] * up[i] * act.slope(gate[i]);
             dup[i] = dy[i] * act.apply(gate[i]);
         }
+    }
+}
+
+impl Activation {
+    /// The gate, if the CPU's fast code has it.
+    fn fast(self) -> Option<Gate> {
+        match self {
+            Activation::Silu => Some(Gate::Silu),
+            Activation::GeluTanh => Some(Gate::GeluTanh),
+            _ => None,
+        }
+    }
+}
+
+fn fast(p: &glu::Params, a: glu::Args<'_>, pool: &Pool) {
+    match p.act.fast() {
+        Some(gate) => rows::glu(pool, gate, a.gate_up, a.y, p.n_ff),
+        None => twin(p, a),
+    }
+}
+
+fn fast_backward(p: &glu_backward::Params, a: glu_backward::Args<'_>, pool: &Pool) {
+    match p.act.fast() {
+        Some(gate) => rows::glu_backward(pool, gate, [a.gate_up, a.dy], a.dgate_up, p.n_ff),
+        None => twin_backward(p, a),
     }
 }

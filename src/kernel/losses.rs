@@ -1,8 +1,9 @@
 //! Losses other than that of the next token: of preferences between answers, of rewards, of numbers, of classes of which several hold.
 
 use super::declare::kernel;
-use super::{REDUCE, SOFTMAX, highest_and_mass};
+use super::{Pool, REDUCE, SOFTMAX, highest_and_mass};
 use crate::plan::{Buf, Plan};
+use webreft_simd::rows;
 
 kernel! {
     /// The loss of each labelled token, without gradients.
@@ -11,6 +12,7 @@ kernel! {
         params { n_vocab: usize, first: usize }
         args { logits: In<f32>, labels: In<u32>, loss: InOut<f32> }
         twin: twin_token_loss,
+        fast: fast_token_loss,
     }
 }
 
@@ -135,6 +137,12 @@ fn twin_token_loss(p: &token_loss::Params, a: token_loss::Args<'_>) {
         let [highest, mass] = highest_and_mass(logits);
         loss.copy_from_slice(&token_loss_of(logits[*label as usize], highest, mass));
     }
+}
+
+fn fast_token_loss(p: &token_loss::Params, a: token_loss::Args<'_>, pool: &Pool) {
+    let rows = p.first..p.first + a.logits.len() / p.n_vocab;
+    let losses = &mut a.loss[2 * rows.start..2 * rows.end];
+    rows::token_loss(pool, a.logits, &a.labels[rows], losses);
 }
 
 fn twin_preference(p: &preference::Params, a: preference::Args<'_>) {

@@ -2,9 +2,10 @@
 //! are read; the matrix is never expanded, and the gradient reads the same blocks along their rows.
 
 use super::declare::{Operation, kernel};
-use super::{add_scaled, dot};
+use super::{Pool, add_scaled, dot};
 use crate::plan::{Buf, Matrix, Plan, Slab, record};
 use crate::quant::Weight;
+use webreft_simd::matmul as simd;
 
 record! {
     /// A product with a slab of a matrix.
@@ -25,6 +26,7 @@ kernel! {
         params Product
         args { x: In<f32>, y: InOut<f32> }
         twin: twin,
+        fast: fast,
     }
 }
 
@@ -40,6 +42,7 @@ kernel! {
         params Product
         args { dy: In<f32>, dx: InOut<f32> }
         twin: twin_backward,
+        fast: fast_backward,
     }
 }
 
@@ -114,4 +117,18 @@ fn twin_backward(p: &Product, a: matmul_backward::Args<'_>, w: Weight<'_>) {
             add_scaled(&mut a.dx[t * n_in..][..n_in], a.dy[t * n_out + first_row + row], &weights);
         }
     }
+}
+
+impl Product {
+    fn columns(&self) -> simd::Columns {
+        simd::Columns { width: self.n_out, first: self.first_row }
+    }
+}
+
+fn fast(p: &Product, a: matmul::Args<'_>, w: Weight<'_>, pool: &Pool) {
+    simd::matmul(pool, a.x, &w.fast(), a.y, p.columns(), p.add);
+}
+
+fn fast_backward(p: &Product, a: matmul_backward::Args<'_>, w: Weight<'_>, pool: &Pool) {
+    simd::matmul_backward(pool, a.dy, &w.fast(), a.dx, p.columns(), p.add);
 }

@@ -27,7 +27,6 @@ mod matrix_exp;
 mod mean_rows;
 mod mix_rows;
 mod optimizer;
-mod pool;
 mod qk_norm;
 mod rms_norm;
 mod rope_qkv;
@@ -64,13 +63,13 @@ pub use matmul::{matmul, matmul_backward};
 pub use mean_rows::{mean_rows, mean_rows_backward};
 pub use mix_rows::{Mix, mix_rows, mix_rows_backward};
 pub use optimizer::{GradNorm, Hyper, Optimizer, OptimizerSettings, accumulate, grad_norm, optimizer};
-pub use pool::Pool;
 pub use qk_norm::{QkNorm, qk_norm, qk_norm_backward};
 pub use rms_norm::{add_rms_norm, rms_norm, rms_norm_backward};
 pub use rope_qkv::{Rope, rope_qkv, rope_qkv_backward};
 pub use rotation::{OrthogonalMap, Rotation, rotation, rotation_backward};
 pub use sample::{Choice, SampleSettings, sample};
 pub use scale_rows::{Scale, ScaleInputs, scale_rows, scale_rows_backward};
+pub use webreft_simd::Pool;
 
 /// Every operation there is; tests walk this list.
 pub static KERNELS: &[&Operation] = &[

@@ -1,8 +1,9 @@
 //! Root-mean-square normalization (Zhang and Sennrich 2019, arXiv:1910.07467), forward and backward.
 
 use super::declare::kernel;
-use super::{REDUCE, dot};
+use super::{Pool, REDUCE, dot};
 use crate::plan::{Buf, Plan};
+use webreft_simd::rows;
 
 kernel! {
     /// y = w ∘ x / sqrt(mean(x²) + eps), row by row.
@@ -11,6 +12,7 @@ kernel! {
         params { n_embd: usize, eps: f32 }
         args { x: In<f32>, w: In<f32>, y: Out<f32> }
         twin: twin,
+        fast: fast,
     }
 }
 
@@ -21,6 +23,7 @@ kernel! {
         params { n_embd: usize, eps: f32 }
         args { x: In<f32>, d: In<f32>, w: In<f32>, h: Out<f32>, y: Out<f32> }
         twin: twin_add,
+        fast: fast_add,
     }
 }
 
@@ -31,6 +34,7 @@ kernel! {
         params { n_embd: usize, eps: f32, add: bool }
         args { x: In<f32>, w: In<f32>, dy: In<f32>, dx: InOut<f32> }
         twin: twin_backward,
+        fast: fast_backward,
     }
 }
 
@@ -119,4 +123,16 @@ fn twin_backward(p: &rms_norm_backward::Params, a: rms_norm_backward::Args<'_>) 
             *dx = if add { *dx + d } else { d };
         }
     }
+}
+
+fn fast(p: &rms_norm::Params, a: rms_norm::Args<'_>, pool: &Pool) {
+    rows::rms_norm(pool, a.x, a.w, p.eps, a.y);
+}
+
+fn fast_add(p: &add_rms_norm::Params, a: add_rms_norm::Args<'_>, pool: &Pool) {
+    rows::add_rms_norm(pool, [a.x, a.d], a.w, p.eps, [a.h, a.y]);
+}
+
+fn fast_backward(p: &rms_norm_backward::Params, a: rms_norm_backward::Args<'_>, pool: &Pool) {
+    rows::rms_norm_backward(pool, [a.x, a.w, a.dy], p.eps, a.dx, p.add);
 }

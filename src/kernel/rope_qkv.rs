@@ -1,8 +1,10 @@
 //! Rotary position embedding (Su et al. 2021, arXiv:2104.09864), together with the split into q, k and v and the
 //! writing of the cache; and its gradient, which turns back and joins.
 
+use super::Pool;
 use super::declare::kernel;
 use crate::plan::{Buf, Plan, record};
+use webreft_simd::rows;
 
 const ROPE: &str = include_str!("../../shaders/lib/rope.wgsl");
 
@@ -13,6 +15,7 @@ kernel! {
         params Rope
         args { qkv: In<f32>, table: In<f32>, place: In<u32>, q: Out<f32>, k: InOut<f32>, v: InOut<f32> }
         twin: twin,
+        fast: fast,
     }
 }
 
@@ -23,6 +26,7 @@ kernel! {
         params Rope
         args { dq: In<f32>, dk: In<f32>, dv: In<f32>, table: In<f32>, place: In<u32>, dqkv: Out<f32> }
         twin: twin_backward,
+        fast: fast_backward,
     }
 }
 
@@ -123,4 +127,19 @@ fn twin_backward(rope: &Rope, a: rope_qkv_backward::Args<'_>) {
         turn_back(&dk[cache.clone()], &mut row[n_q..n_q + n_kv]);
         row[n_q + n_kv..].copy_from_slice(&dv[cache]);
     }
+}
+
+impl Rope {
+    fn fast(&self) -> rows::Rope {
+        let Rope { n_head, n_head_kv, head_dim, n_rot } = *self;
+        rows::Rope { n_head, n_head_kv, head_dim, n_rot }
+    }
+}
+
+fn fast(rope: &Rope, a: rope_qkv::Args<'_>, pool: &Pool) {
+    rows::rope_qkv(pool, &rope.fast(), [a.qkv, a.table], a.place, a.q, [a.k, a.v]);
+}
+
+fn fast_backward(rope: &Rope, a: rope_qkv_backward::Args<'_>, pool: &Pool) {
+    rows::rope_qkv_backward(pool, &rope.fast(), [a.dq, a.dk, a.dv, a.table], a.place, a.dqkv);
 }

@@ -2,13 +2,14 @@
 
 use half::bf16;
 
-use super::{Format, half_word, push_words, u16s};
+use super::{Format, Layout, half_word, push_words, u16s};
 
 /// The format BF16.
 pub static BF16: Format = Format {
     name: "BF16",
     ggml_type: 30,
     wgsl: &[include_str!("../../shaders/quant/bf16.wgsl")],
+    layout: Layout::Bf16,
     block_values: 1,
     block_bytes: 2,
     qs_bytes: 2,

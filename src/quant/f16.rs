@@ -2,13 +2,14 @@
 
 use half::f16;
 
-use super::{Format, half_word, push_words, u16s};
+use super::{Format, Layout, half_word, push_words, u16s};
 
 /// The format F16.
 pub static F16: Format = Format {
     name: "F16",
     ggml_type: 1,
     wgsl: &[include_str!("../../shaders/quant/f16.wgsl")],
+    layout: Layout::F16,
     block_values: 1,
     block_bytes: 2,
     qs_bytes: 2,

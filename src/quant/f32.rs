@@ -1,12 +1,13 @@
 //! F32: plain values, a block of one.
 
-use super::{Format, push_words, u32s};
+use super::{Format, Layout, push_words, u32s};
 
 /// The format F32.
 pub static F32: Format = Format {
     name: "F32",
     ggml_type: 0,
     wgsl: &[include_str!("../../shaders/quant/f32.wgsl")],
+    layout: Layout::F32,
     block_values: 1,
     block_bytes: 4,
     qs_bytes: 4,

@@ -6,13 +6,14 @@
 
 use super::block::Block;
 use super::codes::{Part, words};
-use super::{FOUR_BITS, Format, UNEVEN};
+use super::{FOUR_BITS, Format, Layout, UNEVEN};
 
 /// The format IQ4_NL.
 pub static IQ4_NL: Format = Format {
     name: "IQ4_NL",
     ggml_type: 20,
     wgsl: &[include_str!("../../shaders/quant/iq4_nl.wgsl"), UNEVEN, FOUR_BITS],
+    layout: Layout::Iq4Nl,
     block_values: 32,
     block_bytes: 18,
     qs_bytes: 16,

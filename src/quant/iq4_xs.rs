@@ -7,13 +7,14 @@
 use super::codes::Part;
 use super::iq4_nl::value;
 use super::super_block::{SuperBlock, half};
-use super::{FOUR_BITS, Format, UNEVEN, push_words};
+use super::{FOUR_BITS, Format, Layout, UNEVEN, push_words};
 
 /// The format IQ4_XS.
 pub static IQ4_XS: Format = Format {
     name: "IQ4_XS",
     ggml_type: 23,
     wgsl: &[include_str!("../../shaders/quant/iq4_xs.wgsl"), UNEVEN, FOUR_BITS],
+    layout: Layout::Iq4Xs,
     block_values: 256,
     block_bytes: 136,
     qs_bytes: 128,

@@ -35,6 +35,7 @@ mod super_block;
 mod weight;
 
 use std::fmt;
+use webreft_simd::Layout;
 
 pub use self::bf16::BF16;
 pub use self::f16::F16;
@@ -79,6 +80,8 @@ pub struct Format {
     /// The shader's side: the format's own file, which declares the buffers in group 1, and those it shares with others. They decode 4, 8 or
     /// 32 values at a time.
     pub wgsl: &'static [&'static str],
+    /// The same order of words, as the CPU's fast code names it.
+    pub layout: Layout,
     /// Values in a block.
     pub block_values: usize,
     /// Bytes of a block in the file.

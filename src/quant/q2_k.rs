@@ -4,15 +4,16 @@
 //! x = d · scale · q − dmin · min          block_q2_K { u8 scales[16]; u8 qs[64]; f16 d, dmin; }
 //! ```
 
-use super::Format;
 use super::codes::{Part, pairs, words};
 use super::super_block::{SuperBlock, half};
+use super::{Format, Layout};
 
 /// The format Q2_K.
 pub static Q2_K: Format = Format {
     name: "Q2_K",
     ggml_type: 10,
     wgsl: &[include_str!("../../shaders/quant/q2_k.wgsl")],
+    layout: Layout::Q2K,
     block_values: 256,
     block_bytes: 84,
     qs_bytes: 64,

@@ -6,13 +6,14 @@
 
 use super::codes::{Part, bits, pairs, words};
 use super::super_block::{SuperBlock, half};
-use super::{Format, HALF_SCALES};
+use super::{Format, HALF_SCALES, Layout};
 
 /// The format Q3_K.
 pub static Q3_K: Format = Format {
     name: "Q3_K",
     ggml_type: 11,
     wgsl: &[include_str!("../../shaders/quant/q3_k.wgsl"), HALF_SCALES],
+    layout: Layout::Q3K,
     block_values: 256,
     block_bytes: 110,
     qs_bytes: 96,

@@ -6,13 +6,14 @@
 
 use half::f16;
 
-use super::{FOUR_BITS, Format, half_word, pack_halves, push_words};
+use super::{FOUR_BITS, Format, Layout, half_word, pack_halves, push_words};
 
 /// The format Q4_0.
 pub static Q4_0: Format = Format {
     name: "Q4_0",
     ggml_type: 2,
     wgsl: &[include_str!("../../shaders/quant/q4_0.wgsl"), FOUR_BITS],
+    layout: Layout::Q4_0,
     block_values: 32,
     block_bytes: 18,
     qs_bytes: 16,

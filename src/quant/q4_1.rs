@@ -6,13 +6,14 @@
 
 use super::block::Block;
 use super::codes::{Part, words};
-use super::{FOUR_BITS, Format};
+use super::{FOUR_BITS, Format, Layout};
 
 /// The format Q4_1.
 pub static Q4_1: Format = Format {
     name: "Q4_1",
     ggml_type: 3,
     wgsl: &[include_str!("../../shaders/quant/q4_1.wgsl"), FOUR_BITS],
+    layout: Layout::Q4_1,
     block_values: 32,
     block_bytes: 20,
     qs_bytes: 16,

@@ -8,13 +8,14 @@ use half::f16;
 
 use super::codes::{Part, RUN};
 use super::super_block::{SUPER, SuperBlock, half, nibbles_of_run, of_run, scales_and_mins};
-use super::{FOUR_BITS, Format, SCALE_AND_MIN};
+use super::{FOUR_BITS, Format, Layout, SCALE_AND_MIN};
 
 /// The format Q4_K.
 pub static Q4_K: Format = Format {
     name: "Q4_K",
     ggml_type: 12,
     wgsl: &[include_str!("../../shaders/quant/q4_k.wgsl"), FOUR_BITS, SCALE_AND_MIN],
+    layout: Layout::Q4K,
     block_values: 256,
     block_bytes: 144,
     qs_bytes: 128,

@@ -6,13 +6,14 @@
 
 use super::block::Block;
 use super::codes::{Part, bits_in_order, words};
-use super::{FIVE_BITS, Format};
+use super::{FIVE_BITS, Format, Layout};
 
 /// The format Q5_0.
 pub static Q5_0: Format = Format {
     name: "Q5_0",
     ggml_type: 6,
     wgsl: &[include_str!("../../shaders/quant/q5_0.wgsl"), FIVE_BITS],
+    layout: Layout::Q5_0,
     block_values: 32,
     block_bytes: 22,
     qs_bytes: 20,

@@ -6,13 +6,14 @@
 
 use super::block::Block;
 use super::codes::{Part, bits_in_order, words};
-use super::{FIVE_BITS, Format};
+use super::{FIVE_BITS, Format, Layout};
 
 /// The format Q5_1.
 pub static Q5_1: Format = Format {
     name: "Q5_1",
     ggml_type: 7,
     wgsl: &[include_str!("../../shaders/quant/q5_1.wgsl"), FIVE_BITS],
+    layout: Layout::Q5_1,
     block_values: 32,
     block_bytes: 24,
     qs_bytes: 20,

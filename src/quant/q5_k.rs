@@ -6,13 +6,14 @@
 
 use super::codes::{Part, bits, words};
 use super::super_block::{SuperBlock, half, nibbles_of_run, of_run, scales_and_mins};
-use super::{FIVE_BITS, Format, SCALE_AND_MIN};
+use super::{FIVE_BITS, Format, Layout, SCALE_AND_MIN};
 
 /// The format Q5_K.
 pub static Q5_K: Format = Format {
     name: "Q5_K",
     ggml_type: 13,
     wgsl: &[include_str!("../../shaders/quant/q5_k.wgsl"), FIVE_BITS, SCALE_AND_MIN],
+    layout: Layout::Q5K,
     block_values: 256,
     block_bytes: 176,
     qs_bytes: 160,

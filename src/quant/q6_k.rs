@@ -6,13 +6,14 @@
 
 use super::codes::{Part, nibbles, pairs, words};
 use super::super_block::{SuperBlock, half};
-use super::{Format, HALF_SCALES};
+use super::{Format, HALF_SCALES, Layout};
 
 /// The format Q6_K.
 pub static Q6_K: Format = Format {
     name: "Q6_K",
     ggml_type: 14,
     wgsl: &[include_str!("../../shaders/quant/q6_k.wgsl"), HALF_SCALES],
+    layout: Layout::Q6K,
     block_values: 256,
     block_bytes: 210,
     qs_bytes: 192,

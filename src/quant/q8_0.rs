@@ -6,13 +6,14 @@
 
 use half::f16;
 
-use super::{Format, half_word, pack_halves, push_words};
+use super::{Format, Layout, half_word, pack_halves, push_words};
 
 /// The format Q8_0.
 pub static Q8_0: Format = Format {
     name: "Q8_0",
     ggml_type: 8,
     wgsl: &[include_str!("../../shaders/quant/q8_0.wgsl")],
+    layout: Layout::Q8_0,
     block_values: 32,
     block_bytes: 34,
     qs_bytes: 32,

@@ -1,6 +1,7 @@
 //! A quantized weight matrix in memory.
 
 use super::Format;
+use webreft_simd::Weights;
 
 /// Rows of quantized values, as slices of words.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +18,13 @@ pub struct Weight<'a> {
     pub cols: usize,
 }
 
-impl Weight<'_> {
+impl<'a> Weight<'a> {
+    /// The same for the CPU's fast code.
+    pub fn fast(&self) -> Weights<'a> {
+        let Weight { format, qs, scales, rows, cols } = *self;
+        Weights { layout: format.layout, qs, scales, rows, cols }
+    }
+
     /// Decodes one row.
     ///
     /// # Panics
