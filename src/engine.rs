@@ -1,7 +1,7 @@
 //! The Rust API: a model on a device with its tokenizer, and everything that can be done with them.
 //!
 //! ```no_run
-//! use webreft::backend::Backend;
+//! use webreft::backend::Machine;
 //! use webreft::bytes::FileSource;
 //! use webreft::engine::{Engine, Example, Input};
 //! use webreft::files::ModelFiles;
@@ -12,12 +12,11 @@
 //! use std::rc::Rc;
 //!
 //! # async fn run() -> webreft::Result<()> {
-//! let backend = Backend::gpu().await?;
 //! let files = ModelFiles::gguf(FileSource::open("model.gguf")?).await?;
-//! let engine = Engine::load(&backend, &files, &LoadOptions::default(), &mut |_| ()).await?;
+//! let engine = Engine::open(Machine::Auto, &files, &LoadOptions::default(), &mut |_| ()).await?;
 //! let reft = Rc::new(engine.reft(&[ReftConfig::default()])?);
 //! let examples = [Example::answer("Hello?", "Ahoy!")];
-//! let mut trainer = Trainer::new(&backend, &reft)?;
+//! let mut trainer = Trainer::new(&engine.model().backend, &reft)?;
 //! let mut training = engine.training(&reft, &examples, &TrainOptions::default())?;
 //! while let Some(step) = training.next(engine.model(), &reft, &mut trainer).await? {
 //!     println!("{} {}", step.step, step.loss);
@@ -31,7 +30,7 @@
 //! # }
 //! ```
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Machine};
 use crate::bytes::ByteSource;
 use crate::error::{Error, Faults, Result};
 use crate::files::ModelFiles;
@@ -51,6 +50,7 @@ pub struct Engine {
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
     info: ModelInfo,
+    warnings: Vec<String>,
 }
 
 /// What a loaded model is.
@@ -79,6 +79,8 @@ pub struct ModelInfo {
     pub chat: bool,
     /// Tells the model from others, whatever its quantization.
     pub fingerprint: String,
+    /// The kind of machine that it is on: `gpu` or `cpu`.
+    pub backend: String,
     /// The machine's name.
     pub device: String,
 }
@@ -237,7 +239,25 @@ impl Engine {
         let (tokenizer, template, outline) = check(files, options)?;
         let model = outline.load(backend, (header, &files.sources), options, on_progress).await?;
         let info = info(header, &model, template.is_some());
-        Ok(Engine { model, tokenizer, template, info })
+        Ok(Engine { model, tokenizer, template, info, warnings: Vec::new() })
+    }
+
+    /// Opens a machine and loads a model onto it.
+    ///
+    /// # Errors
+    /// As [`Machine::open`] and [`Engine::load`].
+    pub async fn open(
+        machine: Machine,
+        files: &ModelFiles<impl ByteSource>,
+        options: &LoadOptions,
+        on_progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Engine> {
+        Engine::load(&machine.open(0).await?, files, options, on_progress).await
+    }
+
+    /// What the caller should hear about the machine.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The model itself.
@@ -555,6 +575,7 @@ fn info(header: &Header, model: &Model, chat: bool) -> ModelInfo {
         n_ctx: model.n_ctx,
         chat,
         fingerprint: model.fingerprint.clone(),
+        backend: model.backend.kind().to_owned(),
         device: model.backend.name(),
     }
 }

@@ -1,5 +1,6 @@
 //! The CPU's side: a step is a call of its kernel's fast form, or of its twin where there is none.
 
+use super::account::{Account, Taken};
 use crate::kernel::{Call, Operation, Pool, Words};
 use crate::plan::{Plan, Role, Slab, Step};
 use crate::quant::Weight;
@@ -11,11 +12,12 @@ use std::cell::{Ref, RefCell, RefMut};
 pub struct Cpu {
     /// None runs the twins, on one thread.
     pool: Option<Pool>,
+    account: Account,
 }
 
 impl Cpu {
     pub(super) fn new(pool: Option<Pool>) -> Cpu {
-        Cpu { pool }
+        Cpu { pool, account: Account::default() }
     }
 
     /// The instruction set and the number of threads, as in `cpu, avx2, 2 threads`.
@@ -26,8 +28,13 @@ impl Cpu {
     }
 
     pub(super) fn tensor(&self, label: String, shape: &[usize]) -> Tensor {
-        let len = shape.iter().product();
-        Tensor::new(label, shape, CpuMemory(RefCell::new(vec![0; len])))
+        let len: usize = shape.iter().product();
+        let _taken = self.account.take(4 * len as u64);
+        Tensor::new(label, shape, CpuMemory { words: RefCell::new(vec![0; len]), _taken })
+    }
+
+    pub(super) fn account(&self) -> &Account {
+        &self.account
     }
 
     /// Runs all steps, in order.
@@ -57,15 +64,18 @@ impl Cpu {
     }
 }
 
-struct CpuMemory(RefCell<Vec<u32>>);
+struct CpuMemory {
+    words: RefCell<Vec<u32>>,
+    _taken: Taken,
+}
 
 impl Memory for CpuMemory {
     fn write(&self, at: usize, words: &[u32]) {
-        self.0.borrow_mut()[at..at + words.len()].copy_from_slice(words);
+        self.words.borrow_mut()[at..at + words.len()].copy_from_slice(words);
     }
 
     fn read(&self) -> Readback {
-        Readback::ready(self.0.borrow().clone())
+        Readback::ready(self.words.borrow().clone())
     }
 
     fn probe(&self) -> Readback {
@@ -74,11 +84,11 @@ impl Memory for CpuMemory {
 }
 
 fn words(tensor: &Tensor) -> Ref<'_, [u32]> {
-    Ref::map(tensor.memory::<CpuMemory>().0.borrow(), Vec::as_slice)
+    Ref::map(tensor.memory::<CpuMemory>().words.borrow(), Vec::as_slice)
 }
 
 fn words_mut(tensor: &Tensor) -> RefMut<'_, [u32]> {
-    RefMut::map(tensor.memory::<CpuMemory>().0.borrow_mut(), Vec::as_mut_slice)
+    RefMut::map(tensor.memory::<CpuMemory>().words.borrow_mut(), Vec::as_mut_slice)
 }
 
 /// The memory of an argument during a step.

@@ -66,6 +66,13 @@ impl Gpu {
         if parts.is_empty() { "unnamed GPU".to_owned() } else { parts.join(", ") }
     }
 
+    /// Whether the adapter is a program on the CPU, by what it says of itself or by its name.
+    pub(super) fn is_software(&self) -> bool {
+        let name = self.name().to_lowercase();
+        let named = ["llvmpipe", "lavapipe", "swiftshader"].iter().any(|software| name.contains(software));
+        named || self.0.info.device_type == wgpu::DeviceType::Cpu
+    }
+
     pub(super) fn max_tensor_bytes(&self) -> u64 {
         let limits = self.0.device.limits();
         limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)

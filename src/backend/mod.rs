@@ -6,6 +6,7 @@
 mod account;
 mod cpu;
 mod gpu;
+mod machine;
 mod place;
 mod tally;
 
@@ -17,6 +18,7 @@ use crate::tensor::Tensor;
 
 pub use cpu::Cpu;
 pub use gpu::Gpu;
+pub use machine::Machine;
 pub use tally::Tally;
 
 /// A machine that holds tensors and runs plans.
@@ -54,6 +56,19 @@ impl Backend {
         Ok(Backend::Gpu(Gpu::open().await?))
     }
 
+    /// `gpu` or `cpu`, as [`Machine`] names them.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Backend::Gpu(_) => Machine::Gpu.name(),
+            Backend::Cpu(_) | Backend::Tally(_) => Machine::Cpu.name(),
+        }
+    }
+
+    /// Whether it is a GPU's adapter, but a program on the CPU.
+    pub fn is_software(&self) -> bool {
+        matches!(self, Backend::Gpu(gpu) if gpu.is_software())
+    }
+
     /// A machine that counts what would be taken on this one, and computes nothing.
     pub fn tally(&self) -> Backend {
         let max_tensor_bytes = self.max_tensor_bytes();
@@ -83,27 +98,27 @@ impl Backend {
         }
     }
 
-    /// Bytes of all tensors alive on the device; 0 on the CPU.
+    /// Bytes of all tensors alive on the machine.
     pub fn memory(&self) -> u64 {
-        self.account().map_or(0, Account::now)
+        self.account().now()
     }
 
-    fn account(&self) -> Option<&Account> {
+    fn account(&self) -> &Account {
         match self {
-            Backend::Cpu(_) => None,
-            Backend::Gpu(gpu) => Some(gpu.account()),
-            Backend::Tally(tally) => Some(&tally.account),
+            Backend::Cpu(cpu) => cpu.account(),
+            Backend::Gpu(gpu) => gpu.account(),
+            Backend::Tally(tally) => &tally.account,
         }
     }
 
     /// The most bytes that [`memory`](Backend::memory) has told since it began.
     pub fn peak(&self) -> u64 {
-        self.account().map_or(0, Account::peak)
+        self.account().peak()
     }
 
     /// Lets the peak begin anew with what is held now.
     pub fn restart_peak(&self) {
-        self.account().into_iter().for_each(Account::restart_peak);
+        self.account().restart_peak();
     }
 
     /// Whether the machine has room for so many bytes beside what it holds, as trying to take them shows.

@@ -1,10 +1,11 @@
 //! `webreft inspect`: a file's header, and what a model would take.
 
-use super::{Machine, print_line, quantizer, read};
+use super::{print_line, quantizer, read};
 use clap::Args;
 use safetensors::tensor::SafeTensors;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
+use webreft::backend::Machine;
 use webreft::bytes::{ByteSource, FileSource};
 use webreft::files::{self, ModelFiles};
 use webreft::inspect::{InspectOptions, inspect};
@@ -28,8 +29,8 @@ pub(super) struct Options {
     /// Examples of a step.
     #[arg(long, default_value_t = InspectOptions::default().train_batch)]
     train_batch: usize,
-    /// Whose memory it would take.
-    #[arg(long, value_enum, default_value_t = Machine::Gpu)]
+    /// Whose memory it would take: auto (a real GPU, if there is one, else the CPU), gpu or cpu.
+    #[arg(long, default_value_t)]
     backend: Machine,
 }
 
@@ -55,7 +56,7 @@ async fn model(options: &Options) -> Result<()> {
     let files = ModelFiles::open(files::find(&options.file)?).await?;
     let load = LoadOptions { n_ctx: options.context, quantize: quantizer(options.quantize.as_deref())? };
     let Options { train_tokens, train_batch, .. } = *options;
-    let backend = options.backend.open().await?;
+    let backend = options.backend.open(0).await?;
     print_line(&inspect(&backend, &files, &InspectOptions { load, train_tokens, train_batch }).await?);
     let header = files.header;
     let metadata = header.metadata.describe().map(|(key, text)| (key.to_owned(), Value::String(text)));

@@ -8,14 +8,14 @@ mod inspect;
 mod random;
 mod train;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
-use webreft::backend::Backend;
+use webreft::backend::{Backend, Machine};
 use webreft::engine::Engine;
 use webreft::files::{self, ModelFiles};
 use webreft::model::LoadOptions;
@@ -63,26 +63,12 @@ struct ModelOptions {
     /// The longest context, in tokens; the model's own up to 4096 if not given.
     #[arg(long)]
     context: Option<usize>,
-    /// Who computes.
-    #[arg(long, value_enum, default_value_t = Machine::Gpu)]
+    /// What to compute on: auto (a real GPU, if there is one, else the CPU), gpu or cpu.
+    #[arg(long, default_value_t)]
     backend: Machine,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Machine {
-    /// The best adapter there is.
-    Gpu,
-    /// The kernels' twins in plain Rust: slow.
-    Cpu,
-}
-
-impl Machine {
-    async fn open(self) -> Result<Backend> {
-        match self {
-            Machine::Gpu => Backend::gpu().await,
-            Machine::Cpu => Ok(Backend::cpu()),
-        }
-    }
+    /// Threads of the CPU; one for each core if not given.
+    #[arg(long, default_value_t = 0, hide_default_value = true)]
+    threads: usize,
 }
 
 fn quantizer(name: Option<&str>) -> Result<Option<&'static Format>> {
@@ -91,7 +77,7 @@ fn quantizer(name: Option<&str>) -> Result<Option<&'static Format>> {
 
 impl ModelOptions {
     fn load(&self) -> Result<Engine> {
-        self.load_on(&pollster::block_on(self.backend.open())?)
+        self.load_on(&pollster::block_on(self.backend.open(self.threads))?)
     }
 
     fn load_on(&self, backend: &Backend) -> Result<Engine> {

@@ -349,7 +349,7 @@ mod tests {
                 weight: Some(Weight { format: &F32, qs: &qs, scales: &[], rows: 2, cols: 4 }),
             };
             match SCALED.fast.filter(|_| is_fast) {
-                Some(fast) => fast(call, &Pool),
+                Some(fast) => fast(call, &Pool::new(1)),
                 None => (SCALED.twin)(call),
             }
             assert_eq!(y.map(f32::from_bits), [9.0, 8.0, 12.0, 22.0]);
