@@ -1,7 +1,7 @@
 //! Attention in flash style, forward and backward: no row of scores is ever stored.
 
 use super::declare::kernel;
-use super::{CAP, Pool, REDUCE, add_scaled, cap_slope, capped, dot, highest_and_mass};
+use super::{CAP, Pool, REDUCE, Sums, cap_slope, capped, dot, highest_and_mass};
 use crate::plan::{Buf, Plan, record};
 use std::ops::Range;
 use webreft_simd::attention as simd;
@@ -153,12 +153,12 @@ fn twin(heads: &Heads, a: attention::Args<'_>) {
             let score = |key| capped(scale * dot(query, head_at(k, n_head_kv, head_dim, key, head_kv)), cap);
             let scores: Vec<f32> = keys.clone().map(score).collect();
             let [highest, mass] = highest_and_mass(&scores);
-            let out = &mut out[(t * n_head + head) * head_dim..][..head_dim];
-            out.fill(0.0);
+            let mut sums = Sums::zeros(head_dim);
             for (key, s) in keys.zip(&scores) {
                 let p = (s - highest).exp() / mass;
-                add_scaled(out, p, head_at(v, n_head_kv, head_dim, key, head_kv));
+                sums.add_scaled(p, head_at(v, n_head_kv, head_dim, key, head_kv));
             }
+            sums.store(&mut out[(t * n_head + head) * head_dim..][..head_dim]);
             stats[2 * (t * n_head + head)] = highest + mass.ln();
         }
     }
@@ -175,15 +175,15 @@ fn twin_backward_q(heads: &Heads, a: attention_backward_q::Args<'_>) {
             let delta = dot(head_at(out, n_head, head_dim, t, head), dout);
             let at = 2 * (t * n_head + head);
             stats[at + 1] = delta;
-            let dq = &mut dq[(t * n_head + head) * head_dim..][..head_dim];
-            dq.fill(0.0);
+            let mut sums = Sums::zeros(head_dim);
             for key in heads.keys(keys) {
                 let k = head_at(k, n_head_kv, head_dim, key, head_kv);
                 let s = capped(scale * dot(query, k), cap);
                 let dp = dot(dout, head_at(v, n_head_kv, head_dim, key, head_kv));
                 let ds = (s - stats[at]).exp() * (dp - delta) * cap_slope(s, cap);
-                add_scaled(dq, scale * ds, k);
+                sums.add_scaled(scale * ds, k);
             }
+            sums.store(&mut dq[(t * n_head + head) * head_dim..][..head_dim]);
         }
     }
 }
@@ -195,9 +195,7 @@ fn twin_backward_kv(heads: &Heads, a: attention_backward_kv::Args<'_>) {
     for (key, queries) in reach.chunks_exact(2).enumerate() {
         for head_kv in 0..n_head_kv {
             let to = (key * n_head_kv + head_kv) * head_dim;
-            let (dk, dv) = (&mut dk[to..to + head_dim], &mut dv[to..to + head_dim]);
-            dk.fill(0.0);
-            dv.fill(0.0);
+            let [mut sums_k, mut sums_v] = [(); 2].map(|()| Sums::zeros(head_dim));
             let (k, v) = (&k[to..to + head_dim], &v[to..to + head_dim]);
             for head in head_kv * group..(head_kv + 1) * group {
                 for t in heads.queries(queries) {
@@ -206,10 +204,13 @@ fn twin_backward_kv(heads: &Heads, a: attention_backward_kv::Args<'_>) {
                     let at = 2 * (t * n_head + head);
                     let s = capped(scale * dot(query, k), cap);
                     let p = (s - stats[at]).exp();
-                    add_scaled(dv, p, dout);
-                    add_scaled(dk, scale * p * (dot(dout, v) - stats[at + 1]) * cap_slope(s, cap), query);
+                    sums_v.add_scaled(p, dout);
+                    let dp = dot(dout, v) - stats[at + 1];
+                    sums_k.add_scaled(scale * p * dp * cap_slope(s, cap), query);
                 }
             }
+            sums_k.store(&mut dk[to..to + head_dim]);
+            sums_v.store(&mut dv[to..to + head_dim]);
         }
     }
 }

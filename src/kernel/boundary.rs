@@ -83,15 +83,15 @@ fn twin_backward(p: &boundary_backward::Params, a: boundary_backward::Args<'_>) 
     let boundary_backward::Params { n_edits, n_embd: n, at, onto } = *p;
     let boundary_backward::Args { edits, masked, trace, dtrace, theta, grad } = a;
     let (beta, temperature) = (theta[at], theta[at + 1]);
-    let mut sum = 0.0;
+    let mut sum = 0.0f64;
     for i in (0..n_edits * n).filter(|i| masked[*i] != 0.0) {
         let (p, j) = (i / n, i % n);
         let second = 2 * p * n + n + j;
         let open = sigmoid((j as f32 - beta * n as f32) / temperature);
-        sum += edits[2 * p + 1] as f32 * trace[second] * (dtrace[second] / masked[i]) * open;
+        sum += f64::from(edits[2 * p + 1] as f32 * trace[second] * (dtrace[second] / masked[i]) * open);
     }
     let is_held = !(1e-3..=1.0).contains(&beta);
-    let slope = if is_held { 0.0 } else { sum * n as f32 / temperature };
+    let slope = if is_held { 0.0 } else { sum as f32 * n as f32 / temperature };
     grad[at] = slope + if onto { grad[at] } else { 0.0 };
     grad[at + 1] = 0.0;
 }

@@ -1,7 +1,7 @@
 //! A small trained matrix: of the head of a classifier, a regression or a reward model, and of encoders.
 
 use super::declare::kernel;
-use super::{REDUCE, add_scaled, dot};
+use super::{REDUCE, Sums, dot, sum};
 use crate::plan::{Buf, Plan};
 
 kernel! {
@@ -165,10 +165,11 @@ fn twin_backward(p: &dense_backward::Params, a: dense_backward::Args<'_>) {
     let dense_backward::Args { dy, theta, dx } = a;
     let (dy, dx) = (&dy[dy_at..][..n_rows * n_out], &mut dx[dx_at..][..n_rows * n_in]);
     for (dy, dx) in dy.chunks_exact(n_out).zip(dx.chunks_exact_mut(n_in)) {
-        dx.fill(0.0);
+        let mut sums = Sums::zeros(n_in);
         for (j, dy) in dy.iter().enumerate() {
-            add_scaled(dx, *dy, &theta[w_at + j * n_in..][..n_in]);
+            sums.add_scaled(*dy, &theta[w_at + j * n_in..][..n_in]);
         }
+        sums.store(dx);
     }
 }
 
@@ -178,11 +179,11 @@ fn twin_params(p: &dense_params::Params, a: dense_params::Args<'_>) {
     let (x, dy) = (&x[x_at..], &dy[dy_at..]);
     for j in 0..n_out {
         let of_output = |m: usize| dy[m * n_out + j];
-        let dw = &mut grad[w_at + j * n_in..][..n_in];
-        dw.fill(0.0);
-        (0..n_rows).for_each(|m| add_scaled(dw, of_output(m), &x[m * n_in..][..n_in]));
+        let mut sums = Sums::zeros(n_in);
+        (0..n_rows).for_each(|m| sums.add_scaled(of_output(m), &x[m * n_in..][..n_in]));
+        sums.store(&mut grad[w_at + j * n_in..][..n_in]);
         if let Some(at) = b_at {
-            grad[at + j] = (0..n_rows).map(of_output).sum();
+            grad[at + j] = sum((0..n_rows).map(of_output));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Rows set to learned ones, and the gradient of those: prompt tuning and prefix tuning.
 
-use super::add_scaled;
 use super::declare::kernel;
+use super::{Sums, add_scaled};
 use crate::plan::{Buf, Plan};
 
 kernel! {
@@ -107,12 +107,13 @@ fn twin(p: &learned_rows::Params, a: learned_rows::Args<'_>) {
 fn twin_backward(p: &learned_rows_backward::Params, a: learned_rows_backward::Args<'_>) {
     let learned_rows_backward::Params { n_rows, n_embd, stride, first, rows_at, row_stride, .. } = *p;
     let learned_rows_backward::Args { edits, strength, dh, grad } = a;
-    for i in 0..n_rows {
-        grad[rows_at + i * row_stride..][..n_embd].fill(0.0);
-    }
+    let mut sums: Vec<Sums> = (0..n_rows).map(|_| Sums::zeros(n_embd)).collect();
     for (edit, m) in edits.chunks_exact(2).zip(strength.iter()) {
         let dh = &mut dh[edit[0] as usize * stride + first..][..n_embd];
-        add_scaled(&mut grad[rows_at + edit[1] as usize * row_stride..][..n_embd], *m, dh);
+        sums[edit[1] as usize].add_scaled(*m, dh);
         dh.iter_mut().for_each(|d| *d *= 1.0 - m);
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        sums.store(&mut grad[rows_at + i * row_stride..][..n_embd]);
     }
 }

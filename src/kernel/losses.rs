@@ -1,7 +1,7 @@
 //! Losses other than that of the next token: of preferences between answers, of rewards, of numbers, of classes of which several hold.
 
 use super::declare::kernel;
-use super::{Pool, REDUCE, SOFTMAX, highest_and_mass};
+use super::{Pool, REDUCE, SOFTMAX, highest_and_mass, sum};
 use crate::plan::{Buf, Plan};
 use webreft_simd::rows;
 
@@ -151,7 +151,7 @@ fn twin_preference(p: &preference::Params, a: preference::Args<'_>) {
     let range = |sequence: usize| ranges[2 * sequence] as usize..ranges[2 * sequence + 1] as usize;
     for pair in 0..n_pairs {
         let [chosen, rejected] = [2 * pair, 2 * pair + 1];
-        let gain = |sequence: usize| range(sequence).fold(reference[sequence], |sum, i| sum - losses[2 * i]);
+        let gain = |sequence: usize| reference[sequence] - sum(range(sequence).map(|i| losses[2 * i]));
         let margin = beta * (gain(chosen) - gain(rejected));
         let [loss, slope] = log_loss(margin);
         pairs[2 * pair..][..2].copy_from_slice(&[loss, f32::from(margin > 0.0)]);
@@ -179,13 +179,13 @@ fn twin_squared_error(p: &squared_error::Params, a: squared_error::Args<'_>) {
     let squared_error::Args { scores, targets, weight, loss: losses } = a;
     for row in 0..n_rows {
         let scores = &mut scores[row * n_out..][..n_out];
-        let mut sum = 0.0;
+        let mut sum = 0.0f64;
         for (score, target) in scores.iter_mut().zip(&targets[row * n_out..]) {
             let off = *score - target;
-            sum += off * off;
+            sum += f64::from(off * off);
             *score = 2.0 * weight[row] * off / n_out as f32;
         }
-        losses[2 * row..][..2].copy_from_slice(&[sum / n_out as f32, 0.0]);
+        losses[2 * row..][..2].copy_from_slice(&[(sum / n_out as f64) as f32, 0.0]);
     }
 }
 
@@ -194,13 +194,13 @@ fn twin_binary_cross_entropy(p: &binary_cross_entropy::Params, a: binary_cross_e
     let binary_cross_entropy::Args { scores, targets, weight, loss: losses } = a;
     for row in 0..n_rows {
         let scores = &mut scores[row * n_out..][..n_out];
-        let (mut sum, mut right) = (0.0, true);
+        let (mut sum, mut right) = (0.0f64, true);
         for (score, target) in scores.iter_mut().zip(&targets[row * n_out..]) {
-            sum += score.max(0.0) - *score * target + (1.0 + (-score.abs()).exp()).ln();
+            sum += f64::from(score.max(0.0) - *score * target + (1.0 + (-score.abs()).exp()).ln());
             right &= (*score > 0.0) == (*target > 0.5);
             *score = weight[row] * (1.0 / (1.0 + (-*score).exp()) - target) / n_out as f32;
         }
-        losses[2 * row..][..2].copy_from_slice(&[sum / n_out as f32, f32::from(right)]);
+        losses[2 * row..][..2].copy_from_slice(&[(sum / n_out as f64) as f32, f32::from(right)]);
     }
 }
 

@@ -4,7 +4,7 @@
 use super::activate::{ACTIVATION, Activation};
 use super::declare::kernel;
 use super::dropout::{DropoutSettings, Drops, KEPT};
-use super::{PCG, REDUCE, add_scaled, dot};
+use super::{PCG, REDUCE, Sums, dot};
 use crate::plan::{Buf, Field, Param, Plan};
 
 const CODES: &str = include_str!("../../shaders/lib/edit_codes.wgsl");
@@ -369,9 +369,9 @@ fn twin(p: &lowrank_edit::Params, a: lowrank_edit::Args<'_>) {
             let there = if subtracts { dot(proj(j), h) } else { 0.0 };
             u[j] = strength[p * rank + j] * (act.apply(z[j]) - there - bias(theta, c_at, j));
         }
-        for (j, u) in u.iter().enumerate() {
-            add_scaled(h, *u, proj(j));
-        }
+        let mut sums = Sums::of(h);
+        u.iter().enumerate().for_each(|(j, u)| sums.add_scaled(*u, proj(j)));
+        sums.store(h);
     }
 }
 
@@ -388,14 +388,16 @@ fn twin_backward(p: &lowrank_edit_backward::Params, a: lowrank_edit_backward::Ar
             du[j] = strength[p * rank + j] * dot(&proj[p_at + j * n_embd..][..n_embd], dh);
             dz[j] = act.slope(z[j]) * du[j];
         }
+        let mut sums = Sums::of(dh);
         for j in 0..rank {
             if learned == Learned::State {
-                add_scaled(dh, dz[j], &theta[w_at + j * n_embd..][..n_embd]);
+                sums.add_scaled(dz[j], &theta[w_at + j * n_embd..][..n_embd]);
             }
             if subtracts {
-                add_scaled(dh, -du[j], &proj[p_at + j * n_embd..][..n_embd]);
+                sums.add_scaled(-du[j], &proj[p_at + j * n_embd..][..n_embd]);
             }
         }
+        sums.store(dh);
         dh.iter_mut().for_each(|d| *d *= edit[1] as f32);
     }
 }
@@ -405,14 +407,14 @@ fn twin_input(p: &lowrank_edit_input::Params, a: lowrank_edit_input::Args<'_>) {
     let lowrank_edit_input::Args { edits, theta, dtrace, dropout: settings, dx } = a;
     for (p, edit) in edits.chunks_exact(2).enumerate() {
         let dx = &mut dx[edit[0] as usize * n_in..][..n_in];
-        let mut back = vec![0.0; n_in];
+        let mut sums = Sums::zeros(n_in);
         for j in 0..rank {
-            add_scaled(&mut back, dtrace[2 * p * rank + j], &theta[w_at + j * n_in..][..n_in]);
+            sums.add_scaled(dtrace[2 * p * rank + j], &theta[w_at + j * n_in..][..n_in]);
         }
-        if drops {
-            back.iter_mut().enumerate().for_each(|(d, back)| *back *= settings.kept(number, edit[0], d));
+        for (d, (dx, back)) in dx.iter_mut().zip(&sums.0).enumerate() {
+            let kept = if drops { settings.kept(number, edit[0], d) } else { 1.0 };
+            *dx += edit[1] as f32 * (kept * *back as f32);
         }
-        add_scaled(dx, edit[1] as f32, &back);
     }
 }
 
@@ -433,36 +435,33 @@ fn twin_params(p: &lowrank_edit_params::Params, a: lowrank_edit_params::Args<'_>
     } = *p;
     let lowrank_edit_params::Args { edits, before, after, source, trace, dtrace, grad, drot } = a;
     let has_w = matches!(learned, Learned::State | Learned::Input);
-    if !onto {
-        let of_proj: &mut [f32] = if free { grad } else { drot };
-        of_proj[p_at..][..rank * n_embd].fill(0.0);
-        grad[w_at..][..if has_w { rank * n_in } else { 0 }].fill(0.0);
-        [b_at, c_at].into_iter().flatten().for_each(|at| grad[at..][..rank].fill(0.0));
-    }
-    for p in 0..n_edits {
-        let count = edits[2 * p + 1] as f32;
-        let (x, dh) = (&before[p * n_in..][..n_in], &after[p * n_embd..][..n_embd]);
-        let u = &trace[(2 * p + 1) * rank..][..rank];
-        let (dz, du) = dtrace[2 * p * rank..][..2 * rank].split_at(rank);
-        for j in 0..rank {
-            if has_w {
-                add_scaled(&mut grad[w_at + j * n_in..][..n_in], count * dz[j], x);
-            }
-            if let Some(at) = b_at {
-                grad[at + j] += count * dz[j];
-            }
-            if let Some(at) = c_at {
-                grad[at + j] -= count * du[j];
-            }
-            let of_proj: &mut [f32] = if free { grad } else { drot };
-            let of_proj = &mut of_proj[p_at + j * n_embd..][..n_embd];
-            add_scaled(of_proj, count * u[j], dh);
+    let begin = |there: &[f32]| if onto { Sums::of(there) } else { Sums::zeros(there.len()) };
+    let of_row = |values: &[f32], row: usize, j: usize| values[row * rank + j];
+    for j in 0..rank {
+        let (w, p_row) = (w_at + j * n_in, p_at + j * n_embd);
+        let mut dw = begin(&grad[w..][..if has_w { n_in } else { 0 }]);
+        let mut dproj = begin(if free { &grad[p_row..][..n_embd] } else { &drot[p_row..][..n_embd] });
+        let [mut db, mut dc] = [b_at, c_at].map(|at| begin(at.map_or(&[], |at| &grad[at + j..=at + j])));
+        for p in 0..n_edits {
+            let count = edits[2 * p + 1] as f32;
+            let (x, dh) = (&before[p * n_in..][..n_in], &after[p * n_embd..][..n_embd]);
+            let u = of_row(trace, 2 * p + 1, j);
+            let [dz, du] = [2 * p, 2 * p + 1].map(|row| of_row(dtrace, row, j));
+            dw.add_scaled(count * dz, x);
+            db.add_scaled(count, &[dz]);
+            dc.add_scaled(-count, &[du]);
+            dproj.add_scaled(count * u, dh);
             if subtracts {
-                add_scaled(of_proj, -count * du[j], x);
+                dproj.add_scaled(-count * du, x);
             }
             if learned == Learned::Source {
-                add_scaled(of_proj, count * dz[j], &source[p * n_embd..][..n_embd]);
+                dproj.add_scaled(count * dz, &source[p * n_embd..][..n_embd]);
             }
+        }
+        dw.store(&mut grad[w..][..dw.0.len()]);
+        dproj.store(if free { &mut grad[p_row..][..n_embd] } else { &mut drot[p_row..][..n_embd] });
+        for (at, sums) in [(b_at, &db), (c_at, &dc)] {
+            at.into_iter().for_each(|at| sums.store(&mut grad[at + j..=at + j]));
         }
     }
 }

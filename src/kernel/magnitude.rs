@@ -145,12 +145,13 @@ fn twin(p: &magnitude::Params, a: magnitude::Args<'_>) {
     let magnitude::Args { theta, base, wa, aa, rot } = a;
     for d in 0..n_embd {
         let p: Vec<f32> = (0..rank).map(|r| theta[p_at + r * n_embd + d]).collect();
-        let mut added = 0.0;
+        let mut added = 0.0f64;
         for (r, p_r) in p.iter().enumerate() {
-            added += p_r * (2.0 * wa[r * n_rows + first + d] + scale * dot(&p, &aa[r * rank..][..rank]));
+            let of_rank = 2.0 * wa[r * n_rows + first + d] + scale * dot(&p, &aa[r * rank..][..rank]);
+            added += f64::from(p_r * of_rank);
         }
         let norm = base[norms_at + d];
-        let square = norm * norm + scale * added;
+        let square = norm * norm + scale * added as f32;
         let inverse = if square > 0.0 { square.sqrt().recip() } else { 0.0 };
         rot[g_at + d] = theta[m_at + d] * inverse;
         rot[g_at + n_embd + d] = inverse;

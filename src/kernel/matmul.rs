@@ -2,7 +2,7 @@
 //! are read; the matrix is never expanded, and the gradient reads the same blocks along their rows.
 
 use super::declare::{Operation, kernel};
-use super::{Pool, add_scaled, dot};
+use super::{Pool, Sums, dot};
 use crate::plan::{Buf, Matrix, Plan, Slab, record};
 use crate::quant::Weight;
 use webreft_simd::matmul as simd;
@@ -107,16 +107,16 @@ fn twin(p: &Product, a: matmul::Args<'_>, w: Weight<'_>) {
 
 fn twin_backward(p: &Product, a: matmul_backward::Args<'_>, w: Weight<'_>) {
     let Product { n_tokens, n_in, n_rows, first_row, n_out, add } = *p;
-    if !add {
-        a.dx[..n_tokens * n_in].fill(0.0);
-    }
+    let begin = |dx: &[f32]| if add { Sums::of(dx) } else { Sums::zeros(n_in) };
+    let mut sums: Vec<Sums> = a.dx.chunks_exact(n_in).take(n_tokens).map(begin).collect();
     let mut weights = vec![0.0; n_in];
     for row in 0..n_rows {
         w.row(row, &mut weights);
-        for t in 0..n_tokens {
-            add_scaled(&mut a.dx[t * n_in..][..n_in], a.dy[t * n_out + first_row + row], &weights);
+        for (t, sums) in sums.iter_mut().enumerate() {
+            sums.add_scaled(a.dy[t * n_out + first_row + row], &weights);
         }
     }
+    sums.iter().zip(a.dx.chunks_exact_mut(n_in)).for_each(|(sums, dx)| sums.store(dx));
 }
 
 impl Product {

@@ -1,6 +1,6 @@
 //! The means of runs of rows: what a head reads that pools all tokens of a sequence.
 
-use super::add_scaled;
+use super::Sums;
 use super::declare::kernel;
 use crate::plan::{Buf, Plan};
 
@@ -62,8 +62,9 @@ fn twin(p: &mean_rows::Params, a: mean_rows::Args<'_>) {
     let mean_rows::Args { ranges, x, y } = a;
     for (run, y) in runs(ranges, n_embd).zip(y.chunks_exact_mut(n_embd)) {
         let rows = &x[run];
-        y.fill(0.0);
-        rows.chunks_exact(n_embd).for_each(|row| add_scaled(y, 1.0, row));
+        let mut sums = Sums::zeros(n_embd);
+        rows.chunks_exact(n_embd).for_each(|row| sums.add_scaled(1.0, row));
+        sums.store(y);
         y.iter_mut().for_each(|y| *y /= (rows.len() / n_embd) as f32);
     }
 }

@@ -182,20 +182,60 @@ fn cap_slope(s: f32, cap: f32) -> f32 {
 /// The greatest of a row of logits and Σ eˡ over it, as multiples of e to the greatest.
 fn highest_and_mass(logits: &[f32]) -> [f32; 2] {
     let highest = logits.iter().copied().fold(f32::MIN, f32::max);
-    [highest, logits.iter().map(|l| (l - highest).exp()).sum()]
+    [highest, sum(logits.iter().map(|l| (l - highest).exp()))]
 }
 
-/// Σ a·b, in eight running sums: closer to the truth than one, and as the compiler can vectorize it.
+/// The sum of f32 values, in f64: thousands of f32 additions lose digits that a test can see.
+fn sum(values: impl Iterator<Item = f32>) -> f32 {
+    values.map(f64::from).sum::<f64>() as f32
+}
+
+/// Σ a·b, rounded once.
 fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 8];
+    wide_dot(a, b) as f32
+}
+
+/// Σ a·b in f64, in eight running sums that the compiler can vectorize. Each product is exact.
+fn wide_dot(a: &[f32], b: &[f32]) -> f64 {
+    let product = |a: f32, b: f32| f64::from(a) * f64::from(b);
+    let mut sums = [0.0; 8];
     let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = a8.remainder().iter().zip(b8.remainder()).map(|(a, b)| a * b).sum();
+    let rest: f64 = a8.remainder().iter().zip(b8.remainder()).map(|(a, b)| product(*a, *b)).sum();
     for (a, b) in a8.zip(b8) {
         for i in 0..8 {
-            sums[i] += a[i] * b[i];
+            sums[i] += product(a[i], b[i]);
         }
     }
-    sums.iter().sum::<f32>() + rest
+    sums.iter().sum::<f64>() + rest
+}
+
+/// A row of running sums, kept in f64 and rounded once.
+struct Sums(Vec<f64>);
+
+impl Sums {
+    fn zeros(width: usize) -> Sums {
+        Sums(vec![0.0; width])
+    }
+
+    /// Sums that begin with these values.
+    fn of(values: &[f32]) -> Sums {
+        Sums(values.iter().copied().map(f64::from).collect())
+    }
+
+    /// += s · x
+    fn add_scaled(&mut self, s: f32, x: &[f32]) {
+        let s = f64::from(s);
+        for (sum, x) in self.0.iter_mut().zip(x) {
+            *sum += s * f64::from(*x);
+        }
+    }
+
+    /// Rounds the sums into `y`.
+    fn store(&self, y: &mut [f32]) {
+        for (y, sum) in y.iter_mut().zip(&self.0) {
+            *y = *sum as f32;
+        }
+    }
 }
 
 /// y += s · x

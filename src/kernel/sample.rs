@@ -86,12 +86,12 @@ struct Row<'a> {
 }
 
 impl Row<'_> {
-    fn count_and_mass(&self, threshold: u32) -> (usize, f32) {
+    fn count_and_mass(&self, threshold: u32) -> (usize, f64) {
         let kept = self.logits.iter().zip(&self.masses).filter(|(logit, _)| order(**logit) >= threshold);
-        kept.fold((0, 0.0), |(count, sum), (_, mass)| (count + 1, sum + mass))
+        kept.fold((0, 0.0), |(count, sum), (_, mass)| (count + 1, sum + f64::from(*mass)))
     }
 
-    fn threshold_for(&self, count: usize, mass: f32) -> u32 {
+    fn threshold_for(&self, count: usize, mass: f64) -> u32 {
         (0..32).rev().fold(0, |threshold, bit| {
             let higher = threshold | 1 << bit;
             let (kept, kept_mass) = self.count_and_mass(higher);
@@ -100,11 +100,11 @@ impl Row<'_> {
     }
 
     fn token_at(&self, threshold: u32, part: f32) -> usize {
-        let aim = part * self.count_and_mass(threshold).1;
+        let aim = f64::from(part) * self.count_and_mass(threshold).1;
         let (mut sum, mut token) = (0.0, 0);
         for (i, logit) in self.logits.iter().enumerate() {
             if order(*logit) >= threshold && sum <= aim {
-                sum += self.masses[i];
+                sum += f64::from(self.masses[i]);
                 token = i;
             }
         }
@@ -127,7 +127,7 @@ fn choose(logits: &[f32], settings: &SampleSettings) -> usize {
     }
     if top_p < 1.0 {
         let kept = row.count_and_mass(threshold).1;
-        threshold = threshold.max(row.threshold_for(1, top_p * kept));
+        threshold = threshold.max(row.threshold_for(1, f64::from(top_p) * kept));
     }
     if min_p > 0.0 {
         threshold = threshold.max(order(highest + min_p.ln() * temperature));

@@ -1,6 +1,7 @@
 //! Rows scaled by a learned vector (IA³, arXiv:2205.05638), or around a bias (DoRA, arXiv:2402.09353), and the gradients by the rows and
 //! by the vector.
 
+use super::Sums;
 use super::declare::kernel;
 use crate::plan::{Buf, Plan};
 
@@ -141,15 +142,14 @@ fn twin_backward(p: &scale_rows_backward::Params, a: scale_rows_backward::Args<'
     let scale_rows_backward::Args { edits, strength, theta, bias, before, dh, grad } = a;
     let bias = bias_of(bias, biased, first, n_embd);
     let grad = &mut grad[l_at..][..n_embd];
-    if !onto {
-        grad.fill(0.0);
-    }
+    let mut sums = if onto { Sums::of(grad) } else { Sums::zeros(n_embd) };
     for (p, edit) in edits.chunks_exact(2).enumerate() {
         let dh = &mut dh[edit[0] as usize * stride + first..][..n_embd];
         for (d, dh) in dh.iter_mut().enumerate() {
             let counted = edit[1] as f32 * *dh;
-            grad[d] += strength[p] * (before[p * n_embd + d] - bias[d]) * counted;
+            sums.0[d] += f64::from(strength[p] * (before[p * n_embd + d] - bias[d]) * counted);
             *dh = counted * (1.0 + strength[p] * (theta[l_at + d] - 1.0));
         }
     }
+    sums.store(grad);
 }
