@@ -3,6 +3,9 @@
 //
 //     z ← H_k·z       dv_k += −τ·((v·g)·z + (v·z)·g) + τ²·(v·g)·(v·z)·v       g ← H_k·g         for k = 0 … R − 1
 //
+// With span_only, what of g₀ lies in the span of Q's columns is removed first; why that is nothing, rotation_backward in
+// src/kernel/rotation.rs says.
+//
 //   theta  [n]            in      X, transposed: [R, D] from x_at on
 //   base   [I, M + 1, D]  in      the unit vectors of G, then the signs
 //   drot   [n]            in      dR, transposed: [R, D] from r_at on
@@ -11,7 +14,7 @@
 //
 // One workgroup, column of Q by column; column 0 overwrites dX. Lane i owns columns i, i + WG, … of z, g and dX throughout.
 
-struct Params { n_embd: u32, n_reflections: u32, base_at: u32, x_at: u32, r_at: u32, rank: u32 }
+struct Params { n_embd: u32, n_reflections: u32, base_at: u32, x_at: u32, r_at: u32, rank: u32, span_only: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> theta: array<f32>;
@@ -28,25 +31,29 @@ fn reflector(k: u32, d: u32) -> f32 {
     return theta[params.x_at + k * params.n_embd + d];
 }
 
+// y ← H_k·y, for y = work[at …]
+fn reflect(at: u32, k: u32, lane: u32) {
+    var along = 0.0;
+    var square = 0.0;
+    for (var d = lane; d < params.n_embd; d += WG) {
+        let v = reflector(k, d);
+        along += v * work[at + d];
+        square += v * v;
+    }
+    let sums = reduce_sum2(vec2(along, square), lane);
+    let pull = 2.0 * sums.x / sums.y;
+    for (var d = lane; d < params.n_embd; d += WG) {
+        work[at + d] -= pull * reflector(k, d);
+    }
+}
+
 // z ← H_{0} … H_{R−1}·e_j
 fn last_to_first(j: u32, lane: u32) {
     for (var d = lane; d < params.n_embd; d += WG) {
         work[d] = select(0.0, 1.0, d == j);
     }
     for (var step = 0u; step < params.rank; step++) {
-        let k = params.rank - 1u - step;
-        var along = 0.0;
-        var square = 0.0;
-        for (var d = lane; d < params.n_embd; d += WG) {
-            let v = reflector(k, d);
-            along += v * work[d];
-            square += v * v;
-        }
-        let sums = reduce_sum2(vec2(along, square), lane);
-        let pull = 2.0 * sums.x / sums.y;
-        for (var d = lane; d < params.n_embd; d += WG) {
-            work[d] -= pull * reflector(k, d);
-        }
+        reflect(0u, params.rank - 1u - step, lane);
     }
 }
 
@@ -71,6 +78,20 @@ fn through_base(j: u32, lane: u32) {
     let signs = params.base_at + params.n_reflections * params.n_embd;
     for (var d = lane; d < params.n_embd; d += WG) {
         work[g_at + d] *= base[signs + d];
+    }
+}
+
+// Removes from g the first R elements of H_{R−1} … H₀·g: what lies in the span of Q's columns.
+fn leave_span(lane: u32) {
+    let g_at = params.n_embd;
+    for (var k = 0u; k < params.rank; k++) {
+        reflect(g_at, k, lane);
+    }
+    for (var d = lane; d < params.rank; d += WG) {
+        work[g_at + d] = 0.0;
+    }
+    for (var step = 0u; step < params.rank; step++) {
+        reflect(g_at, params.rank - 1u - step, lane);
     }
 }
 
@@ -108,6 +129,9 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     for (var j = 0u; j < params.rank; j++) {
         last_to_first(j, lane);
         through_base(j, lane);
+        if params.span_only != 0u {
+            leave_span(lane);
+        }
         for (var k = 0u; k < params.rank; k++) {
             past_reflection(j, k, lane);
         }

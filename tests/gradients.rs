@@ -562,10 +562,52 @@ fn rotations() {
         },
         &|make, theta, drot| {
             let (base, grad) = (base(make), make.plan.scratch("grad", &[rank * n_embd]));
-            rotation_backward(&mut make.plan, &it, [theta[0], base, drot[0], grad]);
+            rotation_backward(&mut make.plan, &it, false, [theta[0], base, drot[0], grad]);
             vec![grad]
         },
     );
+}
+
+/// Where dR·Rᵀ is symmetric, as it is for a loss of RᵀR, what of dR lies in the span of R's rows changes nothing; and at X = −1
+/// nothing is left of it, not even rounding.
+#[test]
+fn gradients_within_the_span_of_a_rotation_are_nothing() {
+    let (n_embd, rank) = (8, 3);
+    let map = OrthogonalMap::Householder { n_reflections: 0 };
+    let it = Rotation { n_embd, rank, map, base_at: 0, x_at: 0, r_at: 0 };
+    let start: Vec<f32> =
+        (0..rank * n_embd).map(|i| if i % (n_embd + 1) == 0 { -1.0 } else { 0.0 }).collect();
+    let mut elsewhere = random(9, &[&[rank * n_embd]])[0].values.clone();
+    (0..rank).for_each(|j| elsewhere[j * n_embd + j] = -1.0);
+    for x in [&start, &elsewhere] {
+        let mut gradients = [false, true].map(|span_only| {
+            let mut make = Make::new(&Backend::Cpu, Backend::Cpu.target());
+            let theta = make.values("theta", &[rank * n_embd], x);
+            let base = make.values("base", &[n_embd], &[1.0; 8]);
+            let rot = make.values("rot", &[rank * n_embd], &[0.0; 24]);
+            rotation(&mut make.plan, &it, [theta, base, rot]);
+            let r = read(&make.run(), rot);
+            let mut make = Make::new(&Backend::Cpu, Backend::Cpu.target());
+            let symmetric = |i: usize, j: usize| ((i + 1) as f32 * (j + 1) as f32).sin();
+            let of_row = |j: usize, d: usize| -> f32 {
+                (0..n_embd).map(|e| r[j * n_embd + e] * symmetric(e, d)).sum()
+            };
+            let dr: Vec<f32> = (0..rank * n_embd).map(|at| of_row(at / n_embd, at % n_embd)).collect();
+            let theta = make.values("theta", &[rank * n_embd], x);
+            let base = make.values("base", &[n_embd], &[1.0; 8]);
+            let drot = make.values("drot", &[rank * n_embd], &dr);
+            let grad = make.values("grad", &[rank * n_embd], &[0.0; 24]);
+            rotation_backward(&mut make.plan, &it, span_only, [theta, base, drot, grad]);
+            read(&make.run(), grad)
+        });
+        let [all, outside] = &mut gradients;
+        assert!(all.iter().any(|d| d.abs() > 0.1), "the gradient is not nothing: {all:?}");
+        let off = all.iter().zip(outside.iter()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(off < 2e-6, "off by {off}: {all:?}, {outside:?}");
+        if x == &start {
+            (0..rank).for_each(|j| assert_eq!(outside[j * n_embd..][..rank], [0.0; 3], "row {j}"));
+        }
+    }
 }
 
 #[test]
@@ -588,7 +630,7 @@ fn square_rotations() {
         },
         &|make, theta, drot| {
             let (base, grad) = (base(make), make.plan.scratch("grad", &[len]));
-            rotation_backward(&mut make.plan, &it, [theta[0], base, drot[0], grad]);
+            rotation_backward(&mut make.plan, &it, false, [theta[0], base, drot[0], grad]);
             vec![grad]
         },
     );

@@ -401,7 +401,9 @@ fn edits_and_rotations() -> Vec<Case> {
             let len = rank * n_embd + 7;
             let [rot, drot, grad] = ["rot", "drot", "grad"].map(|label| make.reals(label, &[len]));
             rotation(&mut make.plan, &it, [theta, base, rot]);
-            rotation_backward(&mut make.plan, &it, [theta, base, drot, grad]);
+            rotation_backward(&mut make.plan, &it, false, [theta, base, drot, grad]);
+            let within = make.reals("within", &[len]);
+            rotation_backward(&mut make.plan, &it, true, [theta, base, drot, within]);
         }));
     }
     for n_embd in [1, 5, 68] {
@@ -419,7 +421,7 @@ fn edits_and_rotations() -> Vec<Case> {
             let [theta, base, rot, drot, grad] =
                 ["theta", "base", "rot", "drot", "grad"].map(|label| make.reals(label, &[len]));
             rotation(&mut make.plan, &it, [theta, base, rot]);
-            rotation_backward(&mut make.plan, &it, [theta, base, drot, grad]);
+            rotation_backward(&mut make.plan, &it, false, [theta, base, drot, grad]);
         }));
     }
     for (n_edits, n_embd) in [(1, 4), (3, 130), (70, 36)] {

@@ -20,7 +20,15 @@ kernel! {
     /// The gradient of `rotation` by its free parameters.
     ROTATION_BACKWARD: rotation_backward {
         wgsl: [REDUCE, include_str!("../../shaders/rotation_backward.wgsl")],
-        params Reflected
+        params {
+            n_embd: usize,
+            n_reflections: usize,
+            base_at: usize,
+            x_at: usize,
+            r_at: usize,
+            rank: usize,
+            span_only: bool,
+        }
         args { theta: In<f32>, base: In<f32>, drot: In<f32>, grad: InOut<f32>, work: Out<f32> }
         twin: twin_backward,
     }
@@ -92,12 +100,22 @@ impl Reflected {
     fn column(&self, theta: &[f32], j: usize) -> Vec<f32> {
         let mut z = vec![0.0; self.n_embd];
         z[j] = 1.0;
-        for k in (0..self.rank).rev() {
-            let (v, tau) = self.reflector(theta, k);
-            let pull = -tau * dot(&v, &z);
-            add_scaled(&mut z, pull, &v);
-        }
+        (0..self.rank).rev().for_each(|k| self.reflect(theta, k, &mut z));
         z
+    }
+
+    /// y ← H_k·y
+    fn reflect(&self, theta: &[f32], k: usize, y: &mut [f32]) {
+        let (v, tau) = self.reflector(theta, k);
+        let pull = -tau * dot(&v, y);
+        add_scaled(y, pull, &v);
+    }
+
+    /// Removes from g what lies in the span of Q: the first R elements of H_{R−1} … H₀·g.
+    fn leave_span(&self, theta: &[f32], g: &mut [f32]) {
+        (0..self.rank).for_each(|k| self.reflect(theta, k, g));
+        g[..self.rank].fill(0.0);
+        (0..self.rank).rev().for_each(|k| self.reflect(theta, k, g));
     }
 
     /// int(X[j, j])
@@ -118,12 +136,31 @@ pub fn rotation(plan: &mut Plan, rotation: &Rotation, [theta, base, rot]: [Buf; 
 }
 
 /// Writes dX into `grad` from dR in `drot`.
-pub fn rotation_backward(plan: &mut Plan, rotation: &Rotation, [theta, base, drot, grad]: [Buf; 4]) {
+///
+/// `span_only` says that the loss depends on the span of R's rows alone, that is on RᵀR. Then the part of dR within that span,
+/// dR·Rᵀ·R, adds nothing to dX:
+///
+/// ```text
+/// every change of X changes R by   ΩR + N      Ω skew-symmetric, N·Rᵀ = 0, for R stays orthonormal
+/// ⟨dR, ΩR⟩ = ⟨dR·Rᵀ, Ω⟩ = 0                    R and exp(Ω)·R have one span; so dR·Rᵀ is symmetric
+/// ⟨dR·Rᵀ·R, N⟩ = 0                             N·Rᵀ = 0
+/// ```
+///
+/// In f32 it adds rounding noise, also where dX is 0, and Adam scales noise to whole steps. So it is removed: exactly where the
+/// span is that of unit vectors, as it is at the start (X = −1), and up to rounding elsewhere.
+pub fn rotation_backward(
+    plan: &mut Plan,
+    rotation: &Rotation,
+    span_only: bool,
+    [theta, base, drot, grad]: [Buf; 4],
+) {
     let OrthogonalMap::Householder { n_reflections } = rotation.map else {
         return matrix_exp_backward(plan, rotation, [theta, base, drot, grad]);
     };
     let work = plan.scratch("zg", &[2, rotation.n_embd]);
-    let params = Reflected::new(rotation, n_reflections);
+    let Reflected { n_embd, n_reflections, base_at, x_at, r_at, rank } =
+        Reflected::new(rotation, n_reflections);
+    let params = rotation_backward::Params { n_embd, n_reflections, base_at, x_at, r_at, rank, span_only };
     let bufs = rotation_backward::Bufs { theta, base, drot, grad, work };
     plan.dispatch(&ROTATION_BACKWARD, params, bufs, [1, 1, 1]);
 }
@@ -143,7 +180,9 @@ fn twin(it: &Reflected, a: rotation::Args<'_>) {
     }
 }
 
-fn twin_backward(it: &Reflected, a: rotation_backward::Args<'_>) {
+fn twin_backward(p: &rotation_backward::Params, a: rotation_backward::Args<'_>) {
+    let rotation_backward::Params { n_embd, n_reflections, base_at, x_at, r_at, rank, span_only } = *p;
+    let it = Reflected { n_embd, n_reflections, base_at, x_at, r_at, rank };
     let rotation_backward::Args { theta, base, drot, grad, work } = a;
     let (reflections, signs) = it.base(base);
     let grad = &mut grad[it.x_at..][..it.rank * it.n_embd];
@@ -157,6 +196,9 @@ fn twin_backward(it: &Reflected, a: rotation_backward::Args<'_>) {
         }
         let sign = it.sign(theta, j);
         g.iter_mut().zip(signs).for_each(|(g, s)| *g *= sign * s);
+        if span_only {
+            it.leave_span(theta, &mut g);
+        }
         for (k, dx) in grad.chunks_exact_mut(it.n_embd).enumerate() {
             let (v, tau) = it.reflector(theta, k);
             let pull = -tau * dot(&v, &z);

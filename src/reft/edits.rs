@@ -34,6 +34,12 @@ impl RowEdits {
         RowEdits { strength: of_row.repeat(rows.len()), rows, source: Vec::new() }
     }
 
+    /// Whether each row's edit is as strong in all dimensions of the subspace.
+    pub fn is_even(&self) -> bool {
+        let width = self.strength.len() / self.rows.len().max(1);
+        self.strength.chunks_exact(width.max(1)).all(|row| row.iter().all(|m| *m == row[0]))
+    }
+
     /// Those whose rows lie in a stretch of the sequence, counted from its start.
     #[must_use]
     pub fn within(&self, stretch: &Range<usize>) -> RowEdits {

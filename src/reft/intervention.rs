@@ -3,7 +3,7 @@
 use super::kinds::{Function, Kind, Learned, Projection};
 use super::{CountedRow, Part, Positions, Sizes};
 use crate::error::{Error, Result};
-use crate::kernel::{Edit, LearnedRows, Magnitude, Mix, Rotation, Scale};
+use crate::kernel::{Activation, Edit, LearnedRows, Magnitude, Mix, Rotation, Scale};
 use crate::model::{Place, Window};
 
 /// One intervention: where it stands, what it edits, and where its numbers lie.
@@ -75,6 +75,15 @@ impl Intervention {
             Arithmetic::LowRank { rotation, .. } => rotation.as_ref(),
             _ => None,
         }
+    }
+
+    /// Whether an edit that is as strong in all dimensions of the subspace depends on nothing but the span of R's rows, as
+    /// h + Rᵀ(R·s − R·h) does.
+    pub(super) fn sees_only_span(&self) -> bool {
+        self.edit().is_some_and(|edit| {
+            let is_plain = edit.act == Activation::Linear && edit.b_at.is_none() && edit.c_at.is_none();
+            edit.learned == Learned::Source && edit.subtracts && is_plain
+        })
     }
 
     /// Where its magnitudes lie, if it has any.

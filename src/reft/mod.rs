@@ -239,11 +239,15 @@ impl Reft {
     }
 
     /// Appends what takes the gradients of rotations, encoded rows and factors to those of the parameters they follow from.
-    pub fn plan_followers_backward(&self, plan: &mut Plan, gradients: &Gradients) {
+    /// `even` says of each intervention whether its edits are as strong in all dimensions of the subspace.
+    pub fn plan_followers_backward(&self, plan: &mut Plan, gradients: &Gradients, even: &[bool]) {
         let [theta, base, rot] = [&self.theta, &self.base, &self.rot].map(|tensor| plan.tensor(tensor));
         let [grad, drot] = [&gradients.theta, &gradients.rot].map(|tensor| plan.tensor(tensor));
-        for rotation in self.rotations() {
-            kernel::rotation_backward(plan, rotation, [theta, base, drot, grad]);
+        for (number, it) in self.owners() {
+            let Some(rotation) = it.rotation() else { continue };
+            let mut sharers = self.interventions.iter().zip(even).filter(|(it, _)| it.owner == number);
+            let span_only = it.sees_only_span() && sharers.all(|(_, even)| *even);
+            kernel::rotation_backward(plan, rotation, span_only, [theta, base, drot, grad]);
         }
         self.encoders.iter().for_each(|encoder| encoder.plan_backward(plan, [theta, drot, grad]));
         self.magnitudes.iter().for_each(|magnitudes| magnitudes.plan_backward(plan, [rot, drot, grad]));

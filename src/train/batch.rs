@@ -125,6 +125,8 @@ pub struct Shape {
     pub n_virtual: usize,
     /// Edited rows of each intervention.
     pub n_edits: Vec<usize>,
+    /// Whether each intervention's edits are as strong in all dimensions of its subspace.
+    pub is_even: Vec<bool>,
     /// Sequences.
     pub n_sequences: usize,
 }
@@ -202,6 +204,7 @@ impl Batch {
                 - self.texts.iter().map(|[start, end]| (end - start) as usize).sum::<usize>(),
             n_labels: self.labels.len(),
             n_edits: self.edits.iter().map(|edits| edits.rows.len()).collect(),
+            is_even: self.edits.iter().map(RowEdits::is_even).collect(),
             n_sequences: self.ends.len(),
         }
     }

@@ -69,7 +69,7 @@ impl StepPlan {
                 let (objective, dh) = Objective::plan(&mut plan, model, task, (shape, h), of);
                 model::backward(&mut plan, model, [pass.place, pass.span, reach], &traces, dh, &mut edits);
                 plan.at("update");
-                (objective, plan_update(&mut plan, reft, trainer, *part))
+                (objective, plan_update(&mut plan, reft, trainer, *part, &shape.is_even))
             }
         };
 
@@ -93,8 +93,8 @@ impl StepPlan {
 
 /// From the gradients of what follows from parameters to those of the parameters; and with the last part of a step the optimizer, and what
 /// follows. Returns the length of the gradient, where it is known.
-fn plan_update(plan: &mut Plan, reft: &Reft, trainer: &Trainer, part: Part) -> Option<Buf> {
-    reft.plan_followers_backward(plan, &trainer.gradients);
+fn plan_update(plan: &mut Plan, reft: &Reft, trainer: &Trainer, part: Part, even: &[bool]) -> Option<Buf> {
+    reft.plan_followers_backward(plan, &trainer.gradients, even);
     let [theta, grad] = [&reft.theta, &trainer.gradients.theta].map(|tensor| plan.tensor(tensor));
     let grad = match part == Part::Whole {
         true => grad,

@@ -92,6 +92,12 @@ impl Tensors {
         bytemuck::pod_collect_to_vec(&self.read(name, Some(Dtype::F32)).1)
     }
 
+    /// F64 values, rounded.
+    pub(crate) fn f64(&self, name: &str) -> Vec<f32> {
+        let values: Vec<f64> = bytemuck::pod_collect_to_vec(&self.read(name, Some(Dtype::F64)).1);
+        values.into_iter().map(|value| value as f32).collect()
+    }
+
     pub(crate) fn i32(&self, name: &str) -> Vec<i32> {
         bytemuck::pod_collect_to_vec(&self.read(name, Some(Dtype::I32)).1)
     }
