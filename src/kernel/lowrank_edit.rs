@@ -438,8 +438,9 @@ fn twin_params(p: &lowrank_edit_params::Params, a: lowrank_edit_params::Args<'_>
     let begin = |there: &[f32]| if onto { Sums::of(there) } else { Sums::zeros(there.len()) };
     let of_row = |values: &[f32], row: usize, j: usize| values[row * rank + j];
     for j in 0..rank {
-        let (w, p_row) = (w_at + j * n_in, p_at + j * n_embd);
-        let mut dw = begin(&grad[w..][..if has_w { n_in } else { 0 }]);
+        let w_row = if has_w { w_at + j * n_in..w_at + (j + 1) * n_in } else { 0..0 };
+        let p_row = p_at + j * n_embd;
+        let mut dw = begin(&grad[w_row.clone()]);
         let mut dproj = begin(if free { &grad[p_row..][..n_embd] } else { &drot[p_row..][..n_embd] });
         let [mut db, mut dc] = [b_at, c_at].map(|at| begin(at.map_or(&[], |at| &grad[at + j..=at + j])));
         for p in 0..n_edits {
@@ -458,7 +459,7 @@ fn twin_params(p: &lowrank_edit_params::Params, a: lowrank_edit_params::Args<'_>
                 dproj.add_scaled(count * dz, &source[p * n_embd..][..n_embd]);
             }
         }
-        dw.store(&mut grad[w..][..dw.0.len()]);
+        dw.store(&mut grad[w_row]);
         dproj.store(if free { &mut grad[p_row..][..n_embd] } else { &mut drot[p_row..][..n_embd] });
         for (at, sums) in [(b_at, &db), (c_at, &dc)] {
             at.into_iter().for_each(|at| sums.store(&mut grad[at + j..=at + j]));
