@@ -58,7 +58,9 @@ struct Tolerances {
 fn check(backend: Backend, tolerances: Tolerances) {
     let mut golden = Golden::open(backend, tolerances);
     golden.check_forward_passes();
+    let n_before = golden.n_ran;
     golden.check_cases();
+    let n_cases = golden.n_ran - n_before;
     golden.check_continuations();
     golden.check_tokens();
     golden.check_positions();
@@ -68,7 +70,16 @@ fn check(backend: Backend, tolerances: Tolerances) {
     std::io::stdout().write_all(table.as_bytes()).expect("standard output takes the table");
     let failures = &golden.failures;
     assert!(failures.is_empty(), "{} deviations:\n{}", failures.len(), failures.join("\n"));
+    assert!(golden.missing.is_empty(), "not supported: {:?}", golden.missing);
+    let listed = golden.manifest["cases"].as_object().map_or(0, serde_json::Map::len);
+    assert!(n_cases > 0 && n_cases == listed, "{n_cases} of {listed} training cases ran");
+    if std::env::var_os("WEBREFT_GOLDEN").is_none() {
+        assert_eq!([n_cases, golden.n_ran], OWN_CASES, "training cases, and everything, of tests/golden");
+    }
 }
+
+/// Training cases of the repository's own traces, and all that is run of them.
+const OWN_CASES: [usize; 2] = [40, 90];
 
 /// A directory of traces, and what came of running it.
 struct Golden {

@@ -13,7 +13,7 @@ use webreft::train::Trainer;
 
 use super::support::differences::{check_gradient, example};
 use super::support::{Tensors, load_file, load_with, logits, plain_sequence};
-use super::{folder, json, keys};
+use super::{assert_ran, folder, is_here, json, keys};
 
 /// What the issue allows between logits.
 const LOGITS: f32 = 2e-4;
@@ -22,7 +22,7 @@ fn gpu() -> Backend {
     block_on(Backend::gpu()).expect("an adapter: a software one will do")
 }
 
-/// The files of the manifest that are there, with their names; those that are not are told.
+/// The files of the manifest that are here, with their names.
 fn files() -> Vec<(String, PathBuf)> {
     let folder = folder("quants");
     let manifest = json(&folder.join("manifest.json"));
@@ -30,10 +30,9 @@ fn files() -> Vec<(String, PathBuf)> {
         let file = manifest["files"][name]["file"].as_str().expect("a name");
         (name.to_owned(), folder.join(file))
     });
-    let (there, absent): (Vec<_>, Vec<_>) = files.partition(|(_, path)| path.exists());
-    absent.iter().for_each(|(name, path)| eprintln!("{name}: {} is not here", path.display()));
-    assert!(there.len() >= 13, "only {} files are here", there.len());
-    there
+    let here: Vec<_> = files.filter(|(_, path)| is_here(path)).collect();
+    assert_ran("files of weight formats", here.len(), 13);
+    here
 }
 
 /// A matrix of one slab.
@@ -72,6 +71,7 @@ fn every_block_is_ggmls_to_the_bit() {
     let blocks = Tensors::open(folder("quants").join("blocks.safetensors"));
     let manifest = json(&folder("quants").join("manifest.json"));
     let gpu = gpu();
+    assert_ran("formats of blocks", keys(&manifest["blocks"]).count(), 14);
     for name in keys(&manifest["blocks"]) {
         let format = FORMATS.into_iter().find(|format| format.name == name).expect("a format of this name");
         let (raw, want) = (blocks.u8(&format!("{name}.raw")), blocks.f32(&format!("{name}.f32")));
