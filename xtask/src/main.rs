@@ -6,6 +6,7 @@ mod bench;
 mod compare;
 mod demo;
 mod fuzz;
+mod models;
 mod serve;
 mod shapes;
 mod shell;
@@ -30,8 +31,10 @@ struct Cli {
 enum Command {
     /// Build the page, serve it on localhost and open a browser
     Demo(demo::Options),
-    /// Run every check there is: formatting, lints, Rust, wasm, TypeScript, page
-    Test,
+    /// Run the checks: formatting, lints, Rust, a real model, wasm, TypeScript, page, fuzzing
+    Test(test::Options),
+    /// Fetch the real models that tests run, and print the variables that name them
+    Models(models::Options),
     /// Measure decode, prefill and a training step, natively and in headless Chromium
     Bench(bench::Options),
     /// Train methods on the same tasks with the same budget, and write a table and plots of what came of it
@@ -55,7 +58,8 @@ fn main() -> ExitCode {
 fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Command::Demo(options) => demo::demo(&options).map(|()| ExitCode::SUCCESS),
-        Command::Test => Ok(test::test()),
+        Command::Test(options) => Ok(test::test(&options)),
+        Command::Models(options) => models::models(&options).map(|()| ExitCode::SUCCESS),
         Command::Bench(options) => bench::bench(&options).map(|()| ExitCode::SUCCESS),
         Command::Compare(options) => compare::compare(&options).map(|()| ExitCode::SUCCESS),
         Command::Fuzz(options) => fuzz::fuzz(&options).map(|()| ExitCode::SUCCESS),

