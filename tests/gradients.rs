@@ -581,13 +581,15 @@ fn gradients_within_the_span_of_a_rotation_are_nothing() {
     (0..rank).for_each(|j| elsewhere[j * n_embd + j] = -1.0);
     for x in [&start, &elsewhere] {
         let mut gradients = [false, true].map(|span_only| {
-            let mut make = Make::new(&Backend::Cpu, Backend::Cpu.target());
+            let twins = Backend::twins();
+            let mut make = Make::new(&twins);
             let theta = make.values("theta", &[rank * n_embd], x);
             let base = make.values("base", &[n_embd], &[1.0; 8]);
             let rot = make.values("rot", &[rank * n_embd], &[0.0; 24]);
             rotation(&mut make.plan, &it, [theta, base, rot]);
             let r = read(&make.run(), rot);
-            let mut make = Make::new(&Backend::Cpu, Backend::Cpu.target());
+            let twins = Backend::twins();
+            let mut make = Make::new(&twins);
             let symmetric = |i: usize, j: usize| ((i + 1) as f32 * (j + 1) as f32).sin();
             let of_row = |j: usize, d: usize| -> f32 {
                 (0..n_embd).map(|e| r[j * n_embd + e] * symmetric(e, d)).sum()

@@ -27,7 +27,7 @@ const MAX_TOKENS: usize = 48;
 
 /// The machine under test.
 fn machine() -> Backend {
-    Backend::Cpu
+    Backend::cpu()
 }
 
 /// A model that an environment variable names, ready for a context of so many tokens.

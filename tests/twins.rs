@@ -11,13 +11,13 @@ use common::{Make, Random, read};
 use pollster::block_on;
 use webreft::backend::{Backend, Prepared};
 use webreft::kernel::{
-    Activation, Dense, Edit, EditInputs, HYPERS, Heads, Learned, LearnedRows, Rows, Scale, ScaleInputs,
-    attention, attention_backward, binary_cross_entropy, cross_entropy, dense, dense_backward, grad_norm,
-    learned_rows_backward, lowrank_edit, lowrank_edit_backward, matmul, matmul_backward, mean_rows,
-    preference, rms_norm, rms_norm_backward, row_norms, scale_rows, scale_rows_backward, squared_error,
-    token_loss,
+    Activation, Dense, Edit, EditInputs, Heads, Learned, LearnedRows, OptimizerSettings, Rows, Scale,
+    ScaleInputs, attention, attention_backward, binary_cross_entropy, cross_entropy, dense, dense_backward,
+    grad_norm, learned_rows_backward, lowrank_edit, lowrank_edit_backward, matmul, matmul_backward,
+    mean_rows, preference, rms_norm, rms_norm_backward, row_norms, scale_rows, scale_rows_backward,
+    squared_error, token_loss,
 };
-use webreft::plan::{Matrix, Slab};
+use webreft::plan::{Matrix, Record as _, Slab};
 use webreft::quant::FORMATS;
 
 const VOCABULARY: usize = 151_936;
@@ -26,13 +26,13 @@ const WIDTH: usize = 8_192;
 
 /// The machine whose sums are checked.
 fn twins() -> Backend {
-    Backend::Cpu
+    Backend::twins()
 }
 
 /// Runs the plan that `build` makes with the twins.
 fn run<T>(build: impl FnOnce(&mut Make<'_>) -> T) -> (T, Prepared) {
     let backend = twins();
-    let mut make = Make::new(&backend, backend.target());
+    let mut make = Make::new(&backend);
     let made = build(&mut make);
     (made, make.run())
 }
@@ -183,7 +183,7 @@ fn norms_and_means() {
         let y = rms_norm(&mut make.plan, x, w, 1e-6);
         let dx = make.reals("dx", &[1, WIDTH]);
         rms_norm_backward(&mut make.plan, [x, w], 1e-6, dy, dx, false);
-        let hyper = make.values("hyper", &[HYPERS], &[0.0; HYPERS]);
+        let hyper = make.values("hyper", &[OptimizerSettings::WORDS], &[0.0; OptimizerSettings::WORDS]);
         let grad = make.values("grad", &[grad.len()], &grad);
         let norm = grad_norm(&mut make.plan, hyper, grad);
         let ranges = make.words("ranges", &[1, 2], &[0, CONTEXT as u32]);
