@@ -57,15 +57,23 @@ pub fn matmul(pool: &Pool, x: &[f32], w: &Weights<'_>, y: &mut [f32], columns: C
                 None => few_rows(pool, x, w, row, out, n_tokens),
             }
         });
-        let first = columns.first + first_row;
-        pool.each(y, columns.width * TOKENS, |chunk, y| {
-            let tokens = chunk * TOKENS..;
-            for (token, y) in tokens.zip(y.chunks_exact_mut(columns.width)) {
-                let from = results[token..].iter().step_by(padded);
-                let to = y[first..first + rows].iter_mut().zip(from);
-                if add { to.for_each(|(y, x)| *y += x) } else { to.for_each(|(y, x)| *y = *x) }
-            }
+        let to = Columns { first: columns.first + first_row, ..columns };
+        pool.each(y, columns.width * TOKENS, |task, y| {
+            transpose(&results[task * TOKENS..], padded, rows, y, to, add);
         });
+    }
+}
+
+/// Brings results [rows, padded] into the rows of y, in blocks of columns that stay in the nearest cache.
+fn transpose(results: &[f32], padded: usize, rows: usize, y: &mut [f32], columns: Columns, add: bool) {
+    const AT_ONCE: usize = 32;
+    for block in (0..rows).step_by(AT_ONCE) {
+        let to = columns.first + block..columns.first + rows.min(block + AT_ONCE);
+        for (token, y) in y.chunks_exact_mut(columns.width).enumerate() {
+            let from = results[block * padded + token..].iter().step_by(padded);
+            let both = y[to.clone()].iter_mut().zip(from);
+            if add { both.for_each(|(y, x)| *y += x) } else { both.for_each(|(y, x)| *y = *x) }
+        }
     }
 }
 
@@ -110,29 +118,44 @@ fn many_rows(pool: &Pool, panels: &[f32], w: &Weights<'_>, first_row: usize, out
         for (row, values) in (first_row..first_row + BLOCK).zip(values.chunks_exact_mut(w.cols)) {
             if row < w.rows { decode(simd, w, row, 0, values) } else { values.fill(0.0) }
         }
-        simd.vectorize(#[inline(always)] || {
-            for part in parts(w.cols) {
-                let row = |row: usize| &values[row * w.cols..][part.clone()];
-                let panel = |number: usize| &panels[(number * w.cols + part.start) * lanes(simd)..][..part.len() * lanes(simd)];
-                let to = To { out: &mut *out, stride: padded, add: part.start > 0 };
-                multiply(simd, (BLOCK / ROWS, row), (padded / lanes(simd), panel), to);
-            }
-        });
+        for part in parts(w.cols) {
+            let rows = Strips { values: &values, stride: w.cols, first: part.start, len: part.len() };
+            let [stride, first, len] = [w.cols, part.start, part.len()].map(|n| n * lanes(simd));
+            let panels = Strips { values: panels, stride, first, len };
+            let to = To { out: &mut *out, stride: padded, add: part.start > 0 };
+            simd.vectorize(#[inline(always)] || multiply(simd, rows, panels, to));
+        }
     });
 }
 
-/// Groups of six rows times panels: all tiles of [6 · groups, lanes · panels].
+/// Rows of `stride` values each, of which `len` from `first` on are taken.
+#[derive(Clone, Copy)]
+struct Strips<'a> {
+    values: &'a [f32],
+    stride: usize,
+    first: usize,
+    len: usize,
+}
+
+impl<'a> Strips<'a> {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.values.len() / self.stride
+    }
+
+    #[inline(always)]
+    fn get(&self, number: usize) -> &'a [f32] {
+        &self.values[number * self.stride + self.first..][..self.len]
+    }
+}
+
+/// All tiles of rows times panels; the number of rows is a multiple of [`ROWS`].
 #[inline(always)]
-fn multiply<'a, S: Simd>(
-    simd: S,
-    (groups, row): (usize, impl Fn(usize) -> &'a [f32]),
-    (panels, panel): (usize, impl Fn(usize) -> &'a [f32]),
-    to: To<'_>,
-) {
-    for number in 0..panels {
-        let panel = panel(number);
-        for group in 0..groups {
-            let six: [&[f32]; ROWS] = std::array::from_fn(|r| row(group * ROWS + r));
+fn multiply<S: Simd>(simd: S, rows: Strips<'_>, panels: Strips<'_>, to: To<'_>) {
+    for number in 0..panels.count() {
+        let panel = panels.get(number);
+        for group in 0..rows.count() / ROWS {
+            let six: [&[f32]; ROWS] = std::array::from_fn(|r| rows.get(group * ROWS + r));
             let out = &mut to.out[group * ROWS * to.stride + number * lanes(simd)..];
             tile(simd, six, panel, To { out, stride: to.stride, add: to.add });
         }
@@ -195,6 +218,7 @@ fn gradient(
     let chunk = out.len() / padded;
     let mut values = pool.borrow(cols.len());
     let mut panels = pool.borrow(PART * chunk);
+    let mut tokens = pool.borrow(PART * padded);
     dispatch!(pool.level(), simd => {
         let lanes = lanes(simd);
         for part in parts(w.rows) {
@@ -205,12 +229,17 @@ fn gradient(
                     panels[number * length + at..][..values.len()].copy_from_slice(values);
                 }
             }
-            simd.vectorize(#[inline(always)] || {
-                let row = |token: usize| &dy[token.min(n_tokens - 1) * columns.width + columns.first..][part.clone()];
-                let panel = |number: usize| &panels[number * length..][..length];
-                let to = To { out: &mut *out, stride: chunk, add: part.start > 0 };
-                multiply(simd, (padded / ROWS, row), (cols.len().div_ceil(lanes), panel), to);
-            });
+            // Rows of dy may be a vocabulary apart, which a cache bears badly.
+            for (token, to) in tokens.chunks_exact_mut(part.len()).take(n_tokens).enumerate() {
+                let from = token * columns.width + columns.first + part.start;
+                to.copy_from_slice(&dy[from..from + part.len()]);
+            }
+            let n_panels = cols.len().div_ceil(lanes);
+            let whole = |values, stride| Strips { values, stride, first: 0, len: stride };
+            let rows = whole(&tokens[..padded * part.len()], part.len());
+            let panels = whole(&panels[..n_panels * length], length);
+            let to = To { out: &mut *out, stride: chunk, add: part.start > 0 };
+            simd.vectorize(#[inline(always)] || multiply(simd, rows, panels, to));
         }
     });
 }
