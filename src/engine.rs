@@ -228,7 +228,7 @@ impl Engine {
     ///
     /// # Errors
     /// `File` or `Unsupported` for what is wrong with the file, `Input` for a context longer than the model's, `Device` for a
-    /// device that is lost or full.
+    /// device that is lost or full, or for a model that its memory cannot hold.
     pub async fn load(
         backend: &Backend,
         files: &ModelFiles<impl ByteSource>,
@@ -237,6 +237,7 @@ impl Engine {
     ) -> Result<Engine> {
         let header = &files.header;
         let (tokenizer, template, outline) = check(files, options)?;
+        check_room(outline.bytes(header, options.quantize), backend.max_bytes())?;
         let model = outline.load(backend, (header, &files.sources), options, on_progress).await?;
         let info = info(header, &model, template.is_some());
         Ok(Engine { model, tokenizer, template, info, warnings: Vec::new() })
@@ -542,6 +543,18 @@ fn check<S>(
     Ok((tokenizer, template, outline))
 }
 
+/// Refuses a model that the machine's memory cannot hold, before a weight is read.
+fn check_room(needed: u64, room: u64) -> Result<()> {
+    if needed <= room {
+        return Ok(());
+    }
+    let gb = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+    let (needed, room) = (gb(needed), gb(room));
+    Err(Error::device(format!(
+        "the model needs {needed} with its context, but memory here holds {room}; load a smaller model, a shorter context, or use a GPU"
+    )))
+}
+
 fn gguf_text(metadata: &Metadata, faults: &mut Faults) -> Option<Text> {
     let tokenizer = faults.note(Tokenizer::from_gguf(metadata));
     let template = faults.note(match &tokenizer {
@@ -577,5 +590,19 @@ fn info(header: &Header, model: &Model, chat: bool) -> ModelInfo {
         fingerprint: model.fingerprint.clone(),
         backend: model.backend.kind().to_owned(),
         device: model.backend.name(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_room;
+    use crate::error::ErrorKind;
+
+    #[test]
+    fn a_model_larger_than_memory_is_refused_with_both_sizes() {
+        assert!(check_room(4 << 30, 4 << 30).is_ok());
+        let error = check_room((4 << 30) + 100_000_000, 4 << 30).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Device);
+        assert!(error.to_string().contains("needs 4.4 GB") && error.to_string().contains("holds 4.3 GB"));
     }
 }

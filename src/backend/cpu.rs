@@ -7,6 +7,9 @@ use crate::quant::Weight;
 use crate::tensor::{Memory, Readback, Tensor};
 use std::cell::{Ref, RefCell, RefMut};
 
+/// Bytes that the CPU's memory holds at most: in a browser the wasm heap's 4 GiB.
+pub(super) const MAX_BYTES: u64 = if cfg!(target_arch = "wasm32") { 4 << 30 } else { u64::MAX };
+
 /// The CPU, and the threads that compute on it. Clones share them.
 #[derive(Clone)]
 pub struct Cpu {

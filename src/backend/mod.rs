@@ -98,6 +98,14 @@ impl Backend {
         }
     }
 
+    /// Bytes that the machine's memory holds at most, where that is known before it is asked for them.
+    pub fn max_bytes(&self) -> u64 {
+        match self {
+            Backend::Cpu(_) => cpu::MAX_BYTES,
+            Backend::Gpu(_) | Backend::Tally(_) => u64::MAX,
+        }
+    }
+
     /// Bytes of all tensors alive on the machine.
     pub fn memory(&self) -> u64 {
         self.account().now()
@@ -128,7 +136,7 @@ impl Backend {
     pub async fn has_room(&self, bytes: u64) -> Result<bool> {
         match self {
             Backend::Gpu(gpu) => gpu.has_room(bytes).await,
-            Backend::Cpu(_) | Backend::Tally(_) => Ok(true),
+            Backend::Cpu(_) | Backend::Tally(_) => Ok(bytes <= self.max_bytes()),
         }
     }
 

@@ -57,6 +57,14 @@ pub(super) fn format_on_device(
     [chosen, &Q8_0].into_iter().find(fits).unwrap_or(stored)
 }
 
+/// Bytes of a tensor in the format in which it is kept.
+pub(super) fn bytes_kept(info: &TensorInfo, quantize: Option<&'static Format>) -> u64 {
+    let Ok(stored) = quant::format_of(info) else { return info.bytes };
+    let format = format_on_device(info, stored, quantize);
+    let values = info.rows() as u64 * info.cols() as u64;
+    values / format.block_values as u64 * format.block_bytes as u64
+}
+
 /// Places for weights, and what of the files goes there.
 pub(super) struct Loader<'a> {
     backend: &'a Backend,

@@ -101,6 +101,14 @@ impl Outline {
         Ok(Outline { name, text, arch, dims, consts, n_ctx, scaling, wanted })
     }
 
+    /// Bytes that the model takes with one full context, at most.
+    pub(crate) fn bytes(&self, header: &Header, quantize: Option<&'static Format>) -> u64 {
+        let weights: u64 = header.tensors.iter().map(|tensor| loader::bytes_kept(tensor, quantize)).sum();
+        let token = 2 * 4 * self.dims.n_layer as u64 * self.dims.kv_width() as u64;
+        let cache = token.saturating_mul(self.n_ctx as u64);
+        cache.saturating_add(weights + weights / 100 * 15)
+    }
+
     /// Reads, repacks and uploads the weights.
     pub(crate) async fn load(
         self,

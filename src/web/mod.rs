@@ -16,13 +16,13 @@ use tsify::{Ts, Tsify};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 
-use crate::backend::Backend;
+use crate::backend::Machine;
 use crate::bench;
 use crate::engine::{Engine, Source};
 use crate::error::{Error, Result};
 use crate::generate::{Generation, Persona, Prompt};
 use crate::inspect::inspect;
-use crate::model::LoadProgress;
+use crate::model::{LoadOptions, LoadProgress};
 use crate::reft::Reft;
 use crate::reft::foreign::{pack_directory, unpack_directory};
 use crate::train::{Trainer, Training};
@@ -35,16 +35,17 @@ pub use hash::Sha256;
 pub use source::Reader;
 
 #[wasm_bindgen(typescript_custom_section)]
-const TYPES: &str = "type OnProgress = (loaded: number, total: number) => void;";
+const TYPES: &str =
+    r#"type OnProgress = (phase: "weights" | "compile" | "check", loaded: number, total: number) => void;"#;
 
 #[wasm_bindgen]
 extern "C" {
-    /// Hears of bytes on the GPU, and of those in all.
+    /// Hears of what is done of a phase, and of what there is to do in all.
     #[wasm_bindgen(typescript_type = "OnProgress")]
     pub type OnProgress;
 
     #[wasm_bindgen(method)]
-    fn call(this: &OnProgress, nothing: &JsValue, loaded: f64, total: f64);
+    fn call(this: &OnProgress, nothing: &JsValue, phase: &str, loaded: f64, total: f64);
 
     /// Milliseconds, from the worker's own clock.
     #[wasm_bindgen(js_namespace = performance)]
@@ -56,7 +57,7 @@ fn start() {
     console_error_panic_hook::set_once();
 }
 
-/// A model on the GPU, and the interventions on it.
+/// A model, and the interventions on it.
 #[wasm_bindgen]
 pub struct WebEngine {
     engine: Rc<Engine>,
@@ -96,35 +97,42 @@ impl Refts {
 
 #[wasm_bindgen]
 impl WebEngine {
-    /// Loads a model onto the GPU: one GGUF file, all parts of a split one, or the files of a repository of safetensors.
+    /// Checks options before anything is fetched.
     ///
     /// # Errors
-    /// As [`ModelFiles::open`](crate::files::ModelFiles::open), [`Engine::load`] and [`Backend::gpu`].
+    /// `Input` for options that [`WebEngine::load`] refuses.
+    #[wasm_bindgen(js_name = checkOptions)]
+    pub fn check_options(options: Ts<types::LoadOptions>) -> Result<()> {
+        read_load_options(&options).map(|_| ())
+    }
+
+    /// Loads a model: one GGUF file, all parts of a split one, or the files of a repository of safetensors.
+    ///
+    /// # Errors
+    /// As [`ModelFiles::open`](crate::files::ModelFiles::open) and [`Engine::open`].
     pub async fn load(
         files: Vec<Reader>,
         options: Ts<types::LoadOptions>,
         on_progress: OnProgress,
     ) -> Result<WebEngine> {
-        let options: types::LoadOptions = from_js("options", &options)?;
-        let options = options.try_into()?;
-        let backend = Backend::gpu().await?;
+        let (machine, options) = read_load_options(&options)?;
         let mut report = |LoadProgress { loaded, total }: LoadProgress| {
-            on_progress.call(&JsValue::NULL, loaded as f64, total as f64);
+            on_progress.call(&JsValue::NULL, "weights", loaded as f64, total as f64);
         };
-        let engine = Engine::load(&backend, &source::open(files).await?, &options, &mut report).await?;
+        let engine = Engine::open(machine, &source::open(files).await?, &options, &mut report).await?;
         Ok(WebEngine { engine: Rc::new(engine), refts: Refts::default() })
     }
 
-    /// Tells what a model is and what it would take on the GPU, from the headers of its files.
+    /// Tells what a model is and what it would take, from the headers of its files.
     ///
     /// # Errors
-    /// As [`inspect`](crate::inspect::inspect), [`ModelFiles::open`](crate::files::ModelFiles::open) and [`Backend::gpu`].
+    /// As [`inspect`](crate::inspect::inspect), [`ModelFiles::open`](crate::files::ModelFiles::open) and [`Machine::open`].
     pub async fn inspect(
         files: Vec<Reader>,
         options: Ts<types::InspectOptions>,
     ) -> Result<Ts<types::Inspection>> {
         let options: types::InspectOptions = from_js("options", &options)?;
-        let backend = Backend::gpu().await?;
+        let backend = types::machine(options.backend.as_deref())?.open(0).await?;
         let inspection = inspect(&backend, &source::open(files).await?, &options.try_into()?).await?;
         to_js(types::Inspection::from(inspection))
     }
@@ -137,7 +145,12 @@ impl WebEngine {
         to_js(EngineInfo::from(self.engine.info()))
     }
 
-    /// Bytes of all buffers on the GPU.
+    /// What the caller should hear about the machine.
+    pub fn warnings(&self) -> Vec<String> {
+        self.engine.warnings().to_vec()
+    }
+
+    /// Bytes of all buffers on the GPU; 0 on the CPU, whose memory is the wasm heap.
     #[wasm_bindgen(js_name = gpuBytes)]
     pub fn gpu_bytes(&self) -> f64 {
         self.engine.model().backend.memory() as f64
@@ -332,7 +345,7 @@ impl WebEngine {
         to_js(EngineStep::from(step.expect("a training has a step")))
     }
 
-    /// Measures the model on this GPU, with a prompt of so many tokens; returns a report as JSON.
+    /// Measures the model on its machine, with a prompt of so many tokens; returns a report as JSON.
     ///
     /// # Errors
     /// As [`bench::run`].
@@ -430,6 +443,11 @@ impl WebTraining {
     pub async fn checkpoint(&mut self) -> Result<Vec<u8>> {
         self.training.checkpoint(self.engine.model(), &self.reft, &self.trainer).await
     }
+}
+
+fn read_load_options(options: &Ts<types::LoadOptions>) -> Result<(Machine, LoadOptions)> {
+    let options: types::LoadOptions = from_js("options", options)?;
+    Ok((types::machine(options.backend.as_deref())?, options.try_into()?))
 }
 
 fn read_examples(examples: &[Ts<Example>]) -> Result<Vec<crate::engine::Example>> {

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use tsify::Tsify;
 
+use crate::backend::Machine;
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::generate;
@@ -53,6 +54,11 @@ pub struct EngineInfo {
     pub chat: bool,
     /// Tells one model from another, whatever its quantization; saved interventions name it.
     pub fingerprint: String,
+    /// Who computes.
+    #[tsify(type = "\"gpu\" | \"cpu\"")]
+    pub backend: &'static str,
+    /// The machine's name: the adapter's, or the CPU's instruction set and threads.
+    pub device: String,
     /// The kinds of intervention that there are.
     pub kinds: Vec<KindInfo>,
 }
@@ -61,12 +67,20 @@ pub struct EngineInfo {
 #[derive(Deserialize, Tsify)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LoadOptions {
+    /// Who computes; a real GPU where there is one, else the CPU, if left out. `gpu` takes a program in place of a GPU, too.
+    #[tsify(optional, type = "\"auto\" | \"gpu\" | \"cpu\"")]
+    pub backend: Option<String>,
     /// Tokens of context; as many as the file says, up to 4096, if left out.
     #[tsify(optional)]
     pub context_length: Option<usize>,
     /// What weights in F32, F16 or BF16 are quantized to while loading; they stay as they are if left out.
     #[tsify(optional, type = "\"Q8_0\" | \"Q4_0\" | \"Q4_K\"")]
     pub quantize: Option<String>,
+}
+
+/// The machine that is asked for.
+pub(super) fn machine(name: Option<&str>) -> Result<Machine> {
+    name.map_or(Ok(Machine::default()), str::parse)
 }
 
 impl TryFrom<LoadOptions> for model::LoadOptions {
@@ -82,6 +96,9 @@ impl TryFrom<LoadOptions> for model::LoadOptions {
 #[derive(Deserialize, Tsify)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct InspectOptions {
+    /// Who would compute; a real GPU where there is one, else the CPU, if left out. `gpu` takes a program in place of a GPU, too.
+    #[tsify(optional, type = "\"auto\" | \"gpu\" | \"cpu\"")]
+    pub backend: Option<String>,
     /// Tokens of context; as many as the file says, up to 4096, if left out.
     #[tsify(optional)]
     pub context_length: Option<usize>,
@@ -101,7 +118,7 @@ impl TryFrom<InspectOptions> for inspect::InspectOptions {
 
     fn try_from(it: InspectOptions) -> Result<inspect::InspectOptions> {
         let usual = inspect::InspectOptions::default();
-        let load = LoadOptions { context_length: it.context_length, quantize: it.quantize };
+        let load = LoadOptions { backend: None, context_length: it.context_length, quantize: it.quantize };
         Ok(inspect::InspectOptions {
             load: load.try_into()?,
             train_tokens: it.train_tokens.unwrap_or(usual.train_tokens),
@@ -251,6 +268,8 @@ impl From<&engine::ModelInfo> for EngineInfo {
             n_ctx: info.n_ctx,
             chat: info.chat,
             fingerprint: info.fingerprint,
+            backend: info.backend,
+            device: info.device,
             kinds: reft::kinds::KINDS.into_iter().map(KindInfo::from).collect(),
         }
     }
