@@ -12,14 +12,15 @@ const ADAPTER =
     ? ["--enable-features=Vulkan", "--ignore-gpu-blocklist"]
     : ["--use-webgpu-adapter=swiftshader"];
 
-/** WebGPU, and nothing that talks to the outside. */
-export const BROWSER_ARGS = [
+/** Nothing that talks to the outside. Without more there is no adapter. */
+export const ARGS_WITHOUT_GPU = [
   "--no-sandbox",
   "--disable-quic",
   "--no-first-run",
   "--disable-background-networking",
   "--disable-component-update",
   "--disable-sync",
-  "--enable-unsafe-webgpu",
-  ...ADAPTER,
 ];
+
+/** The same with WebGPU. */
+export const BROWSER_ARGS = [...ARGS_WITHOUT_GPU, "--enable-unsafe-webgpu", ...ADAPTER];

@@ -1,6 +1,6 @@
 import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
-import { BROWSER_ARGS, browserPath } from "./browser.mjs";
+import { ARGS_WITHOUT_GPU, BROWSER_ARGS, browserPath } from "./browser.mjs";
 
 /** Tests in a Chromium that is started with these arguments. */
 function chromium(name: string, include: string[], args: string[]) {
@@ -23,16 +23,14 @@ function chromium(name: string, include: string[], args: string[]) {
   };
 }
 
-const withoutAdapter = BROWSER_ARGS.filter((arg) => !arg.includes("webgpu"));
-
 export default defineConfig({
   test: {
-    // One file at a time: they share one software GPU, and two cores.
+    // One file at a time: they share two cores.
     fileParallelism: false,
     projects: [
       { test: { name: "node", environment: "node", testTimeout: 30_000, include: ["*/test/*.node.test.ts"] } },
-      chromium("chromium", ["webreft/test/{model,store,stored,trouble}.browser.test.ts"], BROWSER_ARGS),
-      chromium("chromium without adapter", ["webreft/test/absent.browser.test.ts"], withoutAdapter),
+      chromium("chromium", ["webreft/test/{model,store,stored,trouble,gpu}.browser.test.ts"], BROWSER_ARGS),
+      chromium("chromium without adapter", ["webreft/test/absent.browser.test.ts"], ARGS_WITHOUT_GPU),
     ],
   },
 });

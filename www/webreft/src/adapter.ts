@@ -1,5 +1,4 @@
-/** The browser's GPU, as it says of itself. */
-import { WebReftError } from "./error.js";
+/** The machines that a browser offers: its GPU, as it says of itself, and the CPU. */
 
 /** The GPU that a browser offers. */
 export interface Adapter {
@@ -15,22 +14,39 @@ export interface Adapter {
   features: string[];
 }
 
-/** Finds the adapter that the engine will take, or says why there is none. */
-export async function findAdapter(): Promise<Adapter> {
-  if (!self.isSecureContext) {
-    throw new WebReftError("unsupported", "WebGPU works only on https pages and on localhost");
-  }
-  if (!navigator.gpu) {
-    throw new WebReftError("unsupported", "this browser has no WebGPU: use a current Chrome, Edge, Safari or Firefox");
-  }
-  const adapter = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
-  if (!adapter) {
-    throw new WebReftError("device", "no WebGPU adapter: the browser has WebGPU, but offers no GPU for it");
-  }
-  const { info, limits, features } = adapter;
+/** Who computes in a browser. */
+export interface Machine {
+  /** Who computes unless a load asks for another: a real GPU, else the CPU. */
+  backend: "gpu" | "cpu";
+  /** The browser's GPU, or the program that it has in place of one. */
+  adapter?: Adapter;
+  /** Why it is the CPU. */
+  reason?: string;
+}
+
+/** Finds out who computes. A browser without a GPU is no error. */
+export async function findMachine(): Promise<Machine> {
+  if (!self.isSecureContext) return onCpu("WebGPU works only on https pages and on localhost");
+  if (!navigator.gpu) return onCpu("this browser has no WebGPU");
+  const found = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
+  if (!found) return onCpu("no WebGPU adapter: the browser has WebGPU, but offers no GPU for it");
+  const adapter = describe(found);
+  if (adapter.software) return onCpu(`${adapter.name} is a program in place of a GPU`, adapter);
+  return { backend: "gpu", adapter };
+}
+
+function onCpu(reason: string, adapter?: Adapter): Machine {
+  return { backend: "cpu", reason, ...(adapter && { adapter }) };
+}
+
+/** Names of programs that compute on the CPU, where the browser does not say so. */
+const SOFTWARE = /swiftshader|llvmpipe|lavapipe|basic render/i;
+
+function describe({ info, limits, features }: GPUAdapter): Adapter {
+  const name = info.description || [info.vendor, info.architecture].filter(Boolean).join(" ") || "unnamed GPU";
   return {
-    name: info.description || [info.vendor, info.architecture].filter(Boolean).join(" ") || "unnamed GPU",
-    software: info.isFallbackAdapter,
+    name,
+    software: info.isFallbackAdapter || SOFTWARE.test(name),
     maxBufferSize: limits.maxBufferSize,
     maxBindingSize: limits.maxStorageBufferBindingSize,
     features: [...features].sort(),

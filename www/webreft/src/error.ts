@@ -3,7 +3,7 @@
  *
  * - `file`: the file is damaged, cut off, or cannot be read; get another one.
  * - `unsupported`: the file or browser is sound, but webreft does not do this; another model, or another browser.
- * - `device`: the GPU is missing, lost or out of memory; load again, or a smaller model.
+ * - `device`: the GPU that was asked for is missing, or the machine is lost or too small; load again, or a smaller model.
  * - `input`: the call asks for something that cannot be; fix the call.
  * - `aborted`: the caller ended it; nothing is wrong.
  * - `bug`: webreft is wrong; please report it. The model it came from can no longer be used.

@@ -20,7 +20,7 @@ export type {
   Training,
   Unsaved,
 } from "../wasm/webreft.js";
-export type { Adapter } from "./adapter.js";
+export type { Adapter, Machine } from "./adapter.js";
 export { type ErrorKind, WebReftError } from "./error.js";
 export type { FileFacts } from "./files.js";
 export type { Inspection } from "./inspection.js";

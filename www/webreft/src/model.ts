@@ -13,7 +13,7 @@ import type {
   Training,
   Unsaved,
 } from "../wasm/webreft.js";
-import type { Adapter } from "./adapter.js";
+import type { Machine } from "./adapter.js";
 import { Client } from "./client.js";
 import { WebReftError } from "./error.js";
 import type { Opening } from "./files.js";
@@ -105,8 +105,8 @@ export interface WatchOptions {
 /** How interventions are trained. */
 export interface TrainOptions extends Training, WatchOptions {}
 
-/** Asks the browser for its GPU without loading anything. */
-export async function probe(options: { worker?: Worker } = {}): Promise<Adapter> {
+/** Tells who would compute here, and why, without loading anything. */
+export async function probe(options: { worker?: Worker } = {}): Promise<Machine> {
   const client = new Client(options.worker);
   try {
     return await client.call("probe", null);
@@ -116,7 +116,7 @@ export async function probe(options: { worker?: Worker } = {}): Promise<Adapter>
   }
 }
 
-/** A model on the GPU, in a worker of its own. It answers one call at a time. */
+/** A model in a worker of its own, on the GPU or on the CPU. It answers one call at a time. */
 export class WebReft {
   /** What was loaded, and on what it runs. */
   readonly info: ModelInfo;
@@ -151,8 +151,10 @@ export class WebReft {
    * Loads a model. What comes from the network is stored, checked by SHA-256 where the Hub tells it, and fetched once; a download that was
    * broken off is gone on with. While another tab loads the same model, this one waits.
    *
-   * @throws {WebReftError} `unsupported` without WebGPU or for a model webreft does not know, `device` without a GPU or
-   * memory for it, `file` for a file that is damaged or cannot be read, `input` for a source that is none, `aborted`.
+   * It runs on a real GPU where the browser offers one, else on the CPU; `backend` asks for one of them.
+   *
+   * @throws {WebReftError} `unsupported` for a model webreft does not know, `device` without memory for it or without the GPU that
+   * `backend` asks for, `file` for a file that is damaged or cannot be read, `input` for a source or an option that is none, `aborted`.
    */
   static async load(source: ModelSource, options: LoadOptions = {}): Promise<WebReft> {
     const { wasm, worker, endpoint, token, cache = true, signal, onProgress, ...how } = options;
@@ -275,7 +277,7 @@ export class WebReft {
   }
 
   /**
-   * Measures decode, prefill and a training step with a prompt of so many tokens, against what this GPU reaches in a
+   * Measures decode, prefill and a training step with a prompt of so many tokens, against what the machine reaches in a
    * plain copy and in plain multiply-adds.
    */
   bench(tokens = 256): Promise<Record<string, unknown>> {

@@ -20,14 +20,14 @@ import type {
   Training,
   Unsaved,
 } from "../wasm/webreft.js";
-import type { Adapter } from "./adapter.js";
+import type { Adapter, Machine } from "./adapter.js";
 import type { ErrorKind } from "./error.js";
 import type { Opening } from "./files.js";
 import type { Inspection } from "./inspection.js";
 
 /** Every call the worker answers: what it takes, what it streams on the way, what it returns. */
 export interface Calls {
-  probe: { takes: null; streams: never; returns: Adapter };
+  probe: { takes: null; streams: never; returns: Machine };
   load: {
     takes: { wasm: WasmSource | undefined; opening: Opening; options: LoadOptions };
     streams: LoadProgress;
@@ -80,10 +80,11 @@ export interface Calls {
 
 export type Call = keyof Calls;
 
-/** A model that is loaded, and the GPU it runs on. */
+/** A model that is loaded, and the machine it runs on. */
 export interface ModelInfo extends EngineInfo {
-  adapter: Adapter;
-  /** What is to be known about how it was loaded: why it is not stored. */
+  /** The GPU it runs on; absent where the CPU computes. */
+  adapter?: Adapter;
+  /** What is to be known about how it was loaded: why it is not stored, why it runs on the CPU. */
   warnings: string[];
 }
 
@@ -91,20 +92,21 @@ export interface ModelInfo extends EngineInfo {
 export interface LoadProgress {
   /**
    * Waiting for another tab that loads the same model; fetching files; comparing their hashes with the Hub's; reading headers; moving
-   * weights to the GPU. Phases that are not needed are left out.
+   * weights into the machine's memory; compiling kernels for the GPU; comparing the GPU with the CPU. Phases that are not needed are
+   * left out.
    */
-  phase: "waiting" | "download" | "verify" | "header" | "weights";
-  /** Bytes of this phase that are done. */
+  phase: "waiting" | "download" | "verify" | "header" | "weights" | "compile" | "check";
+  /** What is done of this phase: bytes, and in `compile` and `check` kernels. */
   loaded: number;
-  /** Bytes of this phase in all; 0 where the server does not say. */
+  /** As much in all; 0 where the server does not say. */
   total: number;
 }
 
 /** Bytes in use. */
 export interface Memory {
-  /** In buffers on the GPU. */
+  /** In buffers on the GPU; 0 where the CPU computes. */
   gpu: number;
-  /** In the wasm heap, which never shrinks: this is its peak. */
+  /** In the wasm heap, which never shrinks: this is its peak. Where the CPU computes, the model lies in it. */
   wasm: number;
 }
 

@@ -2,11 +2,12 @@
 import init, {
   type EngineStep,
   type InitOutput,
+  type LoadOptions,
   WebEngine,
   type WebGeneration,
   type WebTraining,
 } from "../wasm/webreft.js";
-import { type Adapter, findAdapter } from "./adapter.js";
+import { type Adapter, findMachine } from "./adapter.js";
 import { readAhead } from "./ahead.js";
 import { WebReftError } from "./error.js";
 import { withFiles, withHeaders } from "./files.js";
@@ -28,25 +29,28 @@ let adapter: Adapter | undefined;
 
 const handlers: Handlers = {
   async probe() {
-    return findAdapter();
+    return findMachine();
   },
 
   async load({ wasm: where, opening, options }, { tell, signal }) {
-    const found = await findAdapter();
-    adapter = found;
     wasm = await init({ module_or_path: where });
+    WebEngine.checkOptions(options);
+    const found = await findAdapter(options);
     return withFiles(opening, { tell, signal }, async (files, warnings) => {
       tell({ phase: "header", loaded: 0, total: files.reduce((sum, { length }) => sum + length, 0) });
-      const onWeights = (loaded: number, total: number) => tell({ phase: "weights", loaded, total });
-      loaded = await WebEngine.load(files.map(readAhead), options, onWeights);
+      loaded = await WebEngine.load(files.map(readAhead), options, (phase, loaded, total) =>
+        tell({ phase, loaded, total }),
+      );
       signal.throwIfAborted();
-      return { ...loaded.info(), adapter: found, warnings };
+      const info = loaded.info();
+      adapter = info.backend === "gpu" ? found : undefined;
+      return { ...info, ...(adapter && { adapter }), warnings: [...warnings, ...loaded.warnings()] };
     });
   },
 
   async inspect({ wasm: where, opening, options }, { signal }) {
-    await findAdapter();
     await init({ module_or_path: where });
+    await findAdapter(options);
     return withHeaders(opening, signal, async (readers, files, revision) => {
       const sum = (of: "bytes" | "stored") => files.reduce((sum, file) => sum + file[of], 0);
       const told = await WebEngine.inspect(readers, options);
@@ -59,7 +63,8 @@ const handlers: Handlers = {
   },
 
   async bench(tokens) {
-    return { ...JSON.parse(await engine().bench(tokens)), adapter: adapter?.name };
+    const report = JSON.parse(await engine().bench(tokens));
+    return { ...report, ...(adapter && { adapter: adapter.name }) };
   },
 
   async newReft({ configs, head }) {
@@ -148,6 +153,18 @@ const handlers: Handlers = {
     return pace()(await timed(() => engine().trainStep(reft, examples, training)));
   },
 };
+
+/**
+ * The adapter that the engine finds, where it looks for one.
+ *
+ * @throws {WebReftError} `device` where a GPU is asked for and there is none.
+ */
+async function findAdapter({ backend }: Pick<LoadOptions, "backend">): Promise<Adapter | undefined> {
+  if (backend === "cpu") return undefined;
+  const { adapter, reason } = await findMachine();
+  if (backend === "gpu" && !adapter) throw new WebReftError("device", `backend "gpu": ${reason}`);
+  return adapter;
+}
 
 /** What of how much is trained. */
 function share([trainable = 0, total = 0]: Float64Array): TrainableParameters {

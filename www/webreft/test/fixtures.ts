@@ -22,9 +22,9 @@ export const LOREFT: ReftConfig = { kind: "loreft", layers: [1, 3], rank: 2, pos
 
 const loaded: WebReft[] = [];
 
-/** A model that is disposed after the test. */
+/** A model on the CPU unless the test asks for another machine; it is disposed after the test. */
 export async function load(source: ModelSource = Q8, options: LoadOptions = {}): Promise<WebReft> {
-  const model = await WebReft.load(source, options);
+  const model = await WebReft.load(source, { backend: "cpu", ...options });
   loaded.push(model);
   return model;
 }
@@ -37,7 +37,7 @@ let kept: Promise<WebReft> | undefined;
 
 /** One model for all tests of a file that leave it as it was. */
 export function shared(): Promise<WebReft> {
-  kept ??= WebReft.load(Q8);
+  kept ??= WebReft.load(Q8, { backend: "cpu" });
   return kept;
 }
 

@@ -1,16 +1,51 @@
 /** What bad input, bad timing and bad files get: one clear error, and nothing lost. */
 import { expect, test } from "vitest";
-import { probe, type ReftConfig, WebReft } from "webreft";
+import { type LoadProgress, probe, type ReftConfig, WebReft } from "webreft";
 import { all, EXAMPLES, failure, fileBytes, LOREFT, load, NANO, Q8, shared } from "./fixtures.js";
 
 const PROMPT = "four and";
 
-test("a browser without WebGPU is one clear error that says what to do", async () => {
+test("a backend that is none is refused before a file is asked for, with the list of those there are", async () => {
+  const nowhere = new URL("/no/such/model.gguf", location.href);
+  const error = await failure(WebReft.load(nowhere, { backend: "tpu" as "cpu" }));
+  expect(error).toMatchObject({ kind: "input", retryable: false });
+  expect(error.message).toBe('backend "tpu" is not known (known: auto, gpu, cpu)');
+  expect((await failure(WebReft.inspect(Q8, { backend: "tpu" as "cpu" }))).message).toBe(error.message);
+});
+
+test("a browser that does not know WebGPU answers and trains on the CPU, and says why", async () => {
   const worker = () => new Worker(new URL("./workers/without-webgpu.ts", import.meta.url), { type: "module" });
-  const error = await failure(WebReft.load(Q8, { worker: worker() }));
-  expect(error).toMatchObject({ kind: "unsupported", retryable: false });
-  expect(error.message).toBe("this browser has no WebGPU: use a current Chrome, Edge, Safari or Firefox");
-  expect((await failure(probe({ worker: worker() }))).kind).toBe("unsupported");
+  expect(await probe({ worker: worker() })).toEqual({ backend: "cpu", reason: "this browser has no WebGPU" });
+  const model = await load(Q8, { worker: worker(), backend: "auto" });
+  expect(model.info.backend).toBe("cpu");
+  expect(model.info.warnings).toHaveLength(1);
+  expect(await model.complete(PROMPT, { maxTokens: 4 })).toBe(
+    await (await shared()).complete(PROMPT, { maxTokens: 4 }),
+  );
+  const steps = await all(model.reft(LOREFT).train(EXAMPLES, { epochs: 5 }));
+  expect(steps[4]?.loss).toBeLessThan(steps[0]?.loss ?? 0);
+  const refused = await failure(WebReft.load(Q8, { worker: worker(), backend: "gpu" }));
+  expect(refused).toMatchObject({ kind: "device", message: 'backend "gpu": this browser has no WebGPU' });
+});
+
+test("a program in place of a GPU is not taken unless it is asked for", async () => {
+  expect(await probe()).toMatchObject({ backend: "cpu", adapter: { software: true } });
+  const { info } = await load(Q8, { backend: "auto" });
+  expect(info).toMatchObject({ backend: "cpu", warnings: [expect.stringMatching(/swiftshader/i)] });
+});
+
+test("a model that the wasm heap cannot hold is refused before it is read, with both sizes", async () => {
+  const bytes = await fileBytes(Q8);
+  const key = new TextEncoder().encode("llama.context_length");
+  const at = bytes.findIndex((_, i) => key.every((byte, j) => bytes[i + j] === byte));
+  new DataView(bytes.buffer).setUint32(at + key.length + 4, 1 << 26, true); // after the type
+  const phases: string[] = [];
+  const options = { contextLength: 1 << 22, onProgress: ({ phase }: LoadProgress) => phases.push(phase) };
+  const error = await failure(load(bytes, options));
+  expect(error).toMatchObject({ kind: "device", message: expect.stringMatching(/needs \d+\.\d GB.*holds 4\.3 GB/) });
+  expect(phases).toEqual(["header"]);
+  const { needs } = await WebReft.inspect(bytes, { backend: "cpu", contextLength: 1 << 21 });
+  expect(needs?.generate.fits).toBe(false);
 });
 
 test("an abort in the middle of loading ends it", async () => {
