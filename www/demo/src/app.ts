@@ -1,5 +1,6 @@
 /** What the page is doing: one model, one set of interventions, one thing at a time. */
-import { type Reft, type WebReft, WebReftError } from "webreft";
+import { type Machine, type Reft, type WebReft, WebReftError } from "webreft";
+import type { Backend } from "./machine.js";
 
 export type Activity = "idle" | "loading" | "training" | "comparing" | "answering" | "filing";
 
@@ -16,6 +17,10 @@ export class App extends EventTarget {
   model: WebReft | undefined;
   persona: Persona | undefined;
   problem: WebReftError | undefined;
+  /** Who is asked to compute. */
+  backend: Backend = "auto";
+  /** What the browser says who computes. */
+  machine: Machine | undefined;
 
   /** Says that something about the state is new. */
   changed(type: "change" | "trained" = "change"): void {

@@ -6,6 +6,7 @@ import "./style.css";
 import { probe } from "webreft";
 import { App } from "./app.js";
 import { drawn, part } from "./dom.js";
+import { backendIn } from "./machine.js";
 import { mountAnswers } from "./views/answers.js";
 import { mountCompare } from "./views/compare.js";
 import { mountExamples } from "./views/examples.js";
@@ -30,5 +31,10 @@ mountAnswers(part("answers"), app);
 await drawn();
 mountCompare(part("compare"), app, examples);
 
-// A visitor whose browser cannot do this hears of it at once.
-probe().catch((error) => app.fail(error));
+try {
+  app.backend = backendIn(location.search);
+  app.machine = await probe();
+  app.changed();
+} catch (error) {
+  app.fail(error);
+}

@@ -4,6 +4,7 @@ import builtin from "../../../../nano/webreft-nano-q8_0.gguf?url";
 import type { App } from "../app.js";
 import { button, data, h, pickFiles } from "../dom.js";
 import { bytes, count } from "../format.js";
+import { machineView } from "./machine.js";
 import { offers, storedModels } from "./shelf.js";
 
 const PHASES: Record<LoadProgress["phase"], string> = {
@@ -11,8 +12,13 @@ const PHASES: Record<LoadProgress["phase"], string> = {
   download: "Downloading",
   verify: "Comparing with what the Hub has",
   header: "Reading the header",
-  weights: "Moving weights to the GPU",
+  weights: "Loading weights",
+  compile: "Compiling kernels for the GPU",
+  check: "Comparing the GPU with the CPU",
 };
+
+/** Phases that count kernels; the others count bytes. */
+const COUNTED: ReadonlySet<LoadProgress["phase"]> = new Set(["compile", "check"]);
 
 export function mountModel(root: HTMLElement, app: App): void {
   let controller = new AbortController();
@@ -29,7 +35,8 @@ export function mountModel(root: HTMLElement, app: App): void {
       bar.removeAttribute("value");
       try {
         await app.useModel(undefined);
-        const model = await WebReft.load(source, { signal: controller.signal, onProgress, cache });
+        const { backend } = app;
+        const model = await WebReft.load(source, { backend, signal: controller.signal, onProgress, cache });
         await app.useModel(model);
         await tell(facts, model);
       } finally {
@@ -44,7 +51,8 @@ export function mountModel(root: HTMLElement, app: App): void {
   const bar = h("progress", { "aria-label": "Loading the model" });
   const onProgress = ({ phase: name, loaded, total }: LoadProgress) => {
     phase.textContent = PHASES[name];
-    amount.textContent = total ? `${bytes(loaded)} of ${bytes(total)}` : bytes(loaded);
+    const told = COUNTED.has(name) ? String : bytes;
+    amount.textContent = total ? `${told(loaded)} of ${told(total)}` : told(loaded);
     if (total) bar.value = loaded / total;
     else bar.removeAttribute("value");
   };
@@ -80,6 +88,7 @@ export function mountModel(root: HTMLElement, app: App): void {
     byAddress,
     shelf.element,
     offers(app, (source, name) => void load(source, name)),
+    machineView(app),
   );
 
   const change = button("Another model", { class: "quiet", hidden: true }, () => {
@@ -101,7 +110,7 @@ export function mountModel(root: HTMLElement, app: App): void {
   void shelf.refresh();
   dropAnywhere(loadFiles);
   app.on("change", () => {
-    for (const control of chooser.querySelectorAll("button, input")) {
+    for (const control of chooser.querySelectorAll("button, input, select")) {
       control.toggleAttribute("disabled", app.activity !== "idle");
     }
     change.disabled = app.activity !== "idle";
@@ -127,9 +136,9 @@ async function tell(facts: HTMLElement, { info }: WebReft): Promise<void> {
     fact("Shape", `${info.nLayer} layers of ${info.nEmbd}, ${info.architecture}`),
     fact("Context", `${info.nCtx.toLocaleString("en")} tokens of ${info.nVocab.toLocaleString("en")}`),
     fact(
-      "GPU",
-      h("span", { "data-testid": "adapter" }, info.adapter.name || "unnamed"),
-      info.adapter.software ? " (software)" : "",
+      "Computes on",
+      h("span", { "data-testid": "device", "data-backend": info.backend }, info.adapter?.name ?? info.device),
+      info.adapter?.software ? " (software)" : "",
     ),
     fact("Memory", h("span", { class: "memory" })),
     ...info.warnings.map((warning) => fact("To know", warning)),
@@ -139,15 +148,9 @@ async function tell(facts: HTMLElement, { info }: WebReft): Promise<void> {
 async function tellMemory(facts: HTMLElement, model: WebReft): Promise<void> {
   const memory = await model.memory().catch(() => undefined); // put away meanwhile
   if (!memory) return;
-  const { gpu, wasm } = memory;
-  facts
-    .querySelector(".memory")
-    ?.replaceChildren(
-      data(gpu, bytes(gpu), { "data-testid": "gpu-bytes" }),
-      " on the GPU, ",
-      data(wasm, bytes(wasm), { "data-testid": "wasm-bytes" }),
-      " wasm heap",
-    );
+  const part = (n: number, name: string, where: string) => [data(n, bytes(n), { "data-testid": name }), where];
+  const onGpu = model.info.backend === "gpu" ? part(memory.gpu, "gpu-bytes", " on the GPU, ") : [];
+  facts.querySelector(".memory")?.replaceChildren(...onGpu, ...part(memory.wasm, "wasm-bytes", " wasm heap"));
 }
 
 function dropAnywhere(onFiles: (files: File[]) => void): void {

@@ -10,15 +10,13 @@ const ADVICE: Record<ErrorKind, { title: string; advice: string }> = {
   },
   unsupported: {
     title: "This does not work here",
-    advice:
-      "webreft needs WebGPU: a current Chrome or Edge, Safari 26, or Firefox on Windows and macOS. If yours is one of " +
-      "them, look whether hardware acceleration is switched on. For a model, the message names what is supported.",
+    advice: "The message names what webreft supports. Choose another model, or another browser.",
   },
   device: {
-    title: "The GPU did not answer",
+    title: "The machine did not do it",
     advice:
-      "It may be missing, out of memory or reset. Close other tabs that use it, then load the model again; on Linux, " +
-      "look at chrome://gpu whether WebGPU is enabled.",
+      "A GPU may be missing, out of memory or reset: close other tabs that use it, then load the model again, or choose the CPU " +
+      "under Compute on. On the CPU, choose a smaller model.",
   },
   input: { title: "This cannot be done as asked", advice: "Change what the message names, and try again." },
   aborted: { title: "Ended", advice: "" },

@@ -3,7 +3,8 @@ import { type Inspection, type ModelSource, type StoredModel, WebReft } from "we
 import type { App } from "../app.js";
 import { button, h } from "../dom.js";
 import { bytes, count } from "../format.js";
-import { OFFERS, type Offer } from "../models.js";
+import { computesOn } from "../machine.js";
+import { isSensibleOnCpu, OFFERS, type Offer } from "../models.js";
 
 /** Loads a model by its source; the name is shown meanwhile. */
 export type Load = (source: ModelSource, name: string) => void;
@@ -20,7 +21,7 @@ export function offers(app: App, load: Load): HTMLElement {
     const start = button(`Load ${name}`, { class: "primary", "data-testid": "load-offer" }, () => load(source, name));
     start.disabled = app.activity !== "idle";
     try {
-      const told = await WebReft.inspect(source, { signal: mine.signal });
+      const told = await WebReft.inspect(source, { backend: app.backend, signal: mine.signal });
       about.replaceChildren(...verdict(name, told), ...(told.problem ? [] : [start]));
     } catch (error) {
       if (mine.signal.aborted) return;
@@ -28,13 +29,27 @@ export function offers(app: App, load: Load): HTMLElement {
       about.replaceChildren(h("p", {}, `${name} cannot be looked at: `, h("span", { class: "hint" }, reason)), start);
     }
   };
+  const onCpu = (offer: Offer) => {
+    const words = isSensibleOnCpu(offer) ? "good on a CPU" : "slow on a CPU";
+    const tag = h("span", { class: "hint", "data-testid": "on-cpu", hidden: true }, `, ${words}`);
+    app.on("change", () => {
+      tag.hidden = computesOn(app.backend, app.machine) !== "cpu";
+    });
+    return tag;
+  };
   const rows = OFFERS.map((offer) => {
     const { name, source, bytes: size, license, good } = offer;
     const choose = button("Look", { "aria-label": `Look at ${name}`, "data-testid": "offer" }, () => void look(offer));
     return h(
       "li",
       {},
-      h("div", {}, h("strong", {}, name), h("span", { class: "hint" }, ` about ${bytes(size)}, ${license}`)),
+      h(
+        "div",
+        {},
+        h("strong", {}, name),
+        h("span", { class: "hint" }, ` about ${bytes(size)}, ${license}`),
+        onCpu(offer),
+      ),
       choose,
       h("p", {}, good),
       h("p", { class: "hint source" }, source),
@@ -60,13 +75,13 @@ function verdict(name: string, { nParams, formats, problem, needs, download, sto
   if (problem || !needs) return [h("p", {}, what), h("p", {}, `It does not load: ${problem}`)];
   const { load, generate, train, contextLength, trainTokens, trainBatch } = needs;
   const takes =
-    `On the GPU it takes ${bytes(load.bytes)}, ${bytes(generate.bytes)} while it answers (${contextLength} tokens of context), ` +
+    `It takes ${bytes(load.bytes)} of memory, ${bytes(generate.bytes)} while it answers (${contextLength} tokens of context), ` +
     `${bytes(train.bytes)} while it learns (${trainBatch} examples of ${trainTokens} tokens).`;
   const fits = train.fits
     ? "It fits."
     : generate.fits
       ? "It fits to answer, not to learn."
-      : "It does not fit: the GPU has less to give.";
+      : "It does not fit: the machine has less to give.";
   return [h("p", {}, what, " ", fetched), h("p", {}, takes, " ", h("strong", {}, fits))];
 }
 
