@@ -1,7 +1,8 @@
 /**
- * Takes the page at the given address through its main job in headless Chromium, as a visitor would: load the built-in model,
+ * `node demo/headless.mjs ADDRESS BACKEND` takes the page through its main job in headless Chromium, as a visitor would: load the built-in model,
  * ask, train, ask again, compare methods, save, open what was saved, ask once more, save the script for pyreft. Then the same
  * training is left in the middle by a reload, and gone on with; and a browser without durable storage trains by another method.
+ * BACKEND is `gpu`, which the page's address then asks for, or `cpu`: a browser that has no adapter, so that the page falls back by itself.
  * Prints each phase as a line of JSON; fails if the page shows a problem, the loss did not fall, the comparison's numbers are
  * not real or touch what was trained, the reopened persona answers differently, the main thread is held, the training that was
  * left ends otherwise than the unbroken one, or anything of it stays behind.
@@ -9,22 +10,28 @@
 import { readFile } from "node:fs/promises";
 import process from "node:process";
 import { chromium } from "playwright-core";
-import { BROWSER_ARGS, browserPath } from "../browser.mjs";
+import { ARGS_WITHOUT_GPU, BROWSER_ARGS, browserPath } from "../browser.mjs";
 import { watchMainThread } from "../main-thread.mjs";
 
-const [address] = process.argv.slice(2);
+const [place, backend] = process.argv.slice(2);
+const onGpu = backend === "gpu";
+const address = onGpu ? `${place}?backend=gpu` : place;
 const PATIENCE = 600_000;
-/** Enough for the loss to fall; a program in place of a GPU takes seconds for a step. */
-const EPOCHS = 12;
+/** Enough for the loss to fall, and for a reload in the middle; a program in place of a GPU takes seconds for a step. */
+const EPOCHS = onGpu ? 5 : 12;
 /** Of each method that is compared. */
 const COMPARED_EPOCHS = 3;
 /** What a task of the page's main thread may take of a core. By the clock it is longer where others want the cores, too. */
 const TASK_MS = 50;
 const began = performance.now();
 const secondsSince = (start) => Number(((performance.now() - start) / 1000).toFixed(3));
-const tell = (phase, facts) => console.log(JSON.stringify({ phase, ...facts }));
+const tell = (phase, facts) => console.log(JSON.stringify({ backend, phase, ...facts }));
 
-const browser = await chromium.launch({ executablePath: browserPath(), args: BROWSER_ARGS, headless: true });
+const browser = await chromium.launch({
+  executablePath: browserPath(),
+  args: onGpu ? BROWSER_ARGS : ARGS_WITHOUT_GPU,
+  headless: true,
+});
 const context = await browser.newContext();
 context.setDefaultTimeout(PATIENCE);
 const warnings = [];
@@ -215,12 +222,23 @@ async function trainWithoutStorage() {
   if (!warnings.some((text) => text.includes("not kept"))) throw new Error("nothing was said on the console");
 }
 
+/** The page says who computes: who was asked for, or the CPU where there is nobody else. */
+async function checkMachine() {
+  const said = await text("machine");
+  const [line, device] = await Promise.all(
+    ["machine", "device"].map((id) => part(id).evaluate((element) => element.dataset.backend)),
+  );
+  tell("machine", { name: await text("device"), said });
+  if (line !== backend || device !== backend) throw new Error(`${line} and ${device} compute, not ${backend}`);
+  if (!onGpu && !said.includes("no GPU, so the CPU computes")) throw new Error(`the page says: ${said}`);
+}
+
 async function work() {
   const longestTask = await watchMainThread(browser, page);
   await page.goto(address);
   const start = performance.now();
   await loadBuiltin();
-  tell("adapter", { name: await text("adapter") });
+  await checkMachine();
   const weights = await value("model-params");
   tell("model", { name: await text("model-name"), weights, seconds: secondsSince(start) });
 
@@ -256,7 +274,7 @@ async function work() {
   tell("script", { file: script.suggestedFilename(), bytes: archive.length, names });
   if (names.length !== 2) throw new Error("the script for pyreft lacks a file");
 
-  const memory = { wasmBytes: await value("wasm-bytes"), gpuBytes: await value("gpu-bytes") };
+  const memory = { wasmBytes: await value("wasm-bytes"), ...(onGpu && { gpuBytes: await value("gpu-bytes") }) };
   const seconds = secondsSince(began);
   const { wallMs, cpuMs } = await longestTask();
   tell("end", { seconds, ...memory, longestMainThreadTaskMs: wallMs, longestMainThreadTaskCpuMs: cpuMs });

@@ -45,7 +45,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "TypeScript types", run: || script("types") },
     Stage { name: "TypeScript format and lints", run: || script("lint") },
     Stage { name: "package tests in Node and Chromium", run: browser_tests },
-    Stage { name: "page in headless Chromium", run: || demo::headless(0) },
+    Stage { name: "page in headless Chromium", run: || demo::headless(0, None) },
     Stage { name: "models of real sizes in headless Chromium", run: shapes::load },
     Stage { name: "fuzzing, a minute each", run: || fuzz::fuzz(&fuzz::Options::default()) },
 ];
