@@ -1,58 +1,71 @@
 /**
- * Loads models in headless Chromium, through the package as it is published, at WebGPU's default limits: `node shapes.mjs ADDRESS FILE…`,
- * where ADDRESS serves the package's folder. Each answers and trains a little. Prints a line of JSON for each; fails where one takes more
- * memory than it may.
+ * Loads models in headless Chromium, through the package as it is published, on the GPU at WebGPU's default limits and on the CPU:
+ * `node shapes.mjs ADDRESS FILE…`, where ADDRESS serves the package's folder. Each answers and trains a little. Prints a line of JSON for
+ * each; fails where one takes more memory than it may.
  */
 import { stat } from "node:fs/promises";
 import process from "node:process";
 import { chromium } from "playwright-core";
 import { BROWSER_ARGS, browserPath } from "./browser.mjs";
 
-/** What the wasm heap may grow to, whatever the model's size. */
+/** What the wasm heap may grow to where the GPU holds the model, whatever its size. */
 const WASM_BYTES = 128e6;
-/** GPU memory beside the cache of keys and values, by the file's size. */
-const GPU_SHARE = 1.15;
+/** Memory of a model beside the cache of keys and values, by the file's size. */
+const SHARE = 1.15;
 
 const [address, ...files] = process.argv.slice(2);
 const browser = await chromium.launch({ executablePath: browserPath(), args: BROWSER_ARGS, headless: true });
 try {
   for (const file of files) {
-    const { size } = await stat(file);
-    const page = await browser.newPage();
-    await page.goto(`${address}package.json`);
-    await page.setContent('<input type="file">');
-    await page.setInputFiles("input", file);
-    const report = await page.evaluate(async () => {
-      const { WebReft } = await import("./dist/index.js");
-      const file = document.querySelector("input").files[0];
-      const { needs } = await WebReft.inspect(file, { contextLength: 512 });
-      const start = performance.now();
-      const model = await WebReft.load(file, { contextLength: 512 });
-      const loadMs = performance.now() - start;
-      const loaded = await model.memory();
-      let pieces = 0;
-      for await (const _ of model.generate("a b c", { maxTokens: 2 })) pieces += 1;
-      const reft = model.reft({ layers: [model.info.nLayer - 1], rank: 4 });
-      const { loss } = await reft.trainStep([{ prompt: "a b", completion: "c d" }]);
-      const { wasm } = await model.memory();
-      await model.dispose();
-      return { formats: model.info.formats, needs, loadMs, gpu: loaded.gpu, wasm, pieces, loss };
-    });
-    await page.close();
-    console.log(JSON.stringify({ file, bytes: size, megabytesPerSecond: size / 1e3 / report.loadMs, ...report }));
-    check(report.wasm < WASM_BYTES, `the wasm heap has ${report.wasm} bytes: expected less than ${WASM_BYTES}`);
-    check(
-      report.gpu <= GPU_SHARE * size,
-      `${report.gpu} bytes on the GPU: expected at most ${GPU_SHARE} times ${size}`,
-    );
-    check(
-      report.gpu === report.needs.load.bytes,
-      `${report.gpu} bytes on the GPU: inspect said ${report.needs.load.bytes}`,
-    );
-    check(report.pieces > 0 && Number.isFinite(report.loss), `answered ${report.pieces} pieces, lost ${report.loss}`);
+    for (const backend of ["gpu", "cpu"]) await measure(file, backend);
   }
 } finally {
   await browser.close();
+}
+
+async function measure(file, backend) {
+  const { size } = await stat(file);
+  const page = await browser.newPage();
+  await page.goto(`${address}package.json`);
+  await page.setContent('<input type="file">');
+  await page.setInputFiles("input", file);
+  const report = await page.evaluate(async (backend) => {
+    const { WebReft } = await import("./dist/index.js");
+    const file = document.querySelector("input").files[0];
+    const options = { contextLength: 512, backend };
+    const { needs } = await WebReft.inspect(file, options);
+    const start = performance.now();
+    const model = await WebReft.load(file, options);
+    const loadMs = performance.now() - start;
+    const loaded = await model.memory();
+    let pieces = 0;
+    for await (const _ of model.generate("a b c", { maxTokens: 2 })) pieces += 1;
+    const reft = model.reft({ layers: [model.info.nLayer - 1], rank: 4 });
+    const { loss, seconds } = await reft.trainStep([{ prompt: "a b", completion: "c d" }]);
+    const { wasm } = await model.memory();
+    await model.dispose();
+    return { formats: model.info.formats, needs, loadMs, loaded, wasm, pieces, loss, seconds };
+  }, backend);
+  await page.close();
+  console.log(
+    JSON.stringify({ file, backend, bytes: size, megabytesPerSecond: size / 1e3 / report.loadMs, ...report }),
+  );
+  const { needs, loaded, wasm, pieces, loss } = report;
+  const expected = needs.load.bytes;
+  const most = SHARE * size;
+  if (backend === "gpu") {
+    check(wasm < WASM_BYTES, `the wasm heap has ${wasm} bytes: expected less than ${WASM_BYTES}`);
+    check(loaded.gpu <= most, `${loaded.gpu} bytes on the GPU: expected at most ${SHARE} times ${size}`);
+    check(loaded.gpu === expected, `${loaded.gpu} bytes on the GPU: inspect said ${expected}`);
+  } else {
+    check(loaded.gpu === 0, `${loaded.gpu} bytes on the GPU of a model on the CPU`);
+    check(
+      loaded.wasm > expected,
+      `the wasm heap has ${loaded.wasm} bytes: inspect said ${expected} for the model alone`,
+    );
+    check(loaded.wasm <= most, `the wasm heap has ${loaded.wasm} bytes: expected at most ${SHARE} times ${size}`);
+  }
+  check(pieces > 0 && Number.isFinite(loss), `answered ${pieces} pieces, lost ${loss}`);
 }
 
 function check(holds, text) {
