@@ -15,6 +15,7 @@ import type {
   Call,
   Calls,
   Handlers,
+  LoadProgress,
   Reply,
   Request,
   Thrown,
@@ -35,25 +36,25 @@ const handlers: Handlers = {
   async load({ wasm: where, opening, options }, { tell, signal }) {
     wasm = await init({ module_or_path: where });
     WebEngine.checkOptions(options);
-    const found = await findAdapter(options);
+    const { backend, found, warnings: heard } = await choose(options);
     return withFiles(opening, { tell, signal }, async (files, warnings) => {
       tell({ phase: "header", loaded: 0, total: files.reduce((sum, { length }) => sum + length, 0) });
-      loaded = await WebEngine.load(files.map(readAhead), options, (phase, loaded, total) =>
-        tell({ phase, loaded, total }),
-      );
+      const onProgress = (phase: LoadProgress["phase"], loaded: number, total: number) =>
+        tell({ phase, loaded, total });
+      loaded = await WebEngine.load(files.map(readAhead), { ...options, backend }, onProgress);
       signal.throwIfAborted();
       const info = loaded.info();
       adapter = info.backend === "gpu" ? found : undefined;
-      return { ...info, ...(adapter && { adapter }), warnings: [...warnings, ...loaded.warnings()] };
+      return { ...info, ...(adapter && { adapter }), warnings: [...warnings, ...heard, ...loaded.warnings()] };
     });
   },
 
   async inspect({ wasm: where, opening, options }, { signal }) {
     await init({ module_or_path: where });
-    await findAdapter(options);
+    const { backend } = await choose(options);
     return withHeaders(opening, signal, async (readers, files, revision) => {
       const sum = (of: "bytes" | "stored") => files.reduce((sum, file) => sum + file[of], 0);
-      const told = await WebEngine.inspect(readers, options);
+      const told = await WebEngine.inspect(readers, { ...options, backend });
       return { ...told, files, download: sum("bytes"), stored: sum("stored"), ...(revision && { revision }) };
     });
   },
@@ -154,16 +155,27 @@ const handlers: Handlers = {
   },
 };
 
+/** What the engine is asked for, on which adapter, and what the caller should hear of it. */
+interface Choice {
+  backend: NonNullable<LoadOptions["backend"]>;
+  found?: Adapter;
+  warnings: string[];
+}
+
 /**
- * The adapter that the engine finds, where it looks for one.
+ * Chooses the CPU where nobody is asked for and there is no real GPU; the engine would not know the adapter's name.
  *
  * @throws {WebReftError} `device` where a GPU is asked for and there is none.
  */
-async function findAdapter({ backend }: Pick<LoadOptions, "backend">): Promise<Adapter | undefined> {
-  if (backend === "cpu") return undefined;
-  const { adapter, reason } = await findMachine();
-  if (backend === "gpu" && !adapter) throw new WebReftError("device", `backend "gpu": ${reason}`);
-  return adapter;
+async function choose({ backend = "auto" }: Pick<LoadOptions, "backend">): Promise<Choice> {
+  if (backend === "cpu") return { backend, warnings: [] };
+  const machine = await findMachine();
+  const { adapter: found, reason } = machine;
+  if (backend === "gpu" && !found) throw new WebReftError("device", `backend "gpu": ${reason}`);
+  if (backend === "auto" && machine.backend === "cpu") {
+    return { backend: "cpu", warnings: [`The CPU computes: ${reason}`] };
+  }
+  return { backend, warnings: [], ...(found && { found }) };
 }
 
 /** What of how much is trained. */

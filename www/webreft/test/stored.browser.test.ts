@@ -272,8 +272,11 @@ test("a repository of safetensors answers as the GGUF file of the same weights d
   expect(await whole.complete("one", options)).toBe(await (await load(F32)).complete("one", options));
   const quantized = await load("hf:tiny/safetensors", { endpoint, quantize: "Q8_0" });
   expect(quantized.info.formats[0]).toBe("Q8_0");
-  const [few, many] = await Promise.all([quantized.memory(), whole.memory()]);
-  expect(few.gpu).toBeLessThan(0.5 * many.gpu);
+  const onGpu = async (how: LoadOptions) => {
+    const model = await load("hf:tiny/safetensors", { endpoint, backend: "gpu", ...how });
+    return (await model.memory()).gpu;
+  };
+  expect(await onGpu({ quantize: "Q8_0" })).toBeLessThan(0.5 * (await onGpu({})));
   expect(await quantized.complete("one", options)).toBe(await (await load(Q8)).complete("one", options));
   const steps = await all(quantized.reft(LOREFT).train(EXAMPLES, { epochs: 10, learningRate: 0.01 }));
   expect(steps.at(-1)?.loss).toBeLessThan(steps[0]?.loss ?? 0);

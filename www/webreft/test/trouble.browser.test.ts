@@ -38,13 +38,13 @@ test("a model that the wasm heap cannot hold is refused before it is read, with 
   const bytes = await fileBytes(Q8);
   const key = new TextEncoder().encode("llama.context_length");
   const at = bytes.findIndex((_, i) => key.every((byte, j) => bytes[i + j] === byte));
-  new DataView(bytes.buffer).setUint32(at + key.length + 4, 1 << 26, true); // after the type
+  new DataView(bytes.buffer).setUint32(at + key.length + 4, 1 << 24, true); // after the type
   const phases: string[] = [];
-  const options = { contextLength: 1 << 22, onProgress: ({ phase }: LoadProgress) => phases.push(phase) };
+  const options = { contextLength: 1 << 24, onProgress: ({ phase }: LoadProgress) => phases.push(phase) };
   const error = await failure(load(bytes, options));
   expect(error).toMatchObject({ kind: "device", message: expect.stringMatching(/needs \d+\.\d GB.*holds 4\.3 GB/) });
   expect(phases).toEqual(["header"]);
-  const { needs } = await WebReft.inspect(bytes, { backend: "cpu", contextLength: 1 << 21 });
+  const { needs } = await WebReft.inspect(bytes, { backend: "cpu", contextLength: 1 << 22 });
   expect(needs?.generate.fits).toBe(false);
 });
 
