@@ -86,9 +86,9 @@ export function mountModel(root: HTMLElement, app: App): void {
       ", or give its address. What is downloaded is stored in this browser; paused, it goes on later.",
     ),
     byAddress,
+    machineView(app),
     shelf.element,
     offers(app, (source, name) => void load(source, name)),
-    machineView(app),
   );
 
   const change = button("Another model", { class: "quiet", hidden: true }, () => {
