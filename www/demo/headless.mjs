@@ -20,7 +20,7 @@ const PATIENCE = 600_000;
 /** Enough for the loss to fall, and for a reload in the middle: the CPU takes a fraction of a second for a step, a program in place of a GPU seconds. */
 const EPOCHS = onGpu ? 5 : 60;
 /** Of each method that is compared. */
-const COMPARED_EPOCHS = 3;
+const COMPARED_EPOCHS = onGpu ? 1 : 3;
 /** What a task of the page's main thread may take of a core. By the clock it is longer where others want the cores, too. */
 const TASK_MS = 50;
 const began = performance.now();

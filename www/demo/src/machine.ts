@@ -28,7 +28,7 @@ export function meaning(asked: Backend, machine: Machine): string {
   const { adapter } = machine;
   if (computesOn(asked, machine) === "cpu") {
     const why = asked === "cpu" ? "As you chose, the CPU computes" : "This browser offers no GPU, so the CPU computes";
-    return `${why}: slower, and sensible for models up to about 0.5B. Choose few, short examples.`;
+    return `${why}: answers take seconds, training takes minutes. Models up to about 0.5B are sensible.`;
   }
   if (!adapter) return "This browser offers no GPU: choose Automatic or CPU.";
   const slow = adapter.software ? ", a program in place of a GPU: slower than the CPU" : "";
