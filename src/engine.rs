@@ -80,7 +80,7 @@ pub struct ModelInfo {
     /// Tells the model from others, whatever its quantization.
     pub fingerprint: String,
     /// The kind of machine that it is on: `gpu` or `cpu`.
-    pub backend: String,
+    pub backend: &'static str,
     /// The machine's name.
     pub device: String,
 }
@@ -253,7 +253,10 @@ impl Engine {
         options: &LoadOptions,
         on_progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Engine> {
-        Engine::load(&machine.open(0).await?, files, options, on_progress).await
+        let (backend, warning) = machine.open(0).await?;
+        let mut engine = Engine::load(&backend, files, options, on_progress).await?;
+        engine.warnings.extend(warning);
+        Ok(engine)
     }
 
     /// What the caller should hear about the machine.
@@ -588,7 +591,7 @@ fn info(header: &Header, model: &Model, chat: bool) -> ModelInfo {
         n_ctx: model.n_ctx,
         chat,
         fingerprint: model.fingerprint.clone(),
-        backend: model.backend.kind().to_owned(),
+        backend: model.backend.kind(),
         device: model.backend.name(),
     }
 }

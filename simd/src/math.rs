@@ -106,7 +106,7 @@ pub(crate) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let x = x.min(splat(88.37)).max(splat(-87.33));
     let shifted = x.mul_add(splat(std::f32::consts::LOG2_E), splat(WHOLE));
     let n = shifted - WHOLE;
-    let r = n.mul_add(splat(-0.693_359_375), x);
+    let r = n.mul_add(splat(-0.693_359_4), x);
     let r = n.mul_add(splat(2.121_944_4e-4), r);
     let mut p = splat(1.987_569_1e-4);
     for c in [1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5] {
@@ -130,7 +130,7 @@ pub(crate) fn tanh<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let splat = |x: f32| S::f32s::splat(simd, x);
     let z = x * x;
     let mut p = splat(-5.704_988_7e-3);
-    for c in [2.063_908_9e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1] {
+    for c in [2.063_909e-2, -5.373_971_6e-2, 1.333_144_2e-1, -3.333_328e-1] {
         p = p.mul_add(z, splat(c));
     }
     let near = p.mul_add(z * x, x);

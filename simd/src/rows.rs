@@ -88,7 +88,7 @@ pub enum Gate {
 }
 
 /// 2·√(2/π)
-const GELU: f32 = 1.595_769_1;
+const GELU: f32 = 1.595_769;
 const GELU_CUBE: f32 = 0.044_715;
 
 /// σ of the gate's argument, and that argument's derivative.

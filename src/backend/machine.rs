@@ -30,19 +30,21 @@ impl Machine {
         }
     }
 
-    /// Opens the machine. `Auto` never fails. A CPU gets so many threads; 0 takes one for each core.
+    /// Opens the machine; says why, where `Auto` finds no real GPU and takes the CPU, and never fails. A CPU gets so many threads; 0 takes one for each core.
     ///
     /// # Errors
     /// `Device` if a GPU is asked for and there is no adapter, or it gives no device.
-    pub async fn open(self, threads: usize) -> Result<Backend> {
-        match self {
-            Machine::Cpu => Ok(Backend::cpu_with(threads)),
-            Machine::Gpu => Backend::gpu().await,
-            Machine::Auto => Ok(match Backend::gpu().await {
-                Ok(gpu) if !gpu.is_software() => gpu,
-                _ => Backend::cpu_with(threads),
-            }),
-        }
+    pub async fn open(self, threads: usize) -> Result<(Backend, Option<String>)> {
+        let why = match self {
+            Machine::Cpu => None,
+            Machine::Gpu => return Ok((Backend::gpu().await?, None)),
+            Machine::Auto => match Backend::gpu().await {
+                Ok(gpu) if !gpu.is_software() => return Ok((gpu, None)),
+                Ok(gpu) => Some(format!("The CPU computes: {} is a program in place of a GPU", gpu.name())),
+                Err(error) => Some(format!("The CPU computes: {error}")),
+            },
+        };
+        Ok((Backend::cpu_with(threads), why))
     }
 }
 

@@ -56,7 +56,7 @@ async fn model(options: &Options) -> Result<()> {
     let files = ModelFiles::open(files::find(&options.file)?).await?;
     let load = LoadOptions { n_ctx: options.context, quantize: quantizer(options.quantize.as_deref())? };
     let Options { train_tokens, train_batch, .. } = *options;
-    let backend = options.backend.open(0).await?;
+    let (backend, _) = options.backend.open(0).await?;
     print_line(&inspect(&backend, &files, &InspectOptions { load, train_tokens, train_batch }).await?);
     let header = files.header;
     let metadata = header.metadata.describe().map(|(key, text)| (key.to_owned(), Value::String(text)));

@@ -77,7 +77,8 @@ fn quantizer(name: Option<&str>) -> Result<Option<&'static Format>> {
 
 impl ModelOptions {
     fn load(&self) -> Result<Engine> {
-        self.load_on(&pollster::block_on(self.backend.open(self.threads))?)
+        let (backend, _) = pollster::block_on(self.backend.open(self.threads))?;
+        self.load_on(&backend)
     }
 
     fn load_on(&self, backend: &Backend) -> Result<Engine> {

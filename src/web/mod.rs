@@ -16,7 +16,7 @@ use tsify::{Ts, Tsify};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 
-use crate::backend::Machine;
+use crate::backend::{Backend, Machine};
 use crate::bench;
 use crate::engine::{Engine, Source};
 use crate::error::{Error, Result};
@@ -132,7 +132,7 @@ impl WebEngine {
         options: Ts<types::InspectOptions>,
     ) -> Result<Ts<types::Inspection>> {
         let options: types::InspectOptions = from_js("options", &options)?;
-        let backend = types::machine(options.backend.as_deref())?.open(0).await?;
+        let (backend, _) = types::machine(options.backend.as_deref())?.open(0).await?;
         let inspection = inspect(&backend, &source::open(files).await?, &options.try_into()?).await?;
         to_js(types::Inspection::from(inspection))
     }
@@ -153,7 +153,8 @@ impl WebEngine {
     /// Bytes of all buffers on the GPU; 0 on the CPU, whose memory is the wasm heap.
     #[wasm_bindgen(js_name = gpuBytes)]
     pub fn gpu_bytes(&self) -> f64 {
-        self.engine.model().backend.memory() as f64
+        let backend = &self.engine.model().backend;
+        if matches!(backend, Backend::Gpu(_)) { backend.memory() as f64 } else { 0.0 }
     }
 
     /// Makes new interventions; returns their number.
