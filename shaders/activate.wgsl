@@ -12,6 +12,7 @@ struct Params { n: u32, act: u32 }
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) at: vec3<u32>) {
-    if at.x < params.n { y[at.x] = activate(params.act, x[at.x]); }
+fn main(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = at.x + at.y * groups.x * 64u;
+    if i < params.n { y[i] = activate(params.act, x[i]); }
 }

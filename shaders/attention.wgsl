@@ -12,7 +12,7 @@
 //
 // One workgroup per query and head; lanes over keys for scores, then over the head's values. K ≤ 256.
 
-struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, window: u32, scale: f32, cap: f32 }
+struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, window: u32, scale: f32, cap: f32, lines: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>;
@@ -39,16 +39,22 @@ fn score(key: u32, head_kv: u32) -> f32 {
 }
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) at: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) at: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let line = at.y + at.z * groups.y;
+    if line >= params.lines { return; }
     let head = at.x;
     let head_kv = head / (params.n_head / params.n_head_kv);
-    let row = at.y * params.n_head + head;
+    let row = line * params.n_head + head;
     let width = params.head_dim / 4u;
     if lane < width { query[lane] = params.scale * q[row * width + lane]; }
     workgroupBarrier();
 
-    let end = span[at.y].y;
-    let first = max(span[at.y].x, end - min(params.window, end));
+    let end = span[line].y;
+    let first = max(span[line].x, end - min(params.window, end));
     var highest = LOWEST;
     var mass = 0.0;
     var sums = vec4(0.0); // values lane, lane + 64, lane + 128 and lane + 192 of the head

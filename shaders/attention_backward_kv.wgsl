@@ -15,7 +15,7 @@
 //
 // One workgroup per key and head of keys; lanes over queries for p and ds, then over the head's values. K ≤ 256.
 
-struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, window: u32, scale: f32, cap: f32 }
+struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, window: u32, scale: f32, cap: f32, lines: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> q: array<f32>;
@@ -46,17 +46,23 @@ fn p_and_ds(query: u32) -> vec2<f32> {
 }
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) at: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) at: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let line = at.y + at.z * groups.y;
+    if line >= params.lines { return; }
     let head_kv = at.x;
-    let start = (at.y * params.n_head_kv + head_kv) * params.head_dim;
+    let start = (line * params.n_head_kv + head_kv) * params.head_dim;
     for (var i = lane; i < params.head_dim; i += WG) {
         key[i] = k[start + i];
         value[i] = v[start + i];
     }
     workgroupBarrier();
 
-    let first = reach[at.y].x;
-    let end = first + min(params.window, reach[at.y].y - first);
+    let first = reach[line].x;
+    let end = first + min(params.window, reach[line].y - first);
     let group = params.n_head / params.n_head_kv;
     var dk_sums = vec4(0.0); // values lane, lane + 64, lane + 128 and lane + 192 of the head
     var dv_sums = vec4(0.0);

@@ -10,9 +10,10 @@ struct Params { n: u32, rounds: u32 }
 @group(0) @binding(1) var<storage, read_write> y: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) at: vec3<u32>) {
-    if at.x >= params.n / 4u { return; }
-    let x = vec4(f32(at.x) * 1e-7, 1e-3, 2e-3, 3e-3);
+fn main(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = at.x + at.y * groups.x * 64u;
+    if i >= params.n / 4u { return; }
+    let x = vec4(f32(i) * 1e-7, 1e-3, 2e-3, 3e-3);
     let a = vec4(0.999, 0.998, 0.997, 0.996);
     var s0 = x;
     var s1 = x + 1.0;
@@ -32,5 +33,5 @@ fn main(@builtin(global_invocation_id) at: vec3<u32>) {
         s6 = fma(s6, a, x);
         s7 = fma(s7, a, x);
     }
-    y[at.x] = s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7;
+    y[i] = s0 + s1 + s2 + s3 + s4 + s5 + s6 + s7;
 }

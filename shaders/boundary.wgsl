@@ -16,10 +16,11 @@ struct Params { n_embd: u32, at: u32 }
 @group(0) @binding(3) var<storage, read_write> masked: array<f32>;
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) at: vec3<u32>) {
-    if at.x >= arrayLength(&strength) || at.x >= arrayLength(&masked) { return; }
+fn main(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = at.x + at.y * groups.x * 64u;
+    if i >= arrayLength(&strength) || i >= arrayLength(&masked) { return; }
     let edge = clamp(theta[params.at], 1e-3, 1.0) * f32(params.n_embd);
     let temperature = theta[params.at + 1u];
-    let j = f32(at.x % params.n_embd);
-    masked[at.x] = strength[at.x] * sigmoid(j / temperature) * sigmoid((edge - j) / temperature);
+    let j = f32(i % params.n_embd);
+    masked[i] = strength[i] * sigmoid(j / temperature) * sigmoid((edge - j) / temperature);
 }

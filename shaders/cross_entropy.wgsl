@@ -9,7 +9,7 @@
 //
 // One workgroup per token.
 
-struct Params { n_vocab: u32, first: u32, cap: f32 }
+struct Params { n_vocab: u32, first: u32, cap: f32, lines: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> logits: array<f32>;
@@ -20,9 +20,15 @@ struct Params { n_vocab: u32, first: u32, cap: f32 }
 const WG = 64u;
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let start = token.x * params.n_vocab;
-    let at = params.first + token.x;
+fn main(
+    @builtin(workgroup_id) token: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let line = token.y + token.z * groups.y;
+    if line >= params.lines { return; }
+    let start = line * params.n_vocab;
+    let at = params.first + line;
     let label = labels[at];
     let label_logit = logits[start + label];
     let row = highest_and_mass(start, lane);

@@ -6,7 +6,7 @@
 //
 // One workgroup per row. A draw hangs on step, intervention, row of the step and column, and on nothing else: no mask is kept.
 
-struct Params { n_embd: u32, stride: u32, first: u32, number: u32 }
+struct Params { n_embd: u32, stride: u32, first: u32, number: u32, lines: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> edits: array<vec2<u32>>;
@@ -16,8 +16,14 @@ struct Params { n_embd: u32, stride: u32, first: u32, number: u32 }
 const WG = 64u;
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = edits[edit.x].x;
+fn main(
+    @builtin(workgroup_id) at: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let line = at.y + at.z * groups.y;
+    if line >= params.lines { return; }
+    let row = edits[line].x;
     for (var d = lane; d < params.n_embd; d += WG) {
         x[row * params.stride + params.first + d] *= kept(row, d);
     }

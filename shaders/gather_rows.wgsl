@@ -6,7 +6,7 @@
 //
 // One workgroup per row.
 
-struct Params { n_embd: u32 }
+struct Params { n_embd: u32, lines: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> index: array<u32>;
@@ -16,12 +16,18 @@ struct Params { n_embd: u32 }
 const NONE = 0xffffffffu;
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) row: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) at: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let line = at.y + at.z * groups.y;
+    if line >= params.lines { return; }
     let width = params.n_embd / 4u;
-    let from_row = index[row.x];
+    let from_row = index[line];
     for (var i = lane; i < width; i += 64u) {
         var value = vec4(0.0);
         if from_row != NONE { value = x[from_row * width + i]; }
-        y[row.x * width + i] = value;
+        y[line * width + i] = value;
     }
 }

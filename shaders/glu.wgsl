@@ -5,17 +5,19 @@
 //
 // One lane per four values; the grid's second dimension is the token.
 
-struct Params { n_ff: u32, act: u32 }
+struct Params { n_ff: u32, act: u32, lines: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> gate_up: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) at: vec3<u32>) {
+fn main(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let line = at.y + at.z * groups.y;
+    if line >= params.lines { return; }
     let width = params.n_ff / 4u;
     if at.x >= width { return; }
-    let gate = gate_up[at.y * 2u * width + at.x];
-    let up = gate_up[at.y * 2u * width + width + at.x];
-    y[at.y * width + at.x] = up * activate4(params.act, gate);
+    let gate = gate_up[line * 2u * width + at.x];
+    let up = gate_up[line * 2u * width + width + at.x];
+    y[line * width + at.x] = up * activate4(params.act, gate);
 }

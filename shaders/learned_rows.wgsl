@@ -9,7 +9,7 @@
 //
 // One lane for each column; grid: 64 columns, an edit.
 
-struct Params { n_embd: u32, stride: u32, first: u32, rows_at: u32, row_stride: u32 }
+struct Params { n_embd: u32, stride: u32, first: u32, rows_at: u32, row_stride: u32, lines: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> edits: array<vec2<u32>>;
@@ -18,10 +18,12 @@ struct Params { n_embd: u32, stride: u32, first: u32, rows_at: u32, row_stride: 
 @group(0) @binding(4) var<storage, read_write> h: array<f32>;
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) at: vec3<u32>) {
+fn main(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let line = at.y + at.z * groups.y;
+    if line >= params.lines { return; }
     if at.x >= params.n_embd { return; }
-    let edit = edits[at.y];
+    let edit = edits[line];
     let cell = edit.x * params.stride + params.first + at.x;
     let row = learned[params.rows_at + edit.y * params.row_stride + at.x];
-    h[cell] = (1.0 - strength[at.y]) * h[cell] + strength[at.y] * row;
+    h[cell] = (1.0 - strength[line]) * h[cell] + strength[line] * row;
 }

@@ -15,7 +15,7 @@
 
 struct Params {
     n_embd: u32, n_in: u32, stride: u32, first: u32, rank: u32,
-    w_at: u32, b_at: u32, p_at: u32, c_at: u32, act: u32, learned: u32, subtracts: u32,
+    w_at: u32, b_at: u32, p_at: u32, c_at: u32, act: u32, learned: u32, subtracts: u32, lines: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -76,17 +76,23 @@ fn bias(at: u32, j: u32) -> f32 {
 }
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = edits[edit.x].x * params.stride + params.first;
-    let traced = edit.x * 2u * params.rank;
-    save(edit.x, row, lane);
+fn main(
+    @builtin(workgroup_id) at: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let line = at.y + at.z * groups.y;
+    if line >= params.lines { return; }
+    let row = edits[line].x * params.stride + params.first;
+    let traced = line * 2u * params.rank;
+    save(line, row, lane);
     for (var j = 0u; j < params.rank; j++) {
-        let sums = reduce_sum2(vec2(inside(edit.x, j, lane), present(row, j, lane)), lane);
+        let sums = reduce_sum2(vec2(inside(line, j, lane), present(row, j, lane)), lane);
         if lane == 0u {
             let z = sums.x + bias(params.b_at, j);
             let there = sums.y + bias(params.c_at, j);
             trace[traced + j] = z;
-            trace[traced + params.rank + j] = strength[edit.x * params.rank + j] * (activate(params.act, z) - there);
+            trace[traced + params.rank + j] = strength[line * params.rank + j] * (activate(params.act, z) - there);
         }
     }
     storageBarrier();

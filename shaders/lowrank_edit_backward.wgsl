@@ -14,7 +14,7 @@
 // One workgroup per edit. Lane i owns columns i, i + WG, … of dh throughout.
 
 struct Params {
-    n_embd: u32, stride: u32, first: u32, rank: u32, w_at: u32, p_at: u32, act: u32, learned: u32, subtracts: u32,
+    n_embd: u32, stride: u32, first: u32, rank: u32, w_at: u32, p_at: u32, act: u32, learned: u32, subtracts: u32, lines: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -30,10 +30,16 @@ struct Params {
 const WG = 64u;
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = edits[edit.x].x * params.stride + params.first;
-    let saved = edit.x * params.n_embd;
-    let traced = edit.x * 2u * params.rank;
+fn main(
+    @builtin(workgroup_id) at: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let line = at.y + at.z * groups.y;
+    if line >= params.lines { return; }
+    let row = edits[line].x * params.stride + params.first;
+    let saved = line * params.n_embd;
+    let traced = line * 2u * params.rank;
     for (var d = lane; d < params.n_embd; d += WG) {
         after[saved + d] = dh[row + d];
     }
@@ -44,13 +50,13 @@ fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index)
         }
         let total = reduce_sum(sum, lane);
         if lane == 0u {
-            let du = strength[edit.x * params.rank + j] * total;
+            let du = strength[line * params.rank + j] * total;
             dtrace[traced + j] = activate_slope(params.act, trace[traced + j]) * du;
             dtrace[traced + params.rank + j] = du;
         }
     }
     storageBarrier();
-    let count = f32(edits[edit.x].y);
+    let count = f32(edits[line].y);
     for (var d = lane; d < params.n_embd; d += WG) {
         var sum = dh[row + d];
         for (var j = 0u; j < params.rank; j++) {

@@ -8,7 +8,7 @@
 //
 // One workgroup per edit. Lane i owns columns i, i + WG, ….
 
-struct Params { n_in: u32, rank: u32, w_at: u32, drops: u32, number: u32 }
+struct Params { n_in: u32, rank: u32, w_at: u32, drops: u32, number: u32, lines: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> edits: array<vec2<u32>>;
@@ -20,15 +20,21 @@ struct Params { n_in: u32, rank: u32, w_at: u32, drops: u32, number: u32 }
 const WG = 64u;
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) edit: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = edits[edit.x].x * params.n_in;
-    let count = f32(edits[edit.x].y);
+fn main(
+    @builtin(workgroup_id) at: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let line = at.y + at.z * groups.y;
+    if line >= params.lines { return; }
+    let row = edits[line].x * params.n_in;
+    let count = f32(edits[line].y);
     for (var d = lane; d < params.n_in; d += WG) {
         var sum = 0.0;
         for (var j = 0u; j < params.rank; j++) {
-            sum += theta[params.w_at + j * params.n_in + d] * dtrace[edit.x * 2u * params.rank + j];
+            sum += theta[params.w_at + j * params.n_in + d] * dtrace[line * 2u * params.rank + j];
         }
-        if params.drops == 1u { sum *= kept(edits[edit.x].x, d); }
+        if params.drops == 1u { sum *= kept(edits[line].x, d); }
         dx[row + d] += count * sum;
     }
 }

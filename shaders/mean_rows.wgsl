@@ -6,7 +6,7 @@
 //
 // One lane per column; the grid's second dimension is the run.
 
-struct Params { n_embd: u32 }
+struct Params { n_embd: u32, lines: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> ranges: array<vec2<u32>>;
@@ -14,10 +14,12 @@ struct Params { n_embd: u32 }
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) at: vec3<u32>) {
+fn main(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let line = at.y + at.z * groups.y;
+    if line >= params.lines { return; }
     if at.x >= params.n_embd { return; }
-    let range = ranges[at.y];
+    let range = ranges[line];
     var sum = 0.0;
     for (var t = range.x; t < range.y; t++) { sum += x[t * params.n_embd + at.x]; }
-    y[at.y * params.n_embd + at.x] = sum / f32(range.y - range.x);
+    y[line * params.n_embd + at.x] = sum / f32(range.y - range.x);
 }

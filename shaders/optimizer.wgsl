@@ -29,8 +29,8 @@ struct Params { n: u32 }
 @group(0) @binding(7) var<storage, read_write> v: array<f32>;
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) at: vec3<u32>) {
-    let i = at.x;
+fn main(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = at.x + at.y * groups.x * 64u;
     if i >= params.n { return; }
     let g = norm.factor * grad[i] + hyper.gradient_decay * decays[i] * p[i];
     let mean = hyper.beta1 * m[i] + hyper.mean_share * g;

@@ -6,7 +6,7 @@
 //
 // One workgroup per row.
 
-struct Params { n_embd: u32 }
+struct Params { n_embd: u32, lines: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> index: array<u32>;
@@ -14,10 +14,16 @@ struct Params { n_embd: u32 }
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) row: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) at: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let line = at.y + at.z * groups.y;
+    if line >= params.lines { return; }
     let width = params.n_embd / 4u;
-    let to_row = index[row.x];
+    let to_row = index[line];
     for (var i = lane; i < width; i += 64u) {
-        y[to_row * width + i] = x[row.x * width + i];
+        y[to_row * width + i] = x[line * width + i];
     }
 }

@@ -8,7 +8,7 @@
 //
 // One workgroup per group and token; one more per token for what is copied. Widths are multiples of 4.
 
-struct Params { width: u32, n_q: u32, q_width: u32, n_k: u32, k_width: u32, eps: f32 }
+struct Params { width: u32, n_q: u32, q_width: u32, n_k: u32, k_width: u32, eps: f32, lines: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4<f32>>;
@@ -18,8 +18,14 @@ struct Params { width: u32, n_q: u32, q_width: u32, n_k: u32, k_width: u32, eps:
 const WG = 64u;
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) at: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = at.y * params.width / 4u;
+fn main(
+    @builtin(workgroup_id) at: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let line = at.y + at.z * groups.y;
+    if line >= params.lines { return; }
+    let row = line * params.width / 4u;
     if at.x == params.n_q + params.n_k {
         let normed = (params.n_q * params.q_width + params.n_k * params.k_width) / 4u;
         for (var i = normed + lane; i < params.width / 4u; i += WG) { y[row + i] = qkv[row + i]; }

@@ -8,7 +8,7 @@
 //
 // One workgroup per group and token. Widths are multiples of 4.
 
-struct Params { width: u32, n_q: u32, q_width: u32, n_k: u32, k_width: u32, eps: f32 }
+struct Params { width: u32, n_q: u32, q_width: u32, n_k: u32, k_width: u32, eps: f32, lines: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4<f32>>;
@@ -18,9 +18,15 @@ struct Params { width: u32, n_q: u32, q_width: u32, n_k: u32, k_width: u32, eps:
 const WG = 64u;
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) at: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) at: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let line = at.y + at.z * groups.y;
+    if line >= params.lines { return; }
     let group = group_at(at.x);
-    let start = at.y * params.width / 4u + group.start;
+    let start = line * params.width / 4u + group.start;
     var squares = 0.0;
     var along = 0.0;
     for (var i = lane; i < group.width; i += WG) {

@@ -6,7 +6,7 @@
 //
 // One workgroup per row.
 
-struct Params { n_embd: u32, eps: f32 }
+struct Params { n_embd: u32, eps: f32, lines: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
@@ -16,9 +16,15 @@ struct Params { n_embd: u32, eps: f32 }
 const WG = 64u;
 
 @compute @workgroup_size(WG)
-fn main(@builtin(workgroup_id) row: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+fn main(
+    @builtin(workgroup_id) at: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let line = at.y + at.z * groups.y;
+    if line >= params.lines { return; }
     let width = params.n_embd / 4u;
-    let start = row.x * width;
+    let start = line * width;
     var squares = 0.0;
     for (var i = lane; i < width; i += WG) {
         squares += dot(x[start + i], x[start + i]);

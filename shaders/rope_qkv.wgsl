@@ -11,7 +11,7 @@
 //
 // Pairs are (i, i + n_rot/2), as in GPT-NeoX. One workgroup per token, lanes over pairs of values.
 
-struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, n_rot: u32 }
+struct Params { n_head: u32, n_head_kv: u32, head_dim: u32, n_rot: u32, lines: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<f32>;
@@ -29,8 +29,14 @@ fn turned(value: vec2<f32>, position: u32, pair: u32) -> vec2<f32> {
 }
 
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) token: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let t = token.x;
+fn main(
+    @builtin(workgroup_id) token: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let line = token.y + token.z * groups.y;
+    if line >= params.lines { return; }
+    let t = line;
     let pairs = params.head_dim / 2u;
     let q_width = params.n_head * params.head_dim;
     let kv_width = params.n_head_kv * params.head_dim;

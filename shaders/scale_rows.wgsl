@@ -11,7 +11,7 @@
 //
 // One lane for each column; grid: 64 columns, an edit.
 
-struct Params { n_embd: u32, stride: u32, first: u32, l_at: u32, biased: u32 }
+struct Params { n_embd: u32, stride: u32, first: u32, l_at: u32, biased: u32, lines: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> edits: array<vec2<u32>>;
@@ -22,12 +22,14 @@ struct Params { n_embd: u32, stride: u32, first: u32, l_at: u32, biased: u32 }
 @group(0) @binding(6) var<storage, read_write> before: array<f32>;
 
 @compute @workgroup_size(64)
-fn main(@builtin(global_invocation_id) at: vec3<u32>) {
+fn main(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let line = at.y + at.z * groups.y;
+    if line >= params.lines { return; }
     if at.x >= params.n_embd { return; }
-    let cell = edits[at.y].x * params.stride + params.first + at.x;
+    let cell = edits[line].x * params.stride + params.first + at.x;
     let was = h[cell];
     var c = 0.0;
     if params.biased == 1u { c = bias[params.first + at.x]; }
-    before[at.y * params.n_embd + at.x] = was;
-    h[cell] = was + strength[at.y] * (theta[params.l_at + at.x] - 1.0) * (was - c);
+    before[line * params.n_embd + at.x] = was;
+    h[cell] = was + strength[line] * (theta[params.l_at + at.x] - 1.0) * (was - c);
 }

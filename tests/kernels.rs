@@ -84,7 +84,8 @@ const TOKENS: [usize; 7] = [1, 2, 3, 4, 5, 65, 130];
 const WIDTHS: [usize; 4] = [4, 36, 64, 1028];
 
 /// Each family of kernels with its cases.
-const FAMILIES: [fn() -> Vec<Case>; 12] = [
+const FAMILIES: [fn() -> Vec<Case>; 13] = [
+    large_grids,
     rows,
     norms,
     qk_norms,
@@ -138,6 +139,37 @@ fn every_kernel_has_a_case() {
 /// Pairs of a count of tokens and a width.
 fn shapes() -> impl Iterator<Item = [usize; 2]> {
     TOKENS.into_iter().flat_map(|t| WIDTHS.into_iter().map(move |d| [t, d]))
+}
+
+/// More workgroups than a dispatch has in one dimension: LoRA of rank 8 on every matrix of a 1B model has 5.6 million parameters.
+const MANY: usize = 65_537;
+
+fn large_grids() -> Vec<Case> {
+    let parameters = Case::new("as many parameters as LoRA has", 64, |make| {
+        let n = 64 * MANY;
+        let hyper =
+            make.words("hyper", &[OptimizerSettings::WORDS], &Hyper::with_rate(1e-2).at_step(2).words());
+        let norm = make.values("norm", &[2], &[1.0, 1.0]);
+        let [x, sum, p, m] = ["x", "sum", "p", "m"].map(|label| make.reals(label, &[n]));
+        let [decays, v] = ["decays", "v"].map(|label| make.values(label, &[n], &vec![0.5; n]));
+        accumulate(&mut make.plan, x, sum, true);
+        optimizer(&mut make.plan, [hyper, decays, norm], sum, [p, m, v]);
+    });
+    let rows = Case::new("more rows than a dispatch has workgroups", 64, |make| {
+        let [x, y] = ["x", "y"].map(|label| make.reals(label, &[MANY, 4]));
+        let w = make.reals("w", &[4]);
+        rms_norm(&mut make.plan, x, w, 1e-5);
+        add(&mut make.plan, "sum", x, y);
+        activate(&mut make.plan, Activation::Silu, x);
+        let index = make.random.shuffled(MANY);
+        let index = make.words("index", &[MANY], &index);
+        gather_rows(&mut make.plan, "gathered", index, x);
+        let heads = Heads { n_head: 1, n_head_kv: 1, head_dim: 4, window: Some(3), scale: 0.5, cap: 0.0 };
+        let span: Vec<u32> = (0..MANY as u32).flat_map(|t| [0, t + 1]).collect();
+        let span = make.words("span", &[MANY, 2], &span);
+        attention(&mut make.plan, &heads, [x, y, y], span);
+    });
+    vec![parameters, rows.cancelling(1.0)]
 }
 
 fn rows() -> Vec<Case> {

@@ -5,7 +5,7 @@
 use super::account::{Account, Taken};
 use crate::error::{Error, Result};
 use crate::kernel::Operation;
-use crate::plan::{Plan, Role, Slab, Step};
+use crate::plan::{Kernel, Plan, Role, Slab, Step};
 use crate::tensor::{Memory, Readback, Tensor};
 use futures_channel::oneshot;
 use std::cell::RefCell;
@@ -159,7 +159,7 @@ impl Gpu {
         params: &wgpu::Buffer,
     ) -> RecordedStep {
         let pipeline = self.pipeline(operation, step.weight.as_ref());
-        let size = wgpu::BufferSize::new(bytes(step.params.len()));
+        let size = wgpu::BufferSize::new(params_bytes(&operation.kernel));
         let uniform = wgpu::BufferBinding { buffer: params, offset: 0, size };
         let args = step.args.iter().map(|buf| binding(&tensors[buf.index()]));
         let args = std::iter::once(wgpu::BindingResource::Buffer(uniform)).chain(args).collect();
@@ -168,8 +168,7 @@ impl Gpu {
             let sections = std::iter::once(&slab.qs).chain(&slab.scales);
             self.bind(layout, sections.map(binding).collect())
         });
-        let grid = step.grid.map(|n| u32::try_from(n).expect("a grid fits 32 bits"));
-        RecordedStep { pipeline, args, weight, grid }
+        RecordedStep { pipeline, args, weight, grid: fold(operation.kernel.name, step.grid) }
     }
 
     fn bind(
@@ -183,11 +182,13 @@ impl Gpu {
         self.0.device.create_bind_group(&wgpu::BindGroupDescriptor { label: None, layout, entries: &entries })
     }
 
-    /// All steps' `Params`, one slot each: they never change from run to run.
+    /// All steps' `Params` and after them the lines of their grids, one slot each: they never change from run to run.
     fn params_arena(&self, plan: &Plan) -> wgpu::Buffer {
         let mut arena = vec![0u8; PARAMS_SLOT * plan.steps().len().max(1)];
         for (slot, step) in arena.chunks_exact_mut(PARAMS_SLOT).zip(plan.steps()) {
-            slot[..4 * step.params.len()].copy_from_slice(bytemuck::cast_slice(&step.params));
+            let lines = u32::try_from(step.grid[1]).expect("a grid fits 32 bits");
+            let words: Vec<u32> = step.params.iter().copied().chain([lines]).collect();
+            slot[..4 * words.len()].copy_from_slice(bytemuck::cast_slice(&words));
         }
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let buffer = self.create_buffer("params", arena.len() as u64, usage);
@@ -212,7 +213,7 @@ impl Gpu {
         let source = wgpu::ShaderSource::Wgsl(text.into());
         let label = Some(kernel.name);
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source });
-        let params = bytes(kernel.params.len());
+        let params = params_bytes(kernel);
         let roles = kernel.args.iter().map(|arg| storage(arg.role == Role::In));
         let args = self.layout(std::iter::once(uniform(params)).chain(roles));
         let weight =
@@ -303,6 +304,27 @@ fn watch(device: &wgpu::Device) -> Arc<Mutex<Option<String>>> {
         errors.lock().expect("no panic while it is held").get_or_insert(text);
     }));
     trouble
+}
+
+/// `maxComputeWorkgroupsPerDimension` of WebGPU's default limits.
+const MAX_GROUPS: usize = 65_535;
+
+/// A grid as a dispatch takes it. Where a grid of one line is too long, it goes on in y; where it has too many lines, they go on in z.
+/// Shaders find their place by `num_workgroups`, and leave what is too much by the count of elements or `Params`'s `lines`.
+fn fold(kernel: &str, [x, y, z]: [usize; 3]) -> [u32; 3] {
+    let parts = |n: usize| n.div_ceil(MAX_GROUPS);
+    let folded = match [x, y, z] {
+        [x, 1, 1] => [x.div_ceil(parts(x)), parts(x), 1],
+        [x, y, 1] => [x, y.div_ceil(parts(y)), parts(y)],
+        grid => grid,
+    };
+    assert!(folded.iter().all(|n| *n <= MAX_GROUPS), "{kernel}: a grid of {x} x {y} x {z} workgroups");
+    folded.map(|n| n as u32)
+}
+
+/// Bytes of a kernel's `Params`, with the word for the lines of its grid.
+fn params_bytes(kernel: &Kernel) -> u64 {
+    bytes(kernel.params.len() + 1)
 }
 
 fn bytes(words: usize) -> u64 {

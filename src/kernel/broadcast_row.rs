@@ -21,7 +21,7 @@ pub fn broadcast_row(plan: &mut Plan, x: Buf, y: Buf) {
         &BROADCAST_ROW,
         broadcast_row::Params { n_embd },
         broadcast_row::Bufs { x, y },
-        [n_tokens, 1, 1],
+        [1, n_tokens, 1],
     );
 }
 

@@ -28,7 +28,7 @@ pub fn cross_entropy(plan: &mut Plan, logits: Buf, cap: f32, [labels, weight, lo
         &CROSS_ENTROPY,
         cross_entropy::Params { n_vocab, first, cap },
         cross_entropy::Bufs { logits, labels, weight, loss },
-        [n_labels, 1, 1],
+        [1, n_labels, 1],
     );
 }
 

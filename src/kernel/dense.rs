@@ -101,7 +101,7 @@ pub fn dense_into(plan: &mut Plan, it: &Dense, n_rows: usize, [x, y]: [Rows; 2],
             y_at: y.at,
         },
         dense::Bufs { x: x.buf, theta, y: y.buf },
-        [n_rows, it.n_out, 1],
+        [it.n_out, n_rows, 1],
     );
 }
 

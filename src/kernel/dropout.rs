@@ -70,7 +70,7 @@ pub fn dropout(plan: &mut Plan, drops: Drops, rows: Buf, x: Buf, [first, width]:
         &DROPOUT,
         dropout::Params { n_embd: width, stride, first, number: drops.number },
         dropout::Bufs { edits: rows, dropout: drops.settings, x },
-        [n_rows, 1, 1],
+        [1, n_rows, 1],
     );
 }
 

@@ -27,7 +27,7 @@ pub fn embed(plan: &mut Plan, tokens: Buf, matrix: &Matrix, scale: f32) -> Buf {
             embed::Params { n_embd: matrix.cols, first_row: slab.first_row, n_rows: slab.rows, scale },
             embed::Bufs { tokens, h },
             slab,
-            [n_tokens, 1, 1],
+            [1, n_tokens, 1],
         );
     }
     h

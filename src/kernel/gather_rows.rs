@@ -35,7 +35,7 @@ pub fn gather_rows(plan: &mut Plan, label: &str, index: Buf, x: Buf) -> Buf {
         &GATHER_ROWS,
         gather_rows::Params { n_embd },
         gather_rows::Bufs { index, x, y },
-        [n_rows, 1, 1],
+        [1, n_rows, 1],
     );
     y
 }
@@ -44,7 +44,7 @@ pub fn gather_rows(plan: &mut Plan, label: &str, index: Buf, x: Buf) -> Buf {
 pub fn put_rows(plan: &mut Plan, index: Buf, x: Buf, y: Buf) {
     let [n_rows, n_embd] = plan.shape(x);
     plan.expect("put_rows: index", index, &[n_rows]);
-    plan.dispatch(&PUT_ROWS, put_rows::Params { n_embd }, put_rows::Bufs { index, x, y }, [n_rows, 1, 1]);
+    plan.dispatch(&PUT_ROWS, put_rows::Params { n_embd }, put_rows::Bufs { index, x, y }, [1, n_rows, 1]);
 }
 
 fn twin_put(p: &put_rows::Params, a: put_rows::Args<'_>) {

@@ -63,7 +63,7 @@ pub fn token_loss(plan: &mut Plan, logits: Buf, [labels, loss]: [Buf; 2], first:
         &TOKEN_LOSS,
         token_loss::Params { n_vocab, first },
         token_loss::Bufs { logits, labels, loss },
-        [n_labels, 1, 1],
+        [1, n_labels, 1],
     );
 }
 

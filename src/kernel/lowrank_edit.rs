@@ -229,7 +229,7 @@ pub fn lowrank_edit(plan: &mut Plan, edit: &Edit, inputs: &EditInputs, h: Buf) -
     let proj = if free { theta } else { rot };
     let source = source.unwrap_or(theta);
     let bufs = lowrank_edit::Bufs { edits: rows, strength, theta, proj, source, h, before, trace };
-    plan.dispatch(&LOWRANK_EDIT, params, bufs, [n_edits, 1, 1]);
+    plan.dispatch(&LOWRANK_EDIT, params, bufs, [1, n_edits, 1]);
     EditTrace { before, trace }
 }
 
@@ -266,7 +266,7 @@ pub fn lowrank_edit_backward(
         after,
         dtrace,
     };
-    plan.dispatch(&LOWRANK_EDIT_BACKWARD, params, bufs, [n_edits, 1, 1]);
+    plan.dispatch(&LOWRANK_EDIT_BACKWARD, params, bufs, [1, n_edits, 1]);
 
     let params = lowrank_edit_params::Params {
         n_edits,
@@ -318,7 +318,7 @@ pub fn lowrank_edit_input(
             number,
         },
         lowrank_edit_input::Bufs { edits: inputs.rows, theta: inputs.theta, dtrace, dropout: settings, dx },
-        [n_edits, 1, 1],
+        [1, n_edits, 1],
     );
 }
 

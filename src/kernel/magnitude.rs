@@ -100,7 +100,7 @@ pub fn row_norms(plan: &mut Plan, matrix: &Matrix, [first, n_rows]: [usize; 2], 
             n_rows,
             norms_at: norms.at + from - first,
         };
-        plan.dispatch_weight(&ROW_NORMS, params, row_norms::Bufs { norms: norms.buf }, slab, [n_rows, 1, 1]);
+        plan.dispatch_weight(&ROW_NORMS, params, row_norms::Bufs { norms: norms.buf }, slab, [1, n_rows, 1]);
     }
 }
 

@@ -51,7 +51,7 @@ pub fn mix_rows(plan: &mut Plan, mix: &Mix, [rows, strength]: [Buf; 2], source: 
         &MIX_ROWS,
         mix_rows::Params { n_embd, stride, first, keep, gain },
         mix_rows::Bufs { edits: rows, strength, source: source.unwrap_or(strength), h },
-        [n_edits, 1, 1],
+        [1, n_edits, 1],
     );
 }
 
@@ -63,7 +63,7 @@ pub fn mix_rows_backward(plan: &mut Plan, mix: &Mix, [rows, strength]: [Buf; 2],
         &MIX_ROWS_BACKWARD,
         mix_rows_backward::Params { n_embd: mix.n_embd, stride, first: mix.first, keep: mix.keep },
         mix_rows_backward::Bufs { edits: rows, strength, dh },
-        [n_edits, 1, 1],
+        [1, n_edits, 1],
     );
 }
 

@@ -43,7 +43,7 @@ pub fn rms_norm(plan: &mut Plan, x: Buf, w: Buf, eps: f32) -> Buf {
     let [n_tokens, n_embd] = plan.shape(x);
     plan.expect("rms_norm: w", w, &[n_embd]);
     let y = plan.scratch("xn", &[n_tokens, n_embd]);
-    plan.dispatch(&RMS_NORM, rms_norm::Params { n_embd, eps }, rms_norm::Bufs { x, w, y }, [n_tokens, 1, 1]);
+    plan.dispatch(&RMS_NORM, rms_norm::Params { n_embd, eps }, rms_norm::Bufs { x, w, y }, [1, n_tokens, 1]);
     y
 }
 
@@ -57,7 +57,7 @@ pub fn add_rms_norm(plan: &mut Plan, [x, d]: [Buf; 2], w: Buf, eps: f32) -> [Buf
         &ADD_RMS_NORM,
         add_rms_norm::Params { n_embd, eps },
         add_rms_norm::Bufs { x, d, w, h, y },
-        [n_tokens, 1, 1],
+        [1, n_tokens, 1],
     );
     [h, y]
 }
@@ -71,7 +71,7 @@ pub fn rms_norm_backward(plan: &mut Plan, [x, w]: [Buf; 2], eps: f32, dy: Buf, d
         &RMS_NORM_BACKWARD,
         rms_norm_backward::Params { n_embd, eps, add },
         rms_norm_backward::Bufs { x, w, dy, dx },
-        [n_tokens, 1, 1],
+        [1, n_tokens, 1],
     );
 }
 

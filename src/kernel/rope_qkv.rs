@@ -81,7 +81,7 @@ pub fn rope_qkv(plan: &mut Plan, rope: &Rope, qkv: Buf, [table, place]: [Buf; 2]
     plan.expect("rope_qkv: place", place, &[n_tokens, 2]);
     plan.expect("rope_qkv: v", v, &[n_rows, width_kv]);
     let q = plan.scratch("q", &[n_tokens, rope.n_head * rope.head_dim]);
-    plan.dispatch(&ROPE_QKV, *rope, rope_qkv::Bufs { qkv, table, place, q, k, v }, [n_tokens, 1, 1]);
+    plan.dispatch(&ROPE_QKV, *rope, rope_qkv::Bufs { qkv, table, place, q, k, v }, [1, n_tokens, 1]);
     q
 }
 
@@ -98,7 +98,7 @@ pub fn rope_qkv_backward(
         &ROPE_QKV_BACKWARD,
         *rope,
         rope_qkv_backward::Bufs { dq, dk, dv, table, place, dqkv },
-        [n_tokens, 1, 1],
+        [1, n_tokens, 1],
     );
     dqkv
 }
