@@ -1,7 +1,9 @@
 //! Memory on a machine: words of four bytes under a shape, freed with the last handle.
 
+use crate::clock;
 use crate::error::Result;
 use std::any::Any;
+use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -10,8 +12,8 @@ pub trait Memory: Any {
     /// Writes words from index `at` on; the next run sees them, the last one does not.
     fn write(&self, at: usize, words: &[u32]);
 
-    /// Takes the content as it is after everything run so far.
-    fn read(&self) -> Readback;
+    /// Takes some words as they are after everything run so far.
+    fn read(&self, words: Range<usize>) -> Readback;
 
     /// Takes a few words only: they arrive when everything run so far is done.
     fn probe(&self) -> Readback;
@@ -69,7 +71,20 @@ impl Tensor {
 
     /// Takes the content as it is after everything run so far; await it now or later.
     pub fn read(&self) -> Readback {
-        self.0.memory.read()
+        self.read_range(0..self.len())
+    }
+
+    /// Takes some words of the content; otherwise as [`Tensor::read`].
+    ///
+    /// # Panics
+    /// If there are not so many words.
+    pub fn read_range(&self, words: Range<usize>) -> Readback {
+        assert!(words.end <= self.len(), "{}: words {words:?} of {}", self.label(), self.len());
+        self.0.memory.read(words)
+    }
+
+    fn len(&self) -> usize {
+        self.0.shape.iter().product()
     }
 
     /// Returns when everything run so far is done.
@@ -82,31 +97,47 @@ impl Tensor {
 }
 
 /// A tensor's content on its way to the caller.
-pub struct Readback(Pin<Box<dyn Future<Output = Result<Vec<u32>>>>>);
+pub struct Readback(Pin<Box<dyn Future<Output = Result<Content>>>>);
+
+/// What was read, and when it was there.
+pub struct Content {
+    /// The words that were asked for.
+    pub words: Vec<u32>,
+    /// When everything before was done, in seconds of [`clock::seconds`].
+    pub at: f64,
+}
 
 impl Readback {
     /// Content that arrives later.
-    pub fn new(words: impl Future<Output = Result<Vec<u32>>> + 'static) -> Readback {
-        Readback(Box::pin(words))
+    pub fn new(content: impl Future<Output = Result<Content>> + 'static) -> Readback {
+        Readback(Box::pin(content))
     }
 
     /// Content that is here.
     pub fn ready(words: Vec<u32>) -> Readback {
-        Readback::new(std::future::ready(Ok(words)))
+        Readback::new(std::future::ready(Ok(Content { words, at: clock::seconds() })))
+    }
+
+    /// The content, and when it was there.
+    ///
+    /// # Errors
+    /// `Device` if the device was lost or reported an error.
+    pub async fn content(self) -> Result<Content> {
+        self.0.await
     }
 
     /// The content as words.
     ///
     /// # Errors
-    /// `Device` if the device was lost or reported an error.
+    /// As [`Readback::content`].
     pub async fn words(self) -> Result<Vec<u32>> {
-        self.0.await
+        Ok(self.content().await?.words)
     }
 
     /// The content as reals.
     ///
     /// # Errors
-    /// As [`Readback::words`].
+    /// As [`Readback::content`].
     pub async fn f32(self) -> Result<Vec<f32>> {
         Ok(bytemuck::cast_vec(self.words().await?))
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules at the top of `src/`, from the lowest floor up.
 const FLOORS: [&[&str]; 9] = [
-    &["error", "dims", "bytes"],
+    &["error", "dims", "bytes", "clock"],
     &["plan", "quant", "token", "gguf", "tensor"],
     &["kernel"],
     &["backend"],

@@ -6,6 +6,7 @@ use crate::plan::{Plan, Role, Slab, Step};
 use crate::quant::Weight;
 use crate::tensor::{Memory, Readback, Tensor};
 use std::cell::{Ref, RefCell, RefMut};
+use std::ops::Range;
 
 /// Bytes that the CPU's memory holds at most: in a browser the wasm heap's 4 GiB.
 pub(super) const MAX_BYTES: u64 = if cfg!(target_arch = "wasm32") { 4 << 30 } else { u64::MAX };
@@ -77,8 +78,8 @@ impl Memory for CpuMemory {
         self.words.borrow_mut()[at..at + words.len()].copy_from_slice(words);
     }
 
-    fn read(&self) -> Readback {
-        Readback::ready(self.words.borrow().clone())
+    fn read(&self, words: Range<usize>) -> Readback {
+        Readback::ready(self.words.borrow()[words].to_vec())
     }
 
     fn probe(&self) -> Readback {

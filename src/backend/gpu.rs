@@ -3,13 +3,14 @@
 //! The device is opened with WebGPU's default limits everywhere, so what works natively works in every browser.
 
 use super::account::{Account, Taken};
+use super::readback::{Encoded, Ring};
 use crate::error::{Error, Result};
 use crate::kernel::Operation;
 use crate::plan::{Kernel, Plan, Role, Slab, Step};
 use crate::tensor::{Memory, Readback, Tensor};
-use futures_channel::oneshot;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
@@ -31,6 +32,7 @@ struct Inner {
     trouble: Arc<Mutex<Option<String>>>,
     pipelines: RefCell<HashMap<(&'static str, &'static str), Rc<Pipeline>>>,
     account: Account,
+    ring: Ring,
 }
 
 struct Pipeline {
@@ -55,8 +57,8 @@ impl Gpu {
             .await
             .map_err(|error| Error::device(format!("adapter \"{}\" gives no device: {error}", info.name)))?;
         let trouble = watch(&device);
-        let (pipelines, account) = (RefCell::default(), Account::default());
-        Ok(Gpu(Rc::new(Inner { device, queue, info, trouble, pipelines, account })))
+        let (pipelines, account, ring) = (RefCell::default(), Account::default(), Ring::default());
+        Ok(Gpu(Rc::new(Inner { device, queue, info, trouble, pipelines, account, ring })))
     }
 
     pub(super) fn name(&self) -> String {
@@ -82,6 +84,21 @@ impl Gpu {
         &self.0.account
     }
 
+    pub(super) fn ring(&self) -> &Ring {
+        &self.0.ring
+    }
+
+    /// Natively returns when a submit is done, whatever was submitted after it; in a browser returns at once.
+    pub(super) fn wait(&self, submit: &wgpu::SubmissionIndex) -> Result<()> {
+        let wait = wgpu::PollType::Wait { submission_index: Some(submit.clone()), timeout: None };
+        let polled = self.0.device.poll(wait);
+        polled.map(|_| ()).map_err(|error| Error::device(format!("the GPU does not answer: {error}")))
+    }
+
+    fn encoder(&self) -> wgpu::CommandEncoder {
+        self.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+
     /// Ends the device, as a browser or driver may at any time: for tests of what happens then.
     pub fn lose(&self) {
         self.0.device.destroy();
@@ -102,10 +119,10 @@ impl Gpu {
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
         let raw = self.create_buffer(label, size, usage);
         let _taken = self.0.account.take(size);
-        Ok(GpuBuffer { raw, len, gpu: self.clone(), _taken })
+        Ok(GpuBuffer { raw, gpu: self.clone(), _taken })
     }
 
-    fn create_buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    pub(super) fn create_buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
         let label = Some(label);
         self.0.device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false })
     }
@@ -127,7 +144,7 @@ impl Gpu {
         Ok(refused.is_none())
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let trouble = || self.0.trouble.lock().expect("no panic while it is held").clone();
         if trouble().is_none() {
             return Ok(());
@@ -248,7 +265,7 @@ impl Gpu {
     /// Encodes all steps into one pass and submits it.
     pub(super) fn run(&self, recorded: &Recorded) -> Result<()> {
         self.check()?;
-        let mut encoder = self.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut encoder = self.encoder();
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
         for (number, step) in recorded.steps.iter().enumerate() {
             let slot = u32::try_from(number * PARAMS_SLOT).expect("the arena is small");
@@ -356,7 +373,6 @@ struct RecordedStep {
 /// Memory on the device, given back when dropped.
 struct GpuBuffer {
     raw: wgpu::Buffer,
-    len: usize,
     gpu: Gpu,
     _taken: Taken,
 }
@@ -372,55 +388,13 @@ impl Memory for GpuBuffer {
         self.gpu.0.queue.write_buffer(&self.raw, bytes(at), bytemuck::cast_slice(words));
     }
 
-    fn read(&self) -> Readback {
-        Readback::new(self.read_bytes(self.raw.size(), self.len).words())
+    fn read(&self, words: Range<usize>) -> Readback {
+        let mut encoder = self.gpu.encoder();
+        let copy = Encoded::copy(&self.gpu, &mut encoder, &self.raw, words);
+        copy.submitted(&self.gpu, self.gpu.0.queue.submit([encoder.finish()]))
     }
 
     fn probe(&self) -> Readback {
-        Readback::new(self.read_bytes(bytes(4), 4).words())
-    }
-}
-
-impl GpuBuffer {
-    fn read_bytes(&self, size: u64, len: usize) -> GpuReadback {
-        let gpu = self.gpu.clone();
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = gpu.create_buffer("readback", size, usage);
-        let mut encoder = gpu.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        encoder.copy_buffer_to_buffer(&self.raw, 0, &staging, 0, size);
-        gpu.0.queue.submit([encoder.finish()]);
-        let (sender, mapped) = oneshot::channel();
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            let _ = sender.send(result); // the reader may be gone
-        });
-        GpuReadback { staging, mapped, len, gpu }
-    }
-}
-
-/// A copy on its way from the device.
-struct GpuReadback {
-    staging: wgpu::Buffer,
-    mapped: oneshot::Receiver<std::result::Result<(), wgpu::BufferAsyncError>>,
-    len: usize,
-    gpu: Gpu,
-}
-
-impl GpuReadback {
-    async fn words(self) -> Result<Vec<u32>> {
-        // Natively this waits; in a browser it does nothing, and awaiting waits.
-        let polled = self.gpu.0.device.poll(wgpu::PollType::wait_indefinitely());
-        let mapped = self.mapped.await;
-        self.gpu.check()?;
-        polled.map_err(|error| Error::device(format!("the GPU does not answer: {error}")))?;
-        mapped
-            .map_err(|_| Error::device("the GPU dropped a readback"))?
-            .map_err(|error| Error::device(format!("the GPU gave no readback: {error}")))?;
-        let view = self.staging.get_mapped_range(..);
-        let view = view.map_err(|error| Error::device(format!("the GPU gave no readback: {error}")))?;
-        let mut words: Vec<u32> = bytemuck::pod_collect_to_vec(&view);
-        words.truncate(self.len);
-        drop(view);
-        self.staging.destroy();
-        Ok(words)
+        self.read(0..1)
     }
 }

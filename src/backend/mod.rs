@@ -8,6 +8,7 @@ mod cpu;
 mod gpu;
 mod machine;
 mod place;
+mod readback;
 mod tally;
 
 use self::account::Account;
