@@ -2,7 +2,7 @@
 //!
 //! Times come from a clock that the caller gives; each figure is the best of several runs.
 
-use crate::backend::{Backend, Prepared};
+use crate::backend::{Backend, NoControl, Prepared};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::generate::{self, GenerateOptions, Generation, Persona, Prompt};
@@ -85,15 +85,15 @@ pub async fn run(engine: &Engine, n_tokens: usize, clock: &dyn Fn() -> f64) -> R
 
     let prompt = [Prompt { tokens: tokens.clone(), personas: vec![] }];
     let options = GenerateOptions { max_tokens: 1, ..Default::default() };
-    let generation = engine.generate(&prompt, &options)?;
+    let generation = engine.generate_with(&prompt, &options, &NoControl).await?;
     let [ms] = best_ms([generation.step_plan()], 8, clock).await?;
     let decode = bench.phase(generation.step_plan(), 1, ms);
     gpu_bytes = backend.memory().max(gpu_bytes);
-    let edited = |positions: &str| {
+    let edited = async |positions: &str| {
         let personas = vec![Persona::new(Rc::new(engine.reft(&[middle(engine, positions)])?))];
-        engine.generate(&[Prompt { tokens: tokens.clone(), personas }], &options)
+        engine.generate_with(&[Prompt { tokens: tokens.clone(), personas }], &options, &NoControl).await
     };
-    let [on_prompt, on_all] = [edited("l1")?, edited("all")?];
+    let [on_prompt, on_all] = [edited("l1").await?, edited("all").await?];
     let plans = [&generation, &on_prompt, &on_all].map(Generation::step_plan);
     let mut decodes = [f64::MAX; 3];
     for _ in 0..4 {
@@ -112,13 +112,14 @@ pub async fn run(engine: &Engine, n_tokens: usize, clock: &dyn Fn() -> f64) -> R
     let reft = engine.reft(&[middle(engine, "l1")])?;
     let mut trainer = Trainer::new(backend, &reft)?;
     let sequence = Sequence::new(&reft, tokens, n_tokens.div_ceil(2), engine.info().n_ctx)?;
-    trainer.step(engine.model(), &reft, &[&sequence], &Hyper::with_rate(1e-3))?.mean().await?;
+    let hyper = Hyper::with_rate(1e-3);
+    trainer.step_with(engine.model(), &reft, &[&sequence], &hyper, &NoControl).await?.mean().await?;
     let step = trainer.last_plan().expect("a step was made");
     let matmuls = backend.prepare(step.plan().weights_only())?;
     let mut keeping = Trainer::new(backend, &reft)?;
     let mut kept = [sequence.clone()];
-    keeping.keep_states(engine.model(), &reft, &mut kept)?;
-    keeping.step(engine.model(), &reft, &[&kept[0]], &Hyper::with_rate(1e-3))?.mean().await?;
+    keeping.keep_states(engine.model(), &reft, &mut kept, &NoControl).await?;
+    keeping.step_with(engine.model(), &reft, &[&kept[0]], &hyper, &NoControl).await?.mean().await?;
     let kept = keeping.last_plan().expect("a step was made");
     let [ms, train_matmuls_ms, train_kept_ms] = best_ms([step, &matmuls, kept], 1, clock).await?;
     let train = bench.phase(step, n_tokens, ms);

@@ -30,7 +30,9 @@
 //! # }
 //! ```
 
-use crate::backend::{Backend, Machine};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::backend::NoControl;
+use crate::backend::{Backend, Control, Machine};
 use crate::bytes::ByteSource;
 use crate::error::{Error, Faults, Result};
 use crate::files::ModelFiles;
@@ -369,12 +371,26 @@ impl Engine {
         collect(&self.model, &tokens, &wanted).await
     }
 
-    /// Starts a generation; each prompt gets an answer, all in one batch.
+    /// As [`Engine::generate_with`], with nobody watching.
     ///
     /// # Errors
     /// As [`Generation::start`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn generate(&self, prompts: &[Prompt], options: &GenerateOptions) -> Result<Generation> {
-        Generation::start(&self.model, &self.tokenizer, prompts, options)
+        pollster::block_on(self.generate_with(prompts, options, &NoControl))
+    }
+
+    /// Starts a generation; each prompt gets an answer, all in one batch. The prompts are read, which `control` watches.
+    ///
+    /// # Errors
+    /// As [`Generation::start`].
+    pub async fn generate_with(
+        &self,
+        prompts: &[Prompt],
+        options: &GenerateOptions,
+        control: &dyn Control,
+    ) -> Result<Generation> {
+        Generation::start(&self.model, &self.tokenizer, prompts, options, control).await
     }
 
     /// An answer as the model sees it: the prompt as [`Engine::prompt`] makes it, the answer, and the token that ends it, if it is to.

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, NoControl};
 use crate::bytes::ByteSource;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -141,10 +141,10 @@ async fn needs(backend: &Backend, engine: &Engine, options: &InspectOptions) -> 
     let InspectOptions { train_tokens, train_batch, .. } = *options;
     let (tally, n_ctx) = (&engine.model().backend, engine.model().n_ctx);
     let load = tally.memory();
-    generate(engine)?;
+    generate(engine).await?;
     let generate = tally.peak();
     tally.restart_peak();
-    train(engine, train_tokens.min(n_ctx), train_batch)?;
+    train(engine, train_tokens.min(n_ctx), train_batch).await?;
     let train = tally.peak();
     let need = async |bytes| Ok::<_, Error>(Need { bytes, fits: backend.has_room(bytes).await? });
     Ok(Needs {
@@ -157,18 +157,19 @@ async fn needs(backend: &Backend, engine: &Engine, options: &InspectOptions) -> 
     })
 }
 
-fn generate(engine: &Engine) -> Result<()> {
+async fn generate(engine: &Engine) -> Result<()> {
     let n_ctx = engine.model().n_ctx;
     let n_prompt = PROMPT.min(n_ctx.div_ceil(2));
     let prompt = Prompt { tokens: vec![0; n_prompt], personas: vec![] };
     let options = GenerateOptions { max_tokens: (n_ctx - n_prompt).max(1), ..GenerateOptions::default() };
-    engine.generate(&[prompt], &options).map(|_| ())
+    engine.generate_with(&[prompt], &options, &NoControl).await.map(|_| ())
 }
 
-fn train(engine: &Engine, n_tokens: usize, n_sequences: usize) -> Result<()> {
+async fn train(engine: &Engine, n_tokens: usize, n_sequences: usize) -> Result<()> {
     let model = engine.model();
     let reft = engine.reft(&[ReftConfig::default()])?;
     let sequence = Sequence::new(&reft, vec![0; n_tokens], n_tokens / 2, model.n_ctx)?;
     let mut trainer = Trainer::new(&model.backend, &reft)?;
-    trainer.step(model, &reft, &vec![&sequence; n_sequences], &Hyper::with_rate(0.0)).map(|_| ())
+    let (sequences, hyper) = (vec![&sequence; n_sequences], Hyper::with_rate(0.0));
+    trainer.step_with(model, &reft, &sequences, &hyper, &NoControl).await.map(|_| ())
 }

@@ -7,7 +7,7 @@ mod support;
 use pollster::block_on;
 use std::rc::Rc;
 use webreft::ErrorKind;
-use webreft::backend::Backend;
+use webreft::backend::{Backend, NoControl};
 use webreft::engine::{Engine, Example, Input, Source};
 use webreft::generate::{GenerateOptions, Persona};
 use webreft::kernel::Hyper;
@@ -550,7 +550,8 @@ fn what_is_frozen_is_not_computed_again_and_the_losses_are_the_same() {
                 let mut trainer = Trainer::new(&model.backend, &reft).expect("the state fits");
                 let mut sequences = engine.sequences(&reft, &examples(PAIRS)).expect("sequences");
                 if keep {
-                    trainer.keep_states(model, &reft, &mut sequences).expect("they find room");
+                    block_on(trainer.keep_states(model, &reft, &mut sequences, &NoControl))
+                        .expect("they find room");
                     assert!(sequences.iter().all(|sequence| sequence.states_at.is_some()));
                 }
                 let sequences: Vec<_> = sequences.iter().collect();

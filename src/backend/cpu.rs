@@ -1,6 +1,9 @@
 //! The CPU's side: a step is a call of its kernel's fast form, or of its twin where there is none.
 
 use super::account::{Account, Taken};
+use super::control::{Control, cancelled};
+use super::event_loop::EventLoop;
+use crate::error::Result;
 use crate::kernel::{Call, Operation, Pool, Words};
 use crate::plan::{Plan, Role, Slab, Step};
 use crate::quant::Weight;
@@ -46,6 +49,29 @@ impl Cpu {
         for (step, operation) in plan.steps().iter().zip(operations) {
             self.run_step(plan, step, operation, tensors);
         }
+    }
+
+    /// Runs all steps, in order, and asks `control` before each.
+    pub(super) async fn run_with(
+        &self,
+        plan: &Plan,
+        operations: &[&Operation],
+        tensors: &[Tensor],
+        control: &dyn Control,
+    ) -> Result<()> {
+        let (total, mut done) = (plan.work(), 0);
+        let mut events = EventLoop::new();
+        for (number, (step, operation)) in plan.steps().iter().zip(operations).enumerate() {
+            events.turn().await;
+            control.progress(done as f64 / total.max(1) as f64);
+            if plan.may_end_before(number) && control.cancelled() {
+                return Err(cancelled());
+            }
+            self.run_step(plan, step, operation, tensors);
+            done += step.work(plan);
+        }
+        control.progress(1.0);
+        Ok(())
     }
 
     fn run_step(&self, plan: &Plan, step: &Step, operation: &Operation, tensors: &[Tensor]) {

@@ -1,8 +1,11 @@
-//! The GPU's side: buffers, pipelines, and plans recorded as bind groups; one encoder, one pass and one submit a run.
+//! The GPU's side: buffers, pipelines, and plans recorded as bind groups; a run is as many submits as its
+//! length asks for, an encoder and a pass each.
 //!
 //! The device is opened with WebGPU's default limits everywhere, so what works natively works in every browser.
 
 use super::account::{Account, Taken};
+use super::control::{Control, cancelled};
+use super::pace::Pace;
 use super::readback::{Encoded, Ring};
 use crate::error::{Error, Result};
 use crate::kernel::Operation;
@@ -33,6 +36,7 @@ struct Inner {
     pipelines: RefCell<HashMap<(&'static str, &'static str), Rc<Pipeline>>>,
     account: Account,
     ring: Ring,
+    pace: Pace,
 }
 
 struct Pipeline {
@@ -57,8 +61,9 @@ impl Gpu {
             .await
             .map_err(|error| Error::device(format!("adapter \"{}\" gives no device: {error}", info.name)))?;
         let trouble = watch(&device);
-        let (pipelines, account, ring) = (RefCell::default(), Account::default(), Ring::default());
-        Ok(Gpu(Rc::new(Inner { device, queue, info, trouble, pipelines, account, ring })))
+        let (pipelines, account) = (RefCell::default(), Account::default());
+        let (ring, pace) = (Ring::default(), Pace::default());
+        Ok(Gpu(Rc::new(Inner { device, queue, info, trouble, pipelines, account, ring, pace })))
     }
 
     pub(super) fn name(&self) -> String {
@@ -97,6 +102,16 @@ impl Gpu {
 
     fn encoder(&self) -> wgpu::CommandEncoder {
         self.0.device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default())
+    }
+
+    /// Submits that were longer than a device should be held for, because one step of theirs was.
+    pub fn long_submits(&self) -> u64 {
+        self.0.pace.n_long()
+    }
+
+    /// Sets how many operations a second the device is believed to do, until more is measured: for tests of short submits.
+    pub fn believe(&self, operations_a_second: f64) {
+        self.0.pace.believe(operations_a_second);
     }
 
     /// Ends the device, as a browser or driver may at any time: for tests of what happens then.
@@ -163,13 +178,15 @@ impl Gpu {
     ) -> Recorded {
         let params = self.params_arena(plan);
         let steps = plan.steps().iter().zip(operations);
-        let steps =
-            steps.map(|(step, operation)| self.record_step(step, operation, tensors, &params)).collect();
+        let steps = steps
+            .map(|(step, operation)| self.record_step(plan, step, operation, tensors, &params))
+            .collect();
         Recorded { steps, _params: params }
     }
 
     fn record_step(
         &self,
+        plan: &Plan,
         step: &Step,
         operation: &Operation,
         tensors: &[Tensor],
@@ -185,7 +202,8 @@ impl Gpu {
             let sections = std::iter::once(&slab.qs).chain(&slab.scales);
             self.bind(layout, sections.map(binding).collect())
         });
-        RecordedStep { pipeline, args, weight, grid: fold(operation.kernel.name, step.grid) }
+        let (grid, work) = (fold(operation.kernel.name, step.grid), step.work(plan));
+        RecordedStep { pipeline, args, weight, grid, work }
     }
 
     fn bind(
@@ -262,12 +280,80 @@ impl Gpu {
         self.0.device.create_bind_group_layout(&descriptor)
     }
 
-    /// Encodes all steps into one pass and submits it.
+    /// Submits all steps without waiting.
     pub(super) fn run(&self, recorded: &Recorded) -> Result<()> {
         self.check()?;
+        let mut next = 0;
+        while next < recorded.steps.len() {
+            let steps = self.next_submit(recorded, next);
+            next = steps.end;
+            self.submit(recorded, steps, &[]);
+        }
+        Ok(())
+    }
+
+    /// Submits all steps in submits of bounded length, never more than two ahead of the device. `reads` are read in the last one.
+    pub(super) async fn run_with(
+        &self,
+        plan: &Plan,
+        recorded: &Recorded,
+        reads: &[&Tensor],
+        control: &dyn Control,
+    ) -> Result<Vec<Readback>> {
+        let total: u64 = recorded.steps.iter().map(|step| step.work).sum();
+        let (mut next, mut submitted) = (0, 0);
+        loop {
+            self.wait_for_room().await;
+            self.check()?;
+            let done = submitted - self.0.pace.in_flight().min(submitted);
+            control.progress(done as f64 / total.max(1) as f64);
+            if plan.may_end_before(next) && control.cancelled() {
+                return Err(cancelled());
+            }
+            let steps = self.next_submit(recorded, next);
+            next = steps.end;
+            submitted += recorded.work(steps.clone());
+            match next == recorded.steps.len() {
+                true => return Ok(self.submit(recorded, steps, reads)),
+                false => drop(self.submit(recorded, steps, &[])),
+            }
+        }
+    }
+
+    /// Returns when one more submit may be in flight.
+    async fn wait_for_room(&self) {
+        let pace = &self.0.pace;
+        while let Some(first) = pace.first() {
+            // If the wait fails, the device has reported why.
+            pace.wait(first, |index| drop(self.wait(index))).await;
+        }
+    }
+
+    /// The steps of the submit that begins with step `next`.
+    fn next_submit(&self, recorded: &Recorded, next: usize) -> Range<usize> {
+        let rest = &recorded.steps[next..];
+        next..(next + self.0.pace.cut(rest.iter().map(|step| step.work))).min(recorded.steps.len())
+    }
+
+    /// Encodes some steps into one pass, then the copies of what is read, and submits both.
+    fn submit(&self, recorded: &Recorded, steps: Range<usize>, reads: &[&Tensor]) -> Vec<Readback> {
         let mut encoder = self.encoder();
+        self.encode(recorded, steps.clone(), &mut encoder);
+        let copies: Vec<Encoded> = reads
+            .iter()
+            .map(|tensor| {
+                let words = 0..tensor.shape().iter().product();
+                Encoded::copy(self, &mut encoder, &tensor.memory::<GpuBuffer>().raw, words)
+            })
+            .collect();
+        let index = self.0.queue.submit([encoder.finish()]);
+        self.0.pace.submitted(&self.0.queue, index.clone(), recorded.work(steps));
+        copies.into_iter().map(|copy| copy.submitted(self, index.clone())).collect()
+    }
+
+    fn encode(&self, recorded: &Recorded, steps: Range<usize>, encoder: &mut wgpu::CommandEncoder) {
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-        for (number, step) in recorded.steps.iter().enumerate() {
+        for (number, step) in steps.clone().zip(&recorded.steps[steps]) {
             let slot = u32::try_from(number * PARAMS_SLOT).expect("the arena is small");
             pass.set_pipeline(&step.pipeline.raw);
             pass.set_bind_group(0, &step.args, &[slot]);
@@ -277,9 +363,6 @@ impl Gpu {
             let [x, y, z] = step.grid;
             pass.dispatch_workgroups(x, y, z);
         }
-        drop(pass);
-        self.0.queue.submit([encoder.finish()]);
-        Ok(())
     }
 }
 
@@ -363,11 +446,20 @@ pub(super) struct Recorded {
     _params: wgpu::Buffer,
 }
 
+impl Recorded {
+    /// Operations of some steps.
+    fn work(&self, steps: Range<usize>) -> u64 {
+        self.steps[steps].iter().map(|step| step.work).sum()
+    }
+}
+
 struct RecordedStep {
     pipeline: Rc<Pipeline>,
     args: wgpu::BindGroup,
     weight: Option<wgpu::BindGroup>,
     grid: [u32; 3],
+    /// Operations.
+    work: u64,
 }
 
 /// Memory on the device, given back when dropped.

@@ -4,9 +4,12 @@
 //! one of the CPU to be compared with.
 
 mod account;
+mod control;
 mod cpu;
+mod event_loop;
 mod gpu;
 mod machine;
+mod pace;
 mod place;
 mod readback;
 mod tally;
@@ -15,8 +18,9 @@ use self::account::Account;
 use crate::error::Result;
 use crate::kernel::{self, Operation, Pool};
 use crate::plan::{Buf, Plan};
-use crate::tensor::Tensor;
+use crate::tensor::{Readback, Tensor};
 
+pub use control::{Control, NoControl, Part};
 pub use cpu::Cpu;
 pub use gpu::Gpu;
 pub use machine::Machine;
@@ -189,7 +193,8 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Runs all steps, in order. On a GPU this returns when they are submitted, not when they are done.
+    /// Runs all steps, in order. On a GPU this returns when they are submitted, however many they are, and not when they are done.
+    /// This is for small plans, and for measuring: see [`Prepared::run_with`].
     ///
     /// # Errors
     /// `Device` if the device was lost or reported an error.
@@ -200,6 +205,25 @@ impl Prepared {
             _ => (),
         }
         Ok(())
+    }
+
+    /// Runs all steps, in order, and reads these tensors as they are after them. On a GPU the steps go into submits of bounded
+    /// length, no more than two of which are in flight: this returns when the last one is submitted. `control` is told how far it is,
+    /// and may end the run.
+    ///
+    /// # Errors
+    /// `Aborted` if `control` ended it, `Device` if the device was lost or reported an error.
+    pub async fn run_with(&self, reads: &[&Tensor], control: &dyn Control) -> Result<Vec<Readback>> {
+        match (&self.backend, &self.recorded) {
+            (Backend::Gpu(gpu), Some(recorded)) => {
+                return gpu.run_with(&self.plan, recorded, reads, control).await;
+            }
+            (Backend::Cpu(cpu), _) => {
+                cpu.run_with(&self.plan, &self.operations, &self.tensors, control).await?;
+            }
+            _ => (),
+        }
+        Ok(reads.iter().map(|tensor| tensor.read()).collect())
     }
 
     /// The memory of one of the plan's buffers.

@@ -3,10 +3,11 @@
 use super::generation::Prompt;
 use super::persona::Cast;
 use super::sampler::Sampler;
-use crate::backend::Prepared;
+use crate::backend::{Control, Prepared};
 use crate::error::Result;
 use crate::model::{self, Cache, Model, Pass};
 use crate::plan::{Buf, Plan};
+use crate::tensor::Readback;
 
 pub(super) struct Decode {
     prepared: Prepared,
@@ -52,8 +53,8 @@ impl Decode {
         Ok(Decode { prepared, place: pass.place, span: pass.span, positions, n_rows: cache.n_rows as u32 })
     }
 
-    /// Submits a step: the tokens chosen last are read, and the next are chosen.
-    pub(super) fn step(&mut self, sampler: &mut Sampler) -> Result<()> {
+    /// Submits a step: the tokens chosen last are read, and the next are chosen and returned. A step that fails can be made again.
+    pub(super) async fn step(&mut self, sampler: &mut Sampler, control: &dyn Control) -> Result<Readback> {
         let firsts = (0..).step_by(self.n_rows as usize);
         let rows: Vec<(u32, u32)> = firsts.zip(self.positions.iter().copied()).collect();
         let place: Vec<[u32; 2]> =
@@ -62,9 +63,9 @@ impl Decode {
             rows.iter().map(|(first, position)| [*first, first + position + 1]).collect();
         self.prepared.tensor(self.place).write(0, place.as_flattened());
         self.prepared.tensor(self.span).write(0, span.as_flattened());
-        sampler.advance();
+        let tokens = sampler.draw(&self.prepared, control).await?;
         self.positions.iter_mut().for_each(|position| *position += 1);
-        self.prepared.run()
+        Ok(tokens)
     }
 
     /// The position that each sequence's next token gets when so many steps are taken back.

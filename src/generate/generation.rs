@@ -5,7 +5,7 @@ use super::persona::Persona;
 use super::prefill::prefill;
 use super::sampler::Sampler;
 use super::stop::StopFilter;
-use crate::backend::{Backend, Prepared};
+use crate::backend::{Backend, Control, NoControl, Prepared};
 use crate::error::{Error, Result};
 use crate::model::{Cache, Model};
 use crate::reft::virtual_tokens;
@@ -14,8 +14,8 @@ use crate::token::{TextStream, Tokenizer};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// Steps submitted before the first of them is read: reading is never on the way of computing.
-const STEPS_AHEAD: usize = 3;
+/// Steps submitted before the first of them is read: reading is never on the way of computing. No more submits are ever in flight.
+const STEPS_AHEAD: usize = 2;
 
 /// How to generate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -163,16 +163,17 @@ struct Answer {
 }
 
 impl Generation {
-    /// Reads the prompts and submits the first steps.
+    /// Reads the prompts. `control` hears how far that is, and may end it.
     ///
     /// # Errors
     /// `Input` if there is no prompt, one is empty or leaves no room in the context, or an option makes no sense; `Device` if
-    /// the device is lost or full.
-    pub fn start(
+    /// the device is lost or full; `Aborted` if `control` ended it.
+    pub async fn start(
         model: &Model,
         tokenizer: &Tokenizer,
         prompts: &[Prompt],
         options: &GenerateOptions,
+        control: &dyn Control,
     ) -> Result<Generation> {
         options.check()?;
         prompts.iter().try_for_each(Prompt::check)?;
@@ -184,8 +185,8 @@ impl Generation {
 
         let cache = Cache::new(model, prompts.len(), n_rows)?;
         let mut sampler = Sampler::new(&model.backend, prompts.len(), options)?;
-        prefill(model, &prompts, &cache, &mut sampler)?;
-        let in_flight = VecDeque::from([sampler.tokens.read()]);
+        let first = prefill(model, &prompts, &cache, &mut sampler, control).await?;
+        let in_flight = VecDeque::from([first]);
         let positions = prompts.iter().map(|prompt| prompt.tokens.len() as u32).collect();
         let decode = Decode::new(model, &prompts, &cache, &sampler, positions)?;
         let answer = |n_most: &usize| Answer::new(*n_most, &options.stop);
@@ -210,13 +211,25 @@ impl Generation {
     /// # Errors
     /// `Device` if the device was lost.
     pub async fn next(&mut self, tokenizer: &Tokenizer) -> Result<Option<Vec<Piece>>> {
+        self.next_with(tokenizer, &NoControl).await
+    }
+
+    /// As [`Generation::next`]; `control` may end the step. What is asked for next goes on where the step began.
+    ///
+    /// # Errors
+    /// `Aborted` if `control` ended it, `Device` if the device was lost.
+    pub async fn next_with(
+        &mut self,
+        tokenizer: &Tokenizer,
+        control: &dyn Control,
+    ) -> Result<Option<Vec<Piece>>> {
         if self.answers.iter().all(|answer| answer.done) {
             self.in_flight.clear();
             return Ok(None);
         }
         while self.in_flight.len() < self.steps_ahead && self.n_submitted < self.n_most {
-            self.decode.step(&mut self.sampler)?;
-            self.in_flight.push_back(self.sampler.tokens.read());
+            let tokens = self.decode.step(&mut self.sampler, control).await?;
+            self.in_flight.push_back(tokens);
             self.n_submitted += 1;
         }
         let ids = match self.ready.take() {

@@ -3,14 +3,15 @@
 use super::generation::{GenerateOptions, Prompt};
 use super::persona::Cast;
 use super::sampler::Sampler;
-use crate::backend::Prepared;
+use crate::backend::{Control, Part, Prepared};
 use crate::error::Result;
 use crate::model::{self, Cache, Model, Pass};
 use crate::plan::Plan;
 use crate::reft::position;
+use crate::tensor::Readback;
 use std::ops::Range;
 
-/// Tokens in one pass: enough to fill a GPU, few enough that no submit takes long.
+/// Tokens in one pass: enough to fill a GPU.
 const TOKENS_AT_ONCE: usize = 256;
 
 /// A run of one prompt's tokens.
@@ -20,8 +21,16 @@ struct Stretch {
     range: Range<usize>,
 }
 
-/// Reads all prompts into the cache and chooses the first token of each.
-pub(super) fn prefill(model: &Model, prompts: &[Prompt], cache: &Cache, sampler: &mut Sampler) -> Result<()> {
+/// Reads all prompts into the cache, and chooses and returns the first token of each.
+pub(super) async fn prefill(
+    model: &Model,
+    prompts: &[Prompt],
+    cache: &Cache,
+    sampler: &mut Sampler,
+    control: &dyn Control,
+) -> Result<Readback> {
+    let n_all = prompts.iter().map(|prompt| prompt.tokens.len()).sum::<usize>();
+    let mut n_read = 0;
     let tail = (TOKENS_AT_ONCE / prompts.len()).max(1);
     let mut tails = Vec::with_capacity(prompts.len());
     for (sequence, prompt) in prompts.iter().enumerate() {
@@ -29,12 +38,14 @@ pub(super) fn prefill(model: &Model, prompts: &[Prompt], cache: &Cache, sampler:
         let head = n_tokens.saturating_sub(tail);
         for start in (0..head).step_by(TOKENS_AT_ONCE) {
             let range = start..(start + TOKENS_AT_ONCE).min(head);
-            pass(model, prompts, &[Stretch { sequence, range }], cache, None)?.run()?;
+            let part = Part::of(control, n_read, range.len(), n_all);
+            n_read += range.len();
+            pass(model, prompts, &[Stretch { sequence, range }], cache, None)?.run_with(&[], &part).await?;
         }
         tails.push(Stretch { sequence, range: head..n_tokens });
     }
-    sampler.advance();
-    pass(model, prompts, &tails, cache, Some(sampler))?.run()
+    let part = Part::of(control, n_read, n_all - n_read, n_all);
+    sampler.draw(&pass(model, prompts, &tails, cache, Some(sampler))?, &part).await
 }
 
 /// One pass over a whole prompt, however long, for measuring: nothing else is run.

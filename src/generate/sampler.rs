@@ -1,11 +1,11 @@
 //! The state of sampling on the device: the tokens chosen last, which are the next step's input, and the settings.
 
 use super::GenerateOptions;
-use crate::backend::Backend;
+use crate::backend::{Backend, Control, Prepared};
 use crate::error::Result;
 use crate::kernel::{self, Choice, SampleSettings};
 use crate::plan::{Buf, Plan, Record};
-use crate::tensor::Tensor;
+use crate::tensor::{Readback, Tensor};
 
 pub(super) struct Sampler {
     /// The token of each sequence `[B]`.
@@ -32,12 +32,19 @@ impl Sampler {
         kernel::sample(plan, logits, settings, tokens);
     }
 
-    /// Makes the settings ready for the next draw; the same in every sequence, so that answers differ by their edits alone.
-    pub(super) fn advance(&mut self) {
+    /// Runs a plan that chooses tokens, and returns them. A run that fails draws nothing.
+    pub(super) async fn draw(&mut self, prepared: &Prepared, control: &dyn Control) -> Result<Readback> {
+        self.write_settings();
+        let mut read = prepared.run_with(&[&self.tokens], control).await?;
+        self.n_drawn += 1;
+        Ok(read.pop().expect("one tensor is read"))
+    }
+
+    /// Writes the settings of the next draw; the same in every sequence, so that answers differ by their edits alone.
+    fn write_settings(&self) {
         let words = self.choice.settings(self.n_drawn).words();
         let n_sequences = self.tokens.shape()[0];
         self.settings.write(0, &words.repeat(n_sequences));
-        self.n_drawn += 1;
     }
 
     /// Takes so many draws back: the next step reads these tokens again.

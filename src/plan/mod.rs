@@ -7,6 +7,7 @@
 mod kernel;
 mod memory;
 mod weight;
+mod work;
 
 use crate::tensor::Tensor;
 use std::fmt;
@@ -92,12 +93,20 @@ pub struct Plan {
     place: String,
     buffers: Vec<Buffer>,
     steps: Vec<Step>,
+    /// How many steps a run may be ended before.
+    committed: Option<usize>,
 }
 
 impl Plan {
     /// An empty plan.
     pub fn new(name: impl Into<String>) -> Plan {
-        Plan { name: name.into(), place: String::new(), buffers: Vec::new(), steps: Vec::new() }
+        Plan {
+            name: name.into(),
+            place: String::new(),
+            buffers: Vec::new(),
+            steps: Vec::new(),
+            committed: None,
+        }
     }
 
     /// Names the place that the next steps belong to.
@@ -205,6 +214,16 @@ impl Plan {
     pub fn end_after_last(&mut self, kernel: &str) {
         let last = self.steps.iter().rposition(|step| step.kernel.name == kernel);
         self.steps.truncate(last.map_or(0, |last| last + 1));
+    }
+
+    /// From the next step on, a run is no longer ended early: those steps change together what outlives the plan.
+    pub fn commit(&mut self) {
+        self.committed = Some(self.steps.len());
+    }
+
+    /// Whether a run may be ended before this step, counted from 0.
+    pub fn may_end_before(&self, step: usize) -> bool {
+        self.committed.is_none_or(|committed| step <= committed)
     }
 
     /// All buffers, in the order of their making.

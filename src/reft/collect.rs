@@ -2,6 +2,7 @@
 
 use super::kinds::KINDS;
 use super::{Intervention, Reft};
+use crate::backend::{Control, NoControl};
 use crate::error::{Error, Result};
 use crate::kernel;
 use crate::model::{self, Hooks, Inputs, Model, Pass, Place, Window};
@@ -73,6 +74,19 @@ impl Intervention {
 /// # Errors
 /// `Device` if the device was lost or finds no room.
 pub async fn collect(model: &Model, tokens: &[u32], wanted: &[Wanted]) -> Result<Vec<Vec<f32>>> {
+    collect_with(model, tokens, wanted, &NoControl).await
+}
+
+/// As [`collect`]; `control` may end it.
+///
+/// # Errors
+/// As [`collect`]; `Aborted` if `control` ended it.
+pub async fn collect_with(
+    model: &Model,
+    tokens: &[u32],
+    wanted: &[Wanted],
+    control: &dyn Control,
+) -> Result<Vec<Vec<f32>>> {
     let mut collected = vec![Vec::new(); wanted.len()];
     let n_tokens = tokens.len() as u32;
     let mut plan = Plan::new("collect");
@@ -101,7 +115,7 @@ pub async fn collect(model: &Model, tokens: &[u32], wanted: &[Wanted]) -> Result
     for take in &hooks.takes {
         write(take.index, &take.wanted.rows);
     }
-    prepared.run()?;
+    prepared.run_with(&[], control).await?;
     for Take { number, wanted, states, .. } in hooks.takes {
         let states = prepared.tensor(states.expect("a pass meets every place"));
         let [_, stride] = states.shape()[..] else { unreachable!("rows of hidden states") };

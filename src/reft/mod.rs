@@ -28,7 +28,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use std::cell::RefCell;
 
-pub use collect::{Wanted, collect};
+pub use collect::{Wanted, collect, collect_with};
 pub use config::{Components, Layers, ReftConfig};
 pub use edits::{EditBufs, Edits, Gradients, RowEdits};
 pub use file::{About, Trained};

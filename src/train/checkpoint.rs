@@ -62,7 +62,7 @@ impl Training {
         }
         values.extend(BEST.into_iter().zip(self.shown.best.iter().flatten().cloned()));
         let pending = match self.pending.take() {
-            Some(pending) => Some(pending.report().await?),
+            Some(pending) => Some(pending.report().await?.0),
             None => None,
         };
         self.pending = pending.map(Pending::Known);

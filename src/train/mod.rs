@@ -14,6 +14,7 @@ mod task;
 mod trainer;
 mod training;
 mod validation;
+mod watch;
 
 pub use batch::{Batch, Sequence, Shape, Target};
 pub use checkpoint::Checkpoint;
@@ -24,4 +25,5 @@ pub use scores::scores;
 pub use source::Source;
 pub use task::Task;
 pub use trainer::{Loss, PendingLoss, Trainer};
-pub use training::{TrainStep, Training};
+pub use training::{StepTime, TrainStep, Training};
+pub use watch::{NoWatch, Phase, StepProgress, Watch};

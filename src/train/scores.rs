@@ -2,6 +2,7 @@
 
 use super::batch::{Batch, Sequence};
 use super::pool::Pool;
+use crate::backend::NoControl;
 use crate::error::{Error, Result};
 use crate::kernel;
 use crate::model::{self, Model, Pass};
@@ -29,7 +30,7 @@ pub async fn scores(model: &Model, reft: &Reft, sequences: &[&Sequence]) -> Resu
     let prepared = model.backend.prepare(plan)?;
     batch.write(&prepared, &pass, &bufs);
     pool.write(&prepared, &batch);
-    prepared.run()?;
-    let scores = prepared.tensor(scores).read().f32().await?;
+    let mut read = prepared.run_with(&[prepared.tensor(scores)], &NoControl).await?;
+    let scores = read.pop().expect("one tensor is read").f32().await?;
     Ok(scores.chunks_exact(head.dense.n_out).map(<[f32]>::to_vec).collect())
 }

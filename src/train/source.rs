@@ -4,9 +4,10 @@
 //! The source is run as the bare model runs it, as in pyvene, so its states are the same in every step: they are collected once.
 
 use super::batch::Sequence;
+use crate::backend::{Control, NoControl};
 use crate::error::Result;
 use crate::model::Model;
-use crate::reft::{Reft, Wanted, collect};
+use crate::reft::{Reft, Wanted, collect_with};
 
 /// The text whose hidden states a sequence is edited with.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,8 +35,13 @@ impl Sequence {
     /// # Errors
     /// `Device` if the device was lost or finds no room.
     pub async fn collect_source(&mut self, model: &Model) -> Result<()> {
+        self.collect_source_with(model, &NoControl).await
+    }
+
+    /// As [`Sequence::collect_source`]; `control` may end it.
+    pub(super) async fn collect_source_with(&mut self, model: &Model, control: &dyn Control) -> Result<()> {
         let Some(Source { tokens, wanted }) = &self.source else { return Ok(()) };
-        let states = collect(model, tokens, wanted).await?;
+        let states = collect_with(model, tokens, wanted, control).await?;
         self.edits.iter_mut().zip(states).for_each(|(edits, states)| edits.source = states);
         Ok(())
     }

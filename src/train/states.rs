@@ -4,6 +4,7 @@
 //! and the layers below are left out of every step.
 
 use super::batch::{Batch, Sequence};
+use crate::backend::{Control, Part};
 use crate::error::Result;
 use crate::kernel;
 use crate::model::{self, Component, Hooks, Inputs, Model, Pass, Place};
@@ -21,7 +22,12 @@ pub(super) struct States {
 
 impl States {
     /// The states of all sequences, which are told where theirs begin; none if they find no room in one binding, or nothing would be saved.
-    pub(super) fn collect(model: &Model, reft: &Reft, sequences: &mut [Sequence]) -> Result<Option<States>> {
+    pub(super) async fn collect(
+        model: &Model,
+        reft: &Reft,
+        sequences: &mut [Sequence],
+        control: &dyn Control,
+    ) -> Result<Option<States>> {
         let (n_embd, lowest) = (model.dims.n_embd, reft.lowest());
         let n_tokens: usize = sequences.iter().map(|sequence| sequence.tokens.len()).sum();
         let bytes = 4 * (n_tokens * n_embd) as u64;
@@ -37,7 +43,8 @@ impl States {
         let tensor = model.backend.tensor("states", &[n_tokens, n_embd])?;
         let mut first = 0;
         for sequence in sequences {
-            collect_one(model, place, sequence, first, &tensor)?;
+            let part = Part::of(control, first, sequence.tokens.len(), n_tokens);
+            collect_one(model, place, sequence, first, &tensor, &part).await?;
             sequence.states_at = Some(first);
             first += sequence.tokens.len();
         }
@@ -65,7 +72,14 @@ impl States {
 const MOST_BYTES: u64 = 128 << 20;
 
 /// Runs one sequence up to the place and puts its states into their rows.
-fn collect_one(model: &Model, place: Place, sequence: &Sequence, first: usize, to: &Tensor) -> Result<()> {
+async fn collect_one(
+    model: &Model,
+    place: Place,
+    sequence: &Sequence,
+    first: usize,
+    to: &Tensor,
+    control: &dyn Control,
+) -> Result<()> {
     let batch = Batch::pack(&[sequence]);
     let mut plan = Plan::new("states");
     let pass = Pass::new(&mut plan, batch.tokens.len());
@@ -77,7 +91,7 @@ fn collect_one(model: &Model, place: Place, sequence: &Sequence, first: usize, t
     batch.write(&prepared, &pass, &[]);
     let to_rows: Vec<u32> = (first as u32..(first + batch.tokens.len()) as u32).collect();
     prepared.tensor(rows).write(0, &to_rows);
-    prepared.run()
+    prepared.run_with(&[], control).await.map(|_| ())
 }
 
 /// Puts the states at a place into their rows.

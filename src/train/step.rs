@@ -3,12 +3,13 @@
 use super::Trainer;
 use super::batch::{Batch, Shape};
 use super::task::{Objective, Task};
-use crate::backend::Prepared;
+use crate::backend::{Control, Prepared};
 use crate::error::Result;
 use crate::kernel;
 use crate::model::{self, Model, Pass};
 use crate::plan::{Buf, Plan};
 use crate::reft::{EditBufs, Edits, Reft};
+use crate::tensor::Readback;
 
 /// What plans differ by.
 pub(super) type PlanKey = (Shape, Part, Task, usize, bool);
@@ -77,7 +78,13 @@ impl StepPlan {
         Ok(StepPlan { prepared: model.backend.prepare(plan)?, pass, index, reach, edits, objective, norm })
     }
 
-    pub(super) fn run(&self, batch: &Batch, n_whole: usize) -> Result<()> {
+    /// Submits it on a batch; returns the losses, and where it ends a step the length of the gradient.
+    pub(super) async fn run(
+        &self,
+        batch: &Batch,
+        n_whole: usize,
+        control: &dyn Control,
+    ) -> Result<Vec<Readback>> {
         batch.write(&self.prepared, &self.pass, &self.edits);
         let write = |buf: Buf, words: &[u32]| self.prepared.tensor(buf).write(0, words);
         if let (Some(index), Some(rows)) = (self.index, &batch.states) {
@@ -87,7 +94,9 @@ impl StepPlan {
             write(reach, batch.reach.as_flattened());
         }
         self.objective.write(&self.prepared, batch, n_whole);
-        self.prepared.run()
+        let reads = std::iter::once(self.objective.losses_buf()).chain(self.norm);
+        let reads: Vec<_> = reads.map(|buf| self.prepared.tensor(buf)).collect();
+        self.prepared.run_with(&reads, control).await
     }
 }
 
@@ -110,6 +119,7 @@ fn plan_update(plan: &mut Plan, reft: &Reft, trainer: &Trainer, part: Part, even
     let [m, v] = trainer.moments.each_ref().map(|tensor| plan.tensor(tensor));
     let [hyper, decays] = [&trainer.hyper, &trainer.decays].map(|tensor| plan.tensor(tensor));
     let norm = kernel::grad_norm(plan, hyper, grad);
+    plan.commit();
     kernel::optimizer(plan, [hyper, decays, norm], grad, [theta, m, v]);
     reft.plan_followers(plan);
     Some(norm)

@@ -8,7 +8,6 @@ use crate::kernel;
 use crate::model::{Labels, Model};
 use crate::plan::{Buf, Plan};
 use crate::reft::{Gradients, Head, Reft};
-use crate::tensor::Readback;
 
 /// What is learned.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -199,14 +198,13 @@ impl Objective {
         }
     }
 
-    /// The losses of the last run, each with whether it is right, on their way.
-    pub(super) fn read(&self, prepared: &Prepared) -> Readback {
-        let losses = match self {
+    /// Where the losses are after a run, each with whether it is right.
+    pub(super) fn losses_buf(&self) -> Buf {
+        match self {
             Objective::Tokens { pairs: Some(pairs), .. } => pairs.losses,
             Objective::Tokens { labels, pairs: None } => labels.losses,
             Objective::Pooled(bufs) => bufs.losses,
-        };
-        prepared.tensor(losses).read()
+        }
     }
 }
 

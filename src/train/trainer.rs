@@ -4,7 +4,9 @@ use super::batch::{Batch, Sequence};
 use super::states::States;
 use super::step::{Part, PlanKey, StepPlan};
 use super::task::Task;
-use crate::backend::{Backend, Prepared};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::backend::NoControl;
+use crate::backend::{Backend, Control, Part as PartOfRun, Prepared};
 use crate::error::{Error, Result};
 use crate::kernel::{Dropout, DropoutSettings, GradNorm, Hyper, OptimizerSettings};
 use crate::model::Model;
@@ -77,22 +79,44 @@ impl Trainer {
     ///
     /// # Errors
     /// `Device` if the device was lost.
-    pub fn keep_states(&mut self, model: &Model, reft: &Reft, sequences: &mut [Sequence]) -> Result<()> {
+    pub async fn keep_states(
+        &mut self,
+        model: &Model,
+        reft: &Reft,
+        sequences: &mut [Sequence],
+        control: &dyn Control,
+    ) -> Result<()> {
         self.plans.clear();
-        self.states = States::collect(model, reft, sequences)?;
+        self.states = States::collect(model, reft, sequences, control).await?;
         Ok(())
     }
 
-    /// Submits one step on a batch of sequences; the loss is that before the step.
+    /// As [`Trainer::step_with`], with nobody watching.
     ///
     /// # Errors
-    /// `Input` if the sequences have not what the task wants, `Device` if the device was lost.
+    /// As [`Trainer::step_with`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn step(
         &mut self,
         model: &Model,
         reft: &Reft,
         sequences: &[&Sequence],
         hyper: &Hyper,
+    ) -> Result<PendingLoss> {
+        pollster::block_on(self.step_with(model, reft, sequences, hyper, &NoControl))
+    }
+
+    /// Submits one step on a batch of sequences; the loss is that before the step. A step that fails moves nothing and can be made again.
+    ///
+    /// # Errors
+    /// `Input` if the sequences have not what the task wants, `Device` if the device was lost, `Aborted` if `control` ended it.
+    pub async fn step_with(
+        &mut self,
+        model: &Model,
+        reft: &Reft,
+        sequences: &[&Sequence],
+        hyper: &Hyper,
+        control: &dyn Control,
     ) -> Result<PendingLoss> {
         if let Some(number) = sequences.iter().position(|sequence| sequence.awaits_source()) {
             return Err(Error::input(format!(
@@ -101,40 +125,61 @@ impl Trainer {
         }
         let batches = self.batches(reft, sequences)?;
         let n_whole = batches.iter().map(|batch| self.task.count(batch)).sum();
-        self.n_steps += 1;
-        self.hyper.write(0, &hyper.at_step(self.n_steps).words());
+        let n_tokens = sequences.iter().map(|sequence| sequence.tokens.len()).sum();
+        let number = self.n_steps + 1;
+        self.hyper.write(0, &hyper.at_step(number).words());
         let mut pending = PendingLoss::of(self.task);
         let (last, mut rows_before) = (batches.len() - 1, 0);
-        for (number, batch) in batches.iter().enumerate() {
-            let part = match (number == 0, number == last) {
+        for (at, batch) in batches.iter().enumerate() {
+            let part = match (at == 0, at == last) {
                 (true, true) => Part::Whole,
                 (true, false) => Part::First,
                 (false, false) => Part::Middle,
                 (false, true) => Part::Last,
             };
-            self.dropout_words.write(0, &self.dropout.settings(self.n_steps, rows_before).words());
+            self.dropout_words.write(0, &self.dropout.settings(number, rows_before).words());
+            let control = PartOfRun::of(control, rows_before as usize, batch.tokens.len(), n_tokens);
             rows_before += batch.tokens.len() as u32;
             let plan =
                 self.plan(model, reft, (batch.shape(), part, self.task, n_whole, batch.states.is_some()))?;
-            plan.run(batch, n_whole)?;
-            pending.losses.push(plan.objective.read(&plan.prepared));
-            pending.norm = plan.norm.map(|norm| plan.prepared.tensor(norm).read());
+            let mut reads = plan.run(batch, n_whole, &control).await?.into_iter();
+            pending.losses.extend(reads.next());
+            pending.norm = reads.next();
         }
+        self.n_steps = number;
         Ok(pending)
+    }
+
+    /// As [`Trainer::evaluate_with`], with nobody watching.
+    ///
+    /// # Errors
+    /// As [`Trainer::evaluate_with`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn evaluate(&mut self, model: &Model, reft: &Reft, sequences: &[&Sequence]) -> Result<PendingLoss> {
+        pollster::block_on(self.evaluate_with(model, reft, sequences, &NoControl))
     }
 
     /// Asks for the loss of some sequences, and moves nothing.
     ///
     /// # Errors
-    /// As [`Trainer::step`].
-    pub fn evaluate(&mut self, model: &Model, reft: &Reft, sequences: &[&Sequence]) -> Result<PendingLoss> {
+    /// As [`Trainer::step_with`].
+    pub async fn evaluate_with(
+        &mut self,
+        model: &Model,
+        reft: &Reft,
+        sequences: &[&Sequence],
+        control: &dyn Control,
+    ) -> Result<PendingLoss> {
+        let n_tokens = sequences.iter().map(|sequence| sequence.tokens.len()).sum();
+        let mut rows_before = 0;
         let mut pending = PendingLoss::of(self.task);
         for batch in self.batches(reft, sequences)? {
             let (task, count) = (self.task, self.task.count(&batch));
             let key = (batch.shape(), Part::Evaluation, task, count, batch.states.is_some());
+            let control = PartOfRun::of(control, rows_before, batch.tokens.len(), n_tokens);
+            rows_before += batch.tokens.len();
             let plan = self.plan(model, reft, key)?;
-            plan.run(&batch, count)?;
-            pending.losses.push(plan.objective.read(&plan.prepared));
+            pending.losses.extend(plan.run(&batch, count, &control).await?);
         }
         Ok(pending)
     }
@@ -190,6 +235,8 @@ pub struct Loss {
     pub accuracy: Option<f64>,
     /// The length of the gradient before it was clipped.
     pub grad_norm: f64,
+    /// When it was computed, in seconds of [`crate::clock::seconds`].
+    pub at: f64,
 }
 
 impl PendingLoss {
@@ -208,9 +255,11 @@ impl PendingLoss {
     /// # Errors
     /// `Device` if the device was lost.
     pub async fn report(self) -> Result<Loss> {
-        let (mut sums, mut n) = ([0.0; 2], 0.0);
+        let (mut sums, mut n, mut at) = ([0.0; 2], 0.0, 0.0);
         for losses in self.losses {
-            for of_one in losses.f32().await?.chunks_exact(2) {
+            let losses = losses.content().await?;
+            at = losses.at;
+            for of_one in bytemuck::cast_slice::<u32, f32>(&losses.words).chunks_exact(2) {
                 sums[0] += f64::from(of_one[0]);
                 sums[1] += f64::from(of_one[1]);
                 n += 1.0;
@@ -221,7 +270,7 @@ impl PendingLoss {
             None => f64::NAN,
         };
         let accuracy = self.has_accuracy.then_some(sums[1] / n);
-        Ok(Loss { mean: sums[0] / n, accuracy, grad_norm: norm })
+        Ok(Loss { mean: sums[0] / n, accuracy, grad_norm: norm, at })
     }
 
     /// The mean over the step's labels, sequences or pairs: in nats, or what the task's loss is in.

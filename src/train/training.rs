@@ -1,7 +1,11 @@
 //! The loop over epochs and batches, one call a step.
 
+use super::reference::reference_with;
 use super::validation::{Shown, hold_back};
-use super::{Loss, PendingLoss, Schedule, Sequence, Task, TrainOptions, Trainer, reference};
+use super::watch::{NoWatch, Phase, Watch, Watched};
+use super::{Loss, PendingLoss, Schedule, Sequence, Task, TrainOptions, Trainer};
+use crate::backend::{Backend, Part};
+use crate::clock;
 use crate::error::{Error, Result};
 use crate::kernel::{Dropout, Hyper, Optimizer};
 use crate::model::Model;
@@ -44,36 +48,42 @@ pub struct TrainStep {
 
 /// A step that is submitted and not reported.
 pub(super) enum Pending {
-    /// Its loss is on its way, and that of the validation after it, if there is one.
-    OnItsWay(TrainStep, PendingLoss, Option<PendingLoss>),
+    /// Its loss is on its way; it was submitted at this time.
+    OnItsWay(TrainStep, PendingLoss, f64),
     /// Its loss is known.
     Known(TrainStep),
 }
 
 impl Pending {
-    /// The step's report.
-    pub(super) async fn report(self) -> Result<TrainStep> {
+    /// The step's report, and when it was submitted and done, if the device told.
+    pub(super) async fn report(self) -> Result<(TrainStep, Option<[f64; 2]>)> {
         match self {
-            Pending::Known(step) => Ok(step),
-            Pending::OnItsWay(step, loss, validation) => {
-                let Loss { mean: loss, accuracy, grad_norm } = loss.report().await?;
-                let step = TrainStep { loss, accuracy, grad_norm, ..step };
-                let Some(validation) = validation else { return Ok(step) };
-                let shown = validation.report().await?;
-                let (validation_loss, validation_accuracy) = (Some(shown.mean), shown.accuracy);
-                Ok(TrainStep { validation_loss, validation_accuracy, ..step })
+            Pending::Known(step) => Ok((step, None)),
+            Pending::OnItsWay(step, loss, submitted) => {
+                let Loss { mean: loss, accuracy, grad_norm, at } = loss.report().await?;
+                Ok((TrainStep { loss, accuracy, grad_norm, ..step }, Some([submitted, at])))
             }
         }
     }
 
-    /// Whether a validation comes after it, on which it hangs what comes next.
-    fn is_validated(&self) -> bool {
-        match self {
-            Pending::Known(step) => step.validation_loss.is_some(),
-            Pending::OnItsWay(_, _, validation) => validation.is_some(),
-        }
+    fn step(&self) -> &TrainStep {
+        let (Pending::Known(step) | Pending::OnItsWay(step, ..)) = self;
+        step
     }
 }
+
+/// How long a step took.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StepTime {
+    /// Seconds in which the device computed it.
+    pub seconds: f64,
+    /// Tokens of its batch in a second.
+    pub tokens_per_second: f64,
+}
+
+/// A step that took longer is reported before the next one is submitted: waiting costs little then, and reports are in time.
+const SHORT_SECONDS: f64 = 0.1;
 
 /// A training under way.
 pub struct Training {
@@ -95,6 +105,8 @@ pub struct Training {
     pub(super) n_done: usize,
     pub(super) pending: Option<Pending>,
     pub(super) shown: Shown,
+    /// How long the step reported last took, and when it was done.
+    last: Option<(StepTime, f64)>,
 }
 
 impl Training {
@@ -131,6 +143,7 @@ impl Training {
             n_done: 0,
             pending: None,
             shown: Shown::default(),
+            last: None,
         })
     }
 
@@ -199,36 +212,104 @@ impl Training {
         self.n_done == self.n_steps() || self.shown.is_out_of(self.options.patience)
     }
 
-    /// Submits the next step and reports the one before it, so that the device never waits for a report; none at the end. Whoever
-    /// stops asking leaves one more step made than was reported, but after a validation, which says whether there is a next step.
+    /// How long the step that was reported last took.
+    pub fn step_time(&self) -> Option<StepTime> {
+        self.last.map(|(time, _)| time)
+    }
+
+    /// As [`Training::next_with`], with nobody watching.
     ///
     /// # Errors
-    /// `Device` if the device was lost.
+    /// As [`Training::next_with`].
     pub async fn next(
         &mut self,
         model: &Model,
         reft: &Reft,
         trainer: &mut Trainer,
     ) -> Result<Option<TrainStep>> {
+        self.next_with(model, reft, trainer, &NoWatch).await
+    }
+
+    /// Makes a step and reports it; none at the end. Where steps are short, a GPU gets the next one before this one is reported, so that
+    /// it never waits: whoever stops asking then leaves one more step made than was reported.
+    ///
+    /// # Errors
+    /// `Device` if the device was lost, `Aborted` if `watch` ended the call. After that the training stands where its last whole step
+    /// left it; asked again, it goes on.
+    pub async fn next_with(
+        &mut self,
+        model: &Model,
+        reft: &Reft,
+        trainer: &mut Trainer,
+        watch: &dyn Watch,
+    ) -> Result<Option<TrainStep>> {
         if !self.is_prepared {
-            self.prepare(model, reft, trainer).await?;
+            self.prepare(model, reft, trainer, watch).await?;
         }
         if self.pending.is_none() {
-            self.pending = self.submit(model, reft, trainer)?;
+            self.pending = self.submit(model, reft, trainer, watch).await?;
         }
         let Some(pending) = self.pending.take() else { return Ok(None) };
-        if !pending.is_validated() {
-            self.pending = self.submit(model, reft, trainer)?;
-        }
-        let step = pending.report().await?;
-        self.note(reft, trainer, step.loss);
-        if let Some(loss) = step.validation_loss {
-            self.shown.take_in(loss, self.options.keep_best, reft).await?;
-            if self.is_over() {
-                self.shown.restore(reft);
+        if self.is_ahead(model, &pending) {
+            match self.submit(model, reft, trainer, watch).await {
+                Ok(next) => self.pending = next,
+                Err(error) => {
+                    self.pending = Some(pending);
+                    return Err(error);
+                }
             }
         }
-        Ok(Some(step))
+        let (step, times) = pending.report().await?;
+        if let Some(times) = times {
+            self.note_time(&step, times);
+        }
+        self.note(reft, trainer, step.loss);
+        self.validated(model, reft, trainer, watch, step).await.map(Some)
+    }
+
+    /// Whether the step after this one is submitted before this one is reported.
+    fn is_ahead(&self, model: &Model, pending: &Pending) -> bool {
+        let is_short = self.last.is_some_and(|(time, _)| time.seconds < SHORT_SECONDS);
+        matches!(model.backend, Backend::Gpu(_)) && is_short && !self.wants_validation(pending.step())
+    }
+
+    /// Whether what is held back is evaluated after a step, on which it hangs what comes next.
+    fn wants_validation(&self, step: &TrainStep) -> bool {
+        step.epoch_ends && self.sequences.len() > self.n_learned * self.group
+    }
+
+    /// A step is the device's own from its submit on, or from the end of the step before it.
+    fn note_time(&mut self, step: &TrainStep, [submitted, done]: [f64; 2]) {
+        let start = self.last.map_or(submitted, |(_, before)| before.max(submitted));
+        let seconds = (done - start).max(1e-6);
+        self.last = Some((StepTime { seconds, tokens_per_second: step.tokens as f64 / seconds }, done));
+    }
+
+    /// The report of a step, with what the validation after it shows, where there is one.
+    async fn validated(
+        &mut self,
+        model: &Model,
+        reft: &Reft,
+        trainer: &mut Trainer,
+        watch: &dyn Watch,
+        step: TrainStep,
+    ) -> Result<TrainStep> {
+        if !self.wants_validation(&step) {
+            return Ok(step);
+        }
+        let validation = match self.validate(model, reft, trainer, watch, step.step).await {
+            Ok(validation) => validation,
+            Err(error) => {
+                self.pending = Some(Pending::Known(step));
+                return Err(error);
+            }
+        };
+        let Loss { mean, accuracy, .. } = validation;
+        self.shown.take_in(mean, self.options.keep_best, reft).await?;
+        if self.is_over() {
+            self.shown.restore(reft);
+        }
+        Ok(TrainStep { validation_loss: Some(mean), validation_accuracy: accuracy, ..step })
     }
 
     /// Tells the interventions how they were trained so far.
@@ -242,29 +323,59 @@ impl Training {
     }
 
     /// Tells the trainer what is learned, and asks the bare model what it says where that is the measure.
-    async fn prepare(&mut self, model: &Model, reft: &Reft, trainer: &mut Trainer) -> Result<()> {
+    async fn prepare(
+        &mut self,
+        model: &Model,
+        reft: &Reft,
+        trainer: &mut Trainer,
+        watch: &dyn Watch,
+    ) -> Result<()> {
+        let control = Watched::new(watch, Phase::Prepare, self.n_done + 1, self.n_steps());
         trainer.task = self.task;
         trainer.at_once = self.options.at_once * self.group;
         trainer.set_dropout(Dropout { rate: self.options.dropout, seed: self.options.seed });
-        if matches!(self.task, Task::Preference { .. }) {
-            for sequence in &mut self.sequences {
-                sequence.reference = reference(model, &[sequence]).await?[0];
+        let n_sequences = self.sequences.len();
+        for (number, sequence) in self.sequences.iter_mut().enumerate() {
+            let part = Part::of(&control, number, 1, 2 * n_sequences);
+            if matches!(self.task, Task::Preference { .. }) {
+                sequence.reference = reference_with(model, &[sequence], &part).await?[0];
             }
-        }
-        for sequence in &mut self.sequences {
-            sequence.collect_source(model).await?;
+            sequence.collect_source_with(model, &part).await?;
         }
         if self.options.epochs > 1 {
-            trainer.keep_states(model, reft, &mut self.sequences)?;
+            let part = Part::of(&control, 1, 1, 2);
+            trainer.keep_states(model, reft, &mut self.sequences, &part).await?;
         }
         self.is_prepared = true;
         Ok(())
     }
 
-    fn submit(&mut self, model: &Model, reft: &Reft, trainer: &mut Trainer) -> Result<Option<Pending>> {
+    /// Submits the next step, if there is one. One that fails leaves the training as it was.
+    async fn submit(
+        &mut self,
+        model: &Model,
+        reft: &Reft,
+        trainer: &mut Trainer,
+        watch: &dyn Watch,
+    ) -> Result<Option<Pending>> {
         if self.is_over() {
             return Ok(None);
         }
+        let random = self.random.clone();
+        let submitted = self.submit_next(model, reft, trainer, watch).await;
+        if submitted.is_err() {
+            self.random = random;
+        }
+        submitted.map(Some)
+    }
+
+    async fn submit_next(
+        &mut self,
+        model: &Model,
+        reft: &Reft,
+        trainer: &mut Trainer,
+        watch: &dyn Watch,
+    ) -> Result<Pending> {
         let at = self.n_done % self.steps_an_epoch() * self.options.batch_size;
         if at == 0 {
             self.order = shuffled(self.n_learned, &mut self.random);
@@ -276,7 +387,9 @@ impl Training {
         let TrainOptions { weight_decay: decay, max_grad_norm: clip, .. } = self.options;
         let hyper = Hyper { optimizer: self.optimizer, decay, clip, ..Hyper::with_rate(rate) };
         reft.anneal(self.n_done as f32 / (self.n_steps() - 1).max(1) as f32);
-        let loss = trainer.step(model, reft, &batch, &hyper)?;
+        let control = Watched::new(watch, Phase::Step, self.n_done + 1, self.n_steps());
+        let submitted = clock::seconds();
+        let loss = trainer.step_with(model, reft, &batch, &hyper, &control).await?;
         self.n_done += 1;
         let report = TrainStep {
             step: self.n_done,
@@ -291,19 +404,31 @@ impl Training {
             validation_loss: None,
             validation_accuracy: None,
         };
-        let validation = match report.epoch_ends {
-            true => self.validate(model, reft, trainer)?,
-            false => None,
-        };
-        Ok(Some(Pending::OnItsWay(report, loss, validation)))
+        Ok(Pending::OnItsWay(report, loss, submitted))
     }
 
-    /// Asks how what is held back fares, if anything is; as many at once as in a step.
-    fn validate(&self, model: &Model, reft: &Reft, trainer: &mut Trainer) -> Result<Option<PendingLoss>> {
+    /// Asks how what is held back fares; as many at once as in a step.
+    async fn validate(
+        &self,
+        model: &Model,
+        reft: &Reft,
+        trainer: &mut Trainer,
+        watch: &dyn Watch,
+        step: usize,
+    ) -> Result<Loss> {
         let held: Vec<&Sequence> = self.sequences[self.n_learned * self.group..].iter().collect();
-        let batches = held.chunks(self.options.batch_size * self.group);
-        let losses = batches.map(|batch| trainer.evaluate(model, reft, batch));
-        losses.reduce(|all, more| Ok(all?.join(more?))).transpose()
+        let control = Watched::new(watch, Phase::Validate, step, self.n_steps());
+        let (mut before, mut losses) = (0, None::<PendingLoss>);
+        for batch in held.chunks(self.options.batch_size * self.group) {
+            let part = Part::of(&control, before, batch.len(), held.len());
+            before += batch.len();
+            let of_batch = trainer.evaluate_with(model, reft, batch, &part).await?;
+            losses = Some(match losses {
+                Some(losses) => losses.join(of_batch),
+                None => of_batch,
+            });
+        }
+        losses.expect("something is held back").report().await
     }
 }
 

@@ -16,7 +16,7 @@ use tsify::{Ts, Tsify};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 
-use crate::backend::{Backend, Machine};
+use crate::backend::{Backend, Machine, NoControl};
 use crate::bench;
 use crate::engine::{Engine, Source};
 use crate::error::{Error, Result};
@@ -282,7 +282,7 @@ impl WebEngine {
         for sequence in &sequences {
             prompts.push(self.prompt(from_js("prompt", sequence)?).await?);
         }
-        let generation = self.engine.generate(&prompts, &options)?;
+        let generation = self.engine.generate_with(&prompts, &options, &NoControl).await?;
         Ok(WebGeneration { engine: self.engine.clone(), refts: self.refts.clone(), generation })
     }
 
