@@ -37,6 +37,8 @@ struct Inner {
     account: Account,
     ring: Ring,
     pace: Pace,
+    /// Kernels whose text is changed, and how.
+    broken: RefCell<HashMap<&'static str, [String; 2]>>,
 }
 
 struct Pipeline {
@@ -62,8 +64,8 @@ impl Gpu {
             .map_err(|error| Error::device(format!("adapter \"{}\" gives no device: {error}", info.name)))?;
         let trouble = watch(&device);
         let (pipelines, account) = (RefCell::default(), Account::default());
-        let (ring, pace) = (Ring::default(), Pace::default());
-        Ok(Gpu(Rc::new(Inner { device, queue, info, trouble, pipelines, account, ring, pace })))
+        let (ring, pace, broken) = (Ring::default(), Pace::default(), RefCell::default());
+        Ok(Gpu(Rc::new(Inner { device, queue, info, trouble, pipelines, account, ring, pace, broken })))
     }
 
     pub(super) fn name(&self) -> String {
@@ -107,6 +109,27 @@ impl Gpu {
     /// Submits that were longer than a device should be held for, because one step of theirs was.
     pub fn long_submits(&self) -> u64 {
         self.0.pace.n_long()
+    }
+
+    /// Replaces a part of a kernel's shader from the next plan on, and mends what was replaced before: for tests of what is noticed.
+    ///
+    /// # Panics
+    /// When the kernel is compiled, if its text has no such part.
+    pub fn break_kernel(&self, kernel: &'static str, from: &str, to: &str) {
+        self.0.pipelines.borrow_mut().clear();
+        *self.0.broken.borrow_mut() = HashMap::from([(kernel, [from.to_owned(), to.to_owned()])]);
+    }
+
+    /// A kernel's whole text, as it is compiled.
+    fn text(&self, operation: &Operation, weight: Option<&Slab>) -> String {
+        let text = operation.text(weight.map(|slab| slab.format));
+        match self.0.broken.borrow().get(operation.kernel.name) {
+            Some([from, to]) => {
+                assert!(text.contains(from), "{}: no {from:?} in its text", operation.kernel.name);
+                text.replacen(from, to, 1)
+            }
+            None => text,
+        }
     }
 
     /// Sets how many operations a second the device is believed to do, until more is measured: for tests of short submits.
@@ -244,7 +267,7 @@ impl Gpu {
     fn compile(&self, operation: &Operation, weight: Option<&Slab>) -> Pipeline {
         let device = &self.0.device;
         let kernel = &operation.kernel;
-        let text = operation.text(weight.map(|slab| slab.format));
+        let text = self.text(operation, weight);
         let source = wgpu::ShaderSource::Wgsl(text.into());
         let label = Some(kernel.name);
         let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label, source });

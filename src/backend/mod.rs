@@ -231,6 +231,11 @@ impl Prepared {
         &self.tensors[buf.index()]
     }
 
+    /// What was run.
+    pub fn into_plan(self) -> Plan {
+        self.plan
+    }
+
     /// What is run.
     pub fn plan(&self) -> &Plan {
         &self.plan

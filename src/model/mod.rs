@@ -4,6 +4,7 @@
 
 mod arch;
 mod cache;
+mod check;
 mod head;
 mod hooks;
 mod layer;
@@ -23,6 +24,7 @@ use crate::token::TextHashes;
 
 pub use arch::{ARCHITECTURES, Architecture, Norms, QkGroups};
 pub use cache::Cache;
+pub use check::{Fault, Verdict, check, check_with};
 pub use head::{LabelGroup, Labels};
 pub use hooks::{Component, Hooks, Input, Inputs, NoHooks, Place, Window};
 pub use layer::LayerTrace;
