@@ -1,9 +1,8 @@
 //! The Rust API: a model on a device with its tokenizer, and everything that can be done with them.
 //!
 //! ```no_run
-//! use webreft::backend::Machine;
 //! use webreft::bytes::FileSource;
-//! use webreft::engine::{Engine, Example, Input};
+//! use webreft::engine::{Engine, Example, Input, MachineOptions};
 //! use webreft::files::ModelFiles;
 //! use webreft::generate::{GenerateOptions, Persona};
 //! use webreft::model::LoadOptions;
@@ -13,7 +12,7 @@
 //!
 //! # async fn run() -> webreft::Result<()> {
 //! let files = ModelFiles::gguf(FileSource::open("model.gguf")?).await?;
-//! let engine = Engine::open(Machine::Auto, &files, &LoadOptions::default(), &mut |_| ()).await?;
+//! let engine = Engine::open(&mut MachineOptions::default(), &files, &LoadOptions::default(), &mut |_| ()).await?;
 //! let reft = Rc::new(engine.reft(&[ReftConfig::default()])?);
 //! let examples = [Example::answer("Hello?", "Ahoy!")];
 //! let mut trainer = Trainer::new(&engine.model().backend, &reft)?;
@@ -34,17 +33,19 @@
 use crate::backend::NoControl;
 use crate::backend::{Backend, Control, Machine};
 use crate::bytes::ByteSource;
-use crate::error::{Error, Faults, Result};
+use crate::error::{Error, ErrorKind, Faults, Result};
 use crate::files::ModelFiles;
 use crate::generate::{GenerateOptions, Generation, Persona, Prompt};
 use crate::gguf::{Header, Metadata, Origin};
-use crate::model::{LoadOptions, LoadProgress, Model, Outline};
+use crate::model::{LoadOptions, LoadPhase, LoadProgress, Model, Outline, check_with};
 use crate::reft::foreign::pyreft_script::{IGNORED, Script, ScriptExample};
 use crate::reft::foreign::{self, File, Unsaved};
 use crate::reft::{Reft, ReftConfig, collect};
 use crate::token::{ChatTemplate, HubText, Message, TextHashes, Tokenizer, Turns};
 use crate::train::{self, Checkpoint, Sequence, Target, Task, TrainOptions, Trainer, Training};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 /// A model, its tokenizer and its chat template.
 pub struct Engine {
@@ -225,8 +226,29 @@ impl Example {
     }
 }
 
+/// What to compute on, and what is known of it.
+#[derive(Clone, Debug, Default)]
+pub struct MachineOptions {
+    /// The choice.
+    pub machine: Machine,
+    /// Threads of the CPU; 0 takes one for each core.
+    pub threads: usize,
+    /// What is known to compute rightly, as [`Model::check_key`] names devices and shapes. [`Engine::open`] adds what it finds.
+    pub sound: BTreeSet<String>,
+}
+
+/// Reports the check of a GPU as a phase of loading.
+struct CheckProgress<'a>(RefCell<&'a mut dyn FnMut(LoadProgress)>);
+
+impl Control for CheckProgress<'_> {
+    fn progress(&self, share: f64) {
+        let (total, loaded) = (1000, (1000.0 * share) as u64);
+        (self.0.borrow_mut())(LoadProgress { phase: LoadPhase::Check, loaded, total });
+    }
+}
+
 impl Engine {
-    /// Loads a model onto a machine.
+    /// Loads a model onto a machine, which is not checked.
     ///
     /// # Errors
     /// `File` or `Unsupported` for what is wrong with the file, `Input` for a context longer than the model's, `Device` for a
@@ -245,19 +267,55 @@ impl Engine {
         Ok(Engine { model, tokenizer, template, info, warnings: Vec::new() })
     }
 
-    /// Opens a machine and loads a model onto it.
+    /// Opens a machine and loads a model onto it. A GPU is compared with the CPU first, at the model's own shapes, unless the verdict is
+    /// known. Where the choice is `Auto` and no GPU computes rightly, the CPU computes, and [`warnings`](Engine::warnings) say why.
     ///
     /// # Errors
-    /// As [`Machine::open`] and [`Engine::load`].
+    /// As [`Engine::load`]; `Device` if a GPU is asked for and there is none, or it computes wrong values.
     pub async fn open(
-        machine: Machine,
+        options: &mut MachineOptions,
         files: &ModelFiles<impl ByteSource>,
-        options: &LoadOptions,
+        load: &LoadOptions,
         on_progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Engine> {
-        let (backend, warning) = machine.open(0).await?;
-        let mut engine = Engine::load(&backend, files, options, on_progress).await?;
+        let (backend, mut warning) = options.machine.open(options.threads).await?;
+        if matches!(backend, Backend::Gpu(_)) {
+            match Engine::load_checked(&backend, options, files, load, on_progress).await {
+                Err(error) if options.machine == Machine::Auto && error.kind() == ErrorKind::Device => {
+                    warning = Some(format!("The CPU computes: {error}"));
+                }
+                loaded => return loaded,
+            }
+        }
+        let cpu = match backend {
+            Backend::Cpu(_) => backend,
+            _ => Backend::cpu_with(options.threads),
+        };
+        let mut engine = Engine::load(&cpu, files, load, on_progress).await?;
         engine.warnings.extend(warning);
+        Ok(engine)
+    }
+
+    /// Loads a model onto a GPU that computes it as the CPU does.
+    async fn load_checked(
+        gpu: &Backend,
+        options: &mut MachineOptions,
+        files: &ModelFiles<impl ByteSource>,
+        load: &LoadOptions,
+        on_progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Engine> {
+        let engine = Engine::load(gpu, files, load, on_progress).await?;
+        let key = engine.model.check_key();
+        if !options.sound.contains(&key) {
+            let verdict = check_with(&engine.model, &CheckProgress(RefCell::new(on_progress))).await?;
+            if let Some(first) = verdict.faults.first() {
+                let (device, count) = (&engine.info.device, verdict.faults.len());
+                return Err(Error::device(format!(
+                    "{device} computes wrong values: {first}, the first of {count} such products; use the CPU or another driver"
+                )));
+            }
+            options.sound.insert(key);
+        }
         Ok(engine)
     }
 

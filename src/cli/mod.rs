@@ -16,7 +16,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
 use webreft::backend::{Backend, Machine};
-use webreft::engine::Engine;
+use webreft::engine::{Engine, MachineOptions};
 use webreft::files::{self, ModelFiles};
 use webreft::model::LoadOptions;
 use webreft::quant::{self, Format};
@@ -77,15 +77,24 @@ fn quantizer(name: Option<&str>) -> Result<Option<&'static Format>> {
 
 impl ModelOptions {
     fn load(&self) -> Result<Engine> {
-        let (backend, _) = pollster::block_on(self.backend.open(self.threads))?;
-        self.load_on(&backend)
+        let engine = pollster::block_on(async {
+            let files = ModelFiles::open(files::find(&self.model)?).await?;
+            let mut machine =
+                MachineOptions { machine: self.backend, threads: self.threads, ..Default::default() };
+            Engine::open(&mut machine, &files, &self.load_options()?, &mut |_| ()).await
+        })?;
+        engine.warnings().iter().for_each(|warning| eprintln!("webreft: {warning}"));
+        Ok(engine)
+    }
+
+    fn load_options(&self) -> Result<LoadOptions> {
+        Ok(LoadOptions { n_ctx: self.context, quantize: quantizer(self.quantize.as_deref())? })
     }
 
     fn load_on(&self, backend: &Backend) -> Result<Engine> {
         pollster::block_on(async {
             let files = ModelFiles::open(files::find(&self.model)?).await?;
-            let options = LoadOptions { n_ctx: self.context, quantize: quantizer(self.quantize.as_deref())? };
-            Engine::load(backend, &files, &options, &mut |_| ()).await
+            Engine::load(backend, &files, &self.load_options()?, &mut |_| ()).await
         })
     }
 }

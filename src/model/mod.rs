@@ -29,7 +29,7 @@ pub use head::{LabelGroup, Labels};
 pub use hooks::{Component, Hooks, Input, Inputs, NoHooks, Place, Window};
 pub use layer::LayerTrace;
 pub use pass::{Pass, backward, embed, forward, forward_from, forward_kept};
-pub use weights::LoadProgress;
+pub use weights::{LoadPhase, LoadProgress};
 
 use crate::kernel::{Heads, QkNorm, Rope};
 use arch::Consts;

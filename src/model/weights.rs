@@ -11,13 +11,34 @@ use crate::plan::Matrix;
 use crate::quant::{self, Format};
 use crate::tensor::Tensor;
 
-/// How far loading has come, in bytes of the file's tensors.
+/// How far loading has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadProgress {
-    /// Bytes on the device.
+    /// What is under way.
+    pub phase: LoadPhase,
+    /// What is done of it: bytes of the file's tensors, or thousandths of the check.
     pub loaded: u64,
-    /// Bytes in all.
+    /// What there is to do in all.
     pub total: u64,
+}
+
+/// A part of loading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadPhase {
+    /// Weights are read, repacked and uploaded.
+    Weights,
+    /// A GPU is compared with the CPU. Its shaders are compiled on the way.
+    Check,
+}
+
+impl LoadPhase {
+    /// The name in JavaScript.
+    pub fn name(self) -> &'static str {
+        match self {
+            LoadPhase::Weights => "weights",
+            LoadPhase::Check => "check",
+        }
+    }
 }
 
 pub(super) struct Layer {
@@ -206,7 +227,7 @@ pub(super) async fn load(
         None => embed.clone(),
     };
     let factors = factors.map(|factors| loader.numbers(&factors)).transpose()?;
-    loader.stream(files, LoadProgress { loaded: 0, total }, on_progress).await?;
+    loader.stream(files, LoadProgress { phase: LoadPhase::Weights, loaded: 0, total }, on_progress).await?;
     let prefix = format!("{} {dims:?}", arch.name);
     let (fingerprint, mut numbers) = loader.finish(&prefix);
     let rope_factors = factors.map(|number| std::mem::take(&mut numbers[number]));

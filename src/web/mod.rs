@@ -18,7 +18,7 @@ use wasm_bindgen::{JsCast, JsValue};
 
 use crate::backend::{Backend, Machine, NoControl};
 use crate::bench;
-use crate::engine::{Engine, Source};
+use crate::engine::{Engine, MachineOptions, Source};
 use crate::error::{Error, Result};
 use crate::generate::{Generation, Persona, Prompt};
 use crate::inspect::inspect;
@@ -116,10 +116,11 @@ impl WebEngine {
         on_progress: OnProgress,
     ) -> Result<WebEngine> {
         let (machine, options) = read_load_options(&options)?;
-        let mut report = |LoadProgress { loaded, total }: LoadProgress| {
-            on_progress.call(&JsValue::NULL, "weights", loaded as f64, total as f64);
+        let mut report = |LoadProgress { phase, loaded, total }: LoadProgress| {
+            on_progress.call(&JsValue::NULL, phase.name(), loaded as f64, total as f64);
         };
-        let engine = Engine::open(machine, &source::open(files).await?, &options, &mut report).await?;
+        let mut machine = MachineOptions { machine, ..MachineOptions::default() };
+        let engine = Engine::open(&mut machine, &source::open(files).await?, &options, &mut report).await?;
         Ok(WebEngine { engine: Rc::new(engine), refts: Refts::default() })
     }
 
