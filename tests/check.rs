@@ -1,4 +1,4 @@
-//! The check of a GPU against the CPU notices every shader that the model uses and that is broken, and llvmpipe at a real vocabulary.
+//! The check of a GPU against the CPU notices every shader that the model uses and that is broken, and llvmpipe at a large vocabulary.
 
 mod common;
 mod support;
@@ -140,11 +140,12 @@ fn model_with(n_vocab: usize) -> Vec<u8> {
     [writer.head(), data].concat()
 }
 
-/// llvmpipe ends a shader after 65,535 turns of its loops, and says nothing.
+/// llvmpipe ends a shader after 65,535 turns of its loops, and says nothing. `matmul_backward` makes 37 for each 32 rows of a matrix, as
+/// llvmpipe unrolls it: above 56,681 rows the last ones have no part in the gradient.
 #[test]
-fn llvmpipe_fails_with_a_real_vocabulary() {
+fn llvmpipe_is_caught_at_a_large_vocabulary() {
     let backend = gpu();
-    for n_vocab in [2_000, 49_152] {
+    for n_vocab in [49_152, 62_000] {
         let file = model_with(n_vocab);
         let model = block_on(async {
             let files = ModelFiles::gguf(file).await.expect("a header");
@@ -153,12 +154,11 @@ fn llvmpipe_fails_with_a_real_vocabulary() {
         });
         let model = model.expect("a sound file");
         let verdict = block_on(check(&model)).expect("the device is there");
-        println!("vocabulary of {n_vocab}: {} operations, {:?}", verdict.operations, verdict.faults);
-        let is_faulty = n_vocab > 26_214 && backend.name().contains("llvmpipe");
+        let is_faulty = n_vocab > 56_681 && backend.name().contains("llvmpipe");
         assert_eq!(verdict.is_sound(), !is_faulty, "{}: {:?}", backend.name(), verdict.faults);
         if is_faulty {
             let fault = verdict.faults.iter().find(|fault| fault.kernel == "matmul_backward");
-            assert!(fault.is_some_and(|fault| fault.place == "Q8_0 [49152, 64]"), "{:?}", verdict.faults);
+            assert!(fault.is_some_and(|fault| fault.place == "Q8_0 [62000, 64]"), "{:?}", verdict.faults);
         }
     }
 }
