@@ -21,7 +21,7 @@ use webreft::train::{Sequence, TrainOptions, Trainer};
 use webreft::{ErrorKind, Result};
 
 #[test]
-fn the_twins_agree_with_the_traces() {
+fn the_cpu_agrees_with_the_traces() {
     check(&Backend::cpu(), &Tolerances { loss: 1e-5, curve: 1e-4 });
 }
 
