@@ -2,6 +2,7 @@
 
 use super::Model;
 use super::layer::{linear, linear_backward};
+use crate::dims::Dims;
 use crate::kernel;
 use crate::plan::{Buf, Plan};
 
@@ -61,6 +62,13 @@ impl Model {
             kernel::cap(plan, logits, self.consts.logit_cap);
         }
         logits
+    }
+
+    /// Tokens of a pass whose widest buffer the machine can bind.
+    pub fn tokens_at_once(&self) -> usize {
+        let Dims { n_embd, n_ff, .. } = self.dims;
+        let widest = n_embd.max(2 * n_ff).max(self.dims.q_width() + 2 * self.dims.kv_width());
+        usize::try_from(self.backend.max_tensor_bytes() / (4 * widest as u64)).unwrap_or(usize::MAX)
     }
 
     /// How many labels one [`Labels`] may hold, so that their logits stay small.

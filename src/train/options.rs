@@ -21,7 +21,7 @@ pub struct TrainOptions {
     pub weight_decay: f64,
     /// The gradient is made no longer than this; 0 leaves it as it is.
     pub max_grad_norm: f64,
-    /// Examples that go through the model at once, where a whole step's find no room; 0 takes all of them. Gradients are summed.
+    /// Examples that go through the model at once; 0 takes as many as keep the machine busy and fit. Gradients are summed.
     pub at_once: usize,
     /// How fast a difference counts in learning from preferences (DPO's beta).
     pub beta: f32,

@@ -82,6 +82,9 @@ pub struct StepTime {
     pub tokens_per_second: f64,
 }
 
+/// Tokens of a pass that keep every machine busy: more of them take more memory, and are no faster each.
+const ENOUGH_TOKENS: usize = 2048;
+
 /// A step that took longer is reported before the next one is submitted: waiting costs little then, and reports are in time.
 const SHORT_SECONDS: f64 = 0.1;
 
@@ -332,7 +335,7 @@ impl Training {
     ) -> Result<()> {
         let control = Watched::new(watch, Phase::Prepare, self.n_done + 1, self.n_steps());
         trainer.task = self.task;
-        trainer.at_once = self.options.at_once * self.group;
+        trainer.at_once = self.at_once(model.tokens_at_once());
         trainer.set_dropout(Dropout { rate: self.options.dropout, seed: self.options.seed });
         let n_sequences = self.sequences.len();
         for (number, sequence) in self.sequences.iter_mut().enumerate() {
@@ -348,6 +351,17 @@ impl Training {
         }
         self.is_prepared = true;
         Ok(())
+    }
+
+    /// Sequences that go through the model at once: as many as the options say, else as many as bring speed and fit.
+    fn at_once(&self, most_tokens: usize) -> usize {
+        match self.options.at_once {
+            0 => {
+                let longest = self.sequences.iter().map(|sequence| sequence.tokens.len()).max().unwrap_or(1);
+                groups_at_once(most_tokens.min(ENOUGH_TOKENS), longest * self.group) * self.group
+            }
+            n_groups => n_groups * self.group,
+        }
     }
 
     /// Submits the next step, if there is one. One that fails leaves the training as it was.
@@ -432,6 +446,11 @@ impl Training {
     }
 }
 
+/// Groups of at most `longest` tokens that stay below so many tokens together; at least one.
+fn groups_at_once(most_tokens: usize, longest: usize) -> usize {
+    (most_tokens / longest.max(1)).max(1)
+}
+
 /// The numbers below `n` in a new order (Fisher and Yates).
 pub(super) fn shuffled(n: usize, random: &mut ChaCha8Rng) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
@@ -440,4 +459,16 @@ pub(super) fn shuffled(n: usize, random: &mut ChaCha8Rng) -> Vec<usize> {
         order.swap(i, j);
     }
     order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::groups_at_once;
+
+    #[test]
+    fn as_many_groups_as_fit_go_at_once() {
+        assert_eq!(groups_at_once(2048, 200), 10);
+        assert_eq!(groups_at_once(2048, 2048), 1);
+        assert_eq!(groups_at_once(100, 200), 1, "one always goes");
+    }
 }
