@@ -62,6 +62,7 @@ fn start() {
 pub struct WebEngine {
     engine: Rc<Engine>,
     refts: Refts,
+    sound: Vec<String>,
 }
 
 /// The interventions on a model, by number.
@@ -106,22 +107,24 @@ impl WebEngine {
         read_load_options(&options).map(|_| ())
     }
 
-    /// Loads a model: one GGUF file, all parts of a split one, or the files of a repository of safetensors.
+    /// Loads a model, onto a GPU that is compared with the CPU unless `sound` has its key: one GGUF file, all parts of a split one, or the files of a repository of safetensors.
     ///
     /// # Errors
     /// As [`ModelFiles::open`](crate::files::ModelFiles::open) and [`Engine::open`].
     pub async fn load(
         files: Vec<Reader>,
         options: Ts<types::LoadOptions>,
+        sound: Vec<String>,
         on_progress: OnProgress,
     ) -> Result<WebEngine> {
         let (machine, options) = read_load_options(&options)?;
         let mut report = |LoadProgress { phase, loaded, total }: LoadProgress| {
             on_progress.call(&JsValue::NULL, phase.name(), loaded as f64, total as f64);
         };
-        let mut machine = MachineOptions { machine, ..MachineOptions::default() };
+        let mut machine = MachineOptions { machine, sound: sound.into_iter().collect(), threads: 1 };
         let engine = Engine::open(&mut machine, &source::open(files).await?, &options, &mut report).await?;
-        Ok(WebEngine { engine: Rc::new(engine), refts: Refts::default() })
+        let sound = machine.sound.into_iter().collect();
+        Ok(WebEngine { engine: Rc::new(engine), refts: Refts::default(), sound })
     }
 
     /// Tells what a model is and what it would take, from the headers of its files.
@@ -144,6 +147,11 @@ impl WebEngine {
     /// None that the world can cause.
     pub fn info(&self) -> Result<Ts<EngineInfo>> {
         to_js(EngineInfo::from(self.engine.info()))
+    }
+
+    /// What is known to compute rightly, this machine with this model among it: to be given to the next [`WebEngine::load`].
+    pub fn sound(&self) -> Vec<String> {
+        self.sound.clone()
     }
 
     /// What the caller should hear about the machine.

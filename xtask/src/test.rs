@@ -47,7 +47,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "package tests in Node and Chromium", run: browser_tests },
     Stage { name: "page in headless Chromium", run: || demo::headless(0, None) },
     Stage { name: "models of real sizes in headless Chromium", run: shapes::load },
-    Stage { name: "fuzzing, a minute each", run: || fuzz::fuzz(&fuzz::Options::default()) },
+    Stage { name: "fuzzing, half a minute each", run: || fuzz::fuzz(&fuzz::Options::short()) },
 ];
 
 const GEMMA: Stage = Stage { name: "Gemma 3 on the CPU", run: || real_tests(&GEMMA3) };

@@ -23,6 +23,7 @@ import type {
   TrainedStep,
   TrainStep,
 } from "./protocol.js";
+import { Sound } from "./sound.js";
 
 let wasm: InitOutput | undefined;
 let loaded: WebEngine | undefined;
@@ -41,8 +42,10 @@ const handlers: Handlers = {
       tell({ phase: "header", loaded: 0, total: files.reduce((sum, { length }) => sum + length, 0) });
       const onProgress = (phase: LoadProgress["phase"], loaded: number, total: number) =>
         tell({ phase, loaded, total });
-      loaded = await WebEngine.load(files.map(readAhead), { ...options, backend }, onProgress);
+      const sound = found && (await Sound.of(found.name));
+      loaded = await WebEngine.load(files.map(readAhead), { ...options, backend }, sound?.keys ?? [], onProgress);
       signal.throwIfAborted();
+      await sound?.keep(loaded.sound());
       const info = loaded.info();
       adapter = info.backend === "gpu" ? found : undefined;
       return { ...info, ...(adapter && { adapter }), warnings: [...warnings, ...heard, ...loaded.warnings()] };
