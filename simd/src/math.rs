@@ -95,7 +95,7 @@ pub(crate) fn exponentials<S: Simd>(simd: S, xs: &mut [f32], highest: f32) -> f3
     total.reduce_sum() + rest
 }
 
-/// eˣ within two units in the last place; 0 where it would be less than f32's least normal number, and never infinite.
+/// eˣ within two units in the last place; no less than f32's least normal number, and never infinite. What is no number stays so.
 ///
 /// x = n·ln 2 + r with |r| ≤ ½ ln 2; a polynomial of degree six for eʳ (Cephes), and n goes into the exponent's bits.
 #[inline(always)]
@@ -103,6 +103,7 @@ pub(crate) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     // Adding this puts the nearest whole number into the lowest bits.
     const WHOLE: f32 = 12_582_912.0;
     let splat = |x: f32| S::f32s::splat(simd, x);
+    let asked = x;
     let x = x.min(splat(88.37)).max(splat(-87.33));
     let shifted = x.mul_add(splat(std::f32::consts::LOG2_E), splat(WHOLE));
     let n = shifted - WHOLE;
@@ -115,7 +116,7 @@ pub(crate) fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     let e = p.mul_add(r * r, r) + 1.0;
     let bits: S::u32s = shifted.bitcast();
     let power: S::f32s = ((bits << 23) + 0x3f80_0000).bitcast();
-    e * power
+    asked.simd_eq(asked).select(e * power, asked)
 }
 
 /// 1 / (1 + e⁻ˣ)
@@ -164,6 +165,15 @@ mod tests {
     fn exponentials_are_within_two_units_in_the_last_place() {
         let worst = dispatch!(Level::new(), simd => worst(simd, 87.0, 0.0, |x| exp(simd, x), f64::exp));
         assert!(worst < 2.0 * f64::from(f32::EPSILON), "{worst:e}");
+    }
+
+    #[test]
+    fn what_is_no_number_stays_so() {
+        let of_nan = dispatch!(Level::new(), simd => {
+            let nan = f32::NAN;
+            [exp(simd, SimdBase::splat(simd, nan))[0], tanh(simd, SimdBase::splat(simd, nan))[0]]
+        });
+        assert!(of_nan.iter().all(|x| x.is_nan()), "{of_nan:?}");
     }
 
     #[test]
