@@ -43,8 +43,11 @@ pub fn matmul(pool: &Pool, x: &[f32], w: &Weights<'_>, y: &mut [f32], columns: C
         return pool.each(y, BLOCK, |block, y| few_rows(pool, x, w, block * BLOCK, y, 1));
     }
     let lanes = dispatch!(pool.level(), simd => lanes(simd));
-    let (padded, panels) =
-        if few { (n_tokens, None) } else { (n_tokens.next_multiple_of(lanes), Some(pack(pool, x, w.cols))) };
+    let (padded, panels) = if few {
+        (n_tokens, None)
+    } else {
+        (n_tokens.next_multiple_of(lanes), Some(pack(pool, x, w.cols, lanes)))
+    };
     let at_once = BLOCK * TASKS * pool.threads();
     let mut results = pool.borrow(at_once.min(w.rows.next_multiple_of(BLOCK)) * padded);
     for first_row in (0..w.rows).step_by(at_once) {
@@ -81,8 +84,7 @@ fn transpose(results: &[f32], padded: usize, rows: usize, y: &mut [f32], columns
 const TOKENS: usize = 8;
 
 /// The rows of x as panels.
-fn pack<'a>(pool: &'a Pool, x: &[f32], cols: usize) -> crate::pool::Borrowed<'a> {
-    let lanes = dispatch!(pool.level(), simd => lanes(simd));
+fn pack<'a>(pool: &'a Pool, x: &[f32], cols: usize, lanes: usize) -> crate::pool::Borrowed<'a> {
     let n_tokens = x.len() / cols;
     let mut panels = pool.borrow(n_tokens.next_multiple_of(lanes) * cols);
     pool.each(&mut panels, lanes * cols, |number, panel| {

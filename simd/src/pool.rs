@@ -54,13 +54,11 @@ impl Pool {
 
     /// Calls `f` with the number and the content of each chunk of `data`, on all threads.
     pub fn each<T: Send>(&self, data: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync + Send) {
-        if data.len() <= chunk {
-            return if data.is_empty() {
-            } else {
-                f(0, data)
-            };
+        match data.len() {
+            0 => (),
+            len if len <= chunk => f(0, data),
+            _ => self.threads.each(data, chunk, f),
         }
-        self.threads.each(data, chunk, f);
     }
 
     /// As [`each`](Pool::each), over chunks of two slices at once. Both must have equally many chunks.

@@ -1,9 +1,5 @@
 //! A quantized matrix, as webreft lays it out in memory.
 
-use crate::Pool;
-use crate::decode;
-use fearless_simd::dispatch;
-
 /// How the blocks of a matrix lie in words: webreft's own order of ggml's formats, told in its `src/quant/mod.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are ggml's")]
@@ -49,11 +45,4 @@ pub struct Weights<'a> {
     pub rows: usize,
     /// Values in a row, whole blocks.
     pub cols: usize,
-}
-
-impl Weights<'_> {
-    /// Decodes values `first_col ..` of a row, whole blocks.
-    pub fn decode(&self, pool: &Pool, row: usize, first_col: usize, out: &mut [f32]) {
-        dispatch!(pool.level(), simd => decode::decode(simd, self, row, first_col, out));
-    }
 }
