@@ -29,13 +29,14 @@ pub(crate) struct To<'a> {
 pub(crate) fn tile<S: Simd>(simd: S, rows: [&[f32]; ROWS], panel: &[f32], to: To<'_>) {
     let width = S::f32s::LEN;
     let mut sums = [[S::f32s::splat(simd, 0.0); 2]; ROWS];
-    // One iterator over all: an index would be checked against each row's length.
+    // Rows cut to one length: an index below it needs no check.
+    let n = panel.len() / (2 * width);
     let [r0, r1, r2, r3, r4, r5] = rows;
-    let rows = r0.iter().zip(r1).zip(r2).zip(r3).zip(r4).zip(r5);
-    for (lanes, (((((a0, a1), a2), a3), a4), a5)) in panel.chunks_exact(2 * width).zip(rows) {
+    let (r0, r1, r2, r3, r4, r5) = (&r0[..n], &r1[..n], &r2[..n], &r3[..n], &r4[..n], &r5[..n]);
+    for (lanes, k) in panel.chunks_exact(2 * width).zip(0..n) {
         let b = [S::f32s::from_slice(simd, &lanes[..width]), S::f32s::from_slice(simd, &lanes[width..])];
-        for (sums, a) in sums.iter_mut().zip([a0, a1, a2, a3, a4, a5]) {
-            let a = S::f32s::splat(simd, *a);
+        for (sums, a) in sums.iter_mut().zip([r0[k], r1[k], r2[k], r3[k], r4[k], r5[k]]) {
+            let a = S::f32s::splat(simd, a);
             *sums = [a.mul_add(b[0], sums[0]), a.mul_add(b[1], sums[1])];
         }
     }
