@@ -173,8 +173,8 @@ fn attentions() {
             &|make, qkv, dout| {
                 let ([span, reach], qkv) = (runs(make), [qkv[0], qkv[1], qkv[2]]);
                 let forward = attention(&mut make.plan, &heads, qkv, span);
-                let runs = [span, reach];
-                attention_backward(&mut make.plan, &heads, qkv, runs, forward, dout[0]).to_vec()
+                let (own, runs) = ([qkv[1], qkv[2]], [span, reach]);
+                attention_backward(&mut make.plan, &heads, qkv, own, runs, forward, dout[0]).to_vec()
             },
         );
     }

@@ -319,7 +319,15 @@ fn attentions() -> Vec<Case> {
                 let reach = make.words("reach", &[t, 2], &reach);
                 for heads in [all, some] {
                     let forward = attention(&mut make.plan, &heads, [q, k, v], span);
-                    attention_backward(&mut make.plan, &heads, [q, k, v], [span, reach], forward, dout);
+                    attention_backward(
+                        &mut make.plan,
+                        &heads,
+                        [q, k, v],
+                        [k, v],
+                        [span, reach],
+                        forward,
+                        dout,
+                    );
                 }
             });
             cases.push(case.cancelling(1.0)); // a single key has a share of 1, whatever its score

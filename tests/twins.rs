@@ -222,8 +222,15 @@ fn attention_over_a_context() {
             let span = runs(make, "span", n_queries, n_keys);
             let reach = runs(make, "reach", n_keys, n_queries);
             let [out, stats] = attention(&mut make.plan, &heads, qkv, span);
-            let [dq, dk, dv] =
-                attention_backward(&mut make.plan, &heads, qkv, [span, reach], [out, stats], dout);
+            let [dq, dk, dv] = attention_backward(
+                &mut make.plan,
+                &heads,
+                qkv,
+                [qkv[1], qkv[2]],
+                [span, reach],
+                [out, stats],
+                dout,
+            );
             [out, dq, dk, dv]
         });
         let want = Attended::of([&q, &k, &v, &dout], D, 0.2f32.into());

@@ -114,17 +114,18 @@ pub fn attention(plan: &mut Plan, heads: &Heads, [q, k, v]: [Buf; 3], span: Buf)
     [out, stats]
 }
 
-/// The gradients of q, k and v; `reach` [S, 2] are the runs of queries that see each key.
+/// The gradient of q, and those of the rows `own` [R, G·K] of k and v, whose `reach` [R, 2] are the runs of queries that see them.
 pub fn attention_backward(
     plan: &mut Plan,
     heads: &Heads,
     [q, k, v]: [Buf; 3],
+    own: [Buf; 2],
     [span, reach]: [Buf; 2],
     [out, stats]: [Buf; 2],
     dout: Buf,
 ) -> [Buf; 3] {
     let [n_tokens, width] = plan.shape(q);
-    let [n_rows, width_kv] = plan.shape(k);
+    let [n_rows, width_kv] = plan.shape(own[0]);
     plan.expect("attention_backward: dout", dout, &[n_tokens, width]);
     plan.expect("attention_backward: reach", reach, &[n_rows, 2]);
     let dq = plan.scratch("dq", &[n_tokens, width]);
@@ -132,6 +133,7 @@ pub fn attention_backward(
     let dv = plan.scratch("dv", &[n_rows, width_kv]);
     let bufs = attention_backward_q::Bufs { q, k, v, span, out, dout, stats, dq };
     plan.dispatch(&ATTENTION_BACKWARD_Q, *heads, bufs, [heads.n_head, n_tokens, 1]);
+    let [k, v] = own;
     let bufs = attention_backward_kv::Bufs { q, k, v, reach, dout, stats, dk, dv };
     plan.dispatch(&ATTENTION_BACKWARD_KV, *heads, bufs, [heads.n_head_kv, n_rows, 1]);
     [dq, dk, dv]

@@ -1,7 +1,7 @@
 //! One transformer layer, forward and backward: attention, then the feed-forward layer, each around the residual stream.
 
 use super::pass::Stream;
-use super::{Component, Hooks, Input, Inputs, Model, Pass, Place};
+use super::{Component, Hooks, Input, Inputs, Model, Pass, Place, WayBack};
 use crate::kernel;
 use crate::plan::{Buf, Matrix, Plan};
 use crate::tensor::Tensor;
@@ -193,7 +193,7 @@ pub(super) fn layer_backward(
     plan: &mut Plan,
     model: &Model,
     number: usize,
-    inputs: [Buf; 3],
+    way: &WayBack,
     trace: Option<&LayerTrace>,
     dh: Buf,
     hooks: &mut dyn Hooks,
@@ -220,7 +220,7 @@ pub(super) fn layer_backward(
     if at.ends_at(Component::AttentionOutput) {
         return;
     }
-    attention_backward(plan, model, inputs, trace, d, dh, &mut at);
+    attention_backward(plan, model, way, trace, d, dh, &mut at);
     if at.ends_at(Component::AttentionInput) {
         return;
     }
@@ -299,7 +299,7 @@ fn mlp_backward(plan: &mut Plan, model: &Model, trace: &LayerTrace, d: Buf, dh: 
 fn attention_backward(
     plan: &mut Plan,
     model: &Model,
-    [place, span, reach]: [Buf; 3],
+    way: &WayBack,
     trace: &LayerTrace,
     d: Buf,
     dh: Buf,
@@ -313,10 +313,16 @@ fn attention_backward(
         return;
     }
     let heads = model.heads(at.layer);
-    let dqkv = kernel::attention_backward(plan, &heads, trace.qkv, [span, reach], trace.attn, dattn);
+    let [_, k, v] = trace.qkv;
+    let own = match way.cache_rows {
+        Some(rows) => [k, v].map(|cached| kernel::gather_rows(plan, "own", rows, cached)),
+        None => [k, v],
+    };
+    let runs = [way.span, way.reach];
+    let dqkv = kernel::attention_backward(plan, &heads, trace.qkv, own, runs, trace.attn, dattn);
     let (rope, table) = model.rope(at.layer);
     let table = plan.tensor(table);
-    let dqkv = kernel::rope_qkv_backward(plan, &rope, dqkv, [table, place]);
+    let dqkv = kernel::rope_qkv_backward(plan, &rope, dqkv, [table, way.place]);
     if let (Some(norm), Some(w)) = (model.qk_norm(), &weights.qk_norm) {
         let w = plan.tensor(w);
         kernel::qk_norm_backward(plan, &norm, [trace.qkv_raw, w], dqkv);

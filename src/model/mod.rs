@@ -28,7 +28,7 @@ pub use check::{Fault, Verdict, check, check_with};
 pub use head::{LabelGroup, Labels};
 pub use hooks::{Component, Hooks, Input, Inputs, NoHooks, Place, Window};
 pub use layer::LayerTrace;
-pub use pass::{Pass, backward, embed, forward, forward_from, forward_kept};
+pub use pass::{Pass, WayBack, backward, embed, forward, forward_from, forward_kept};
 pub use weights::{LoadPhase, LoadProgress};
 
 use crate::kernel::{Heads, QkNorm, Rope};

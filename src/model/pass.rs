@@ -28,6 +28,19 @@ impl Pass {
     }
 }
 
+/// The inputs of the way back through a pass.
+#[derive(Clone, Copy)]
+pub struct WayBack {
+    /// Position, and row within the pass [T, 2].
+    pub place: Buf,
+    /// As the pass's.
+    pub span: Buf,
+    /// The tokens of the pass that see each of its tokens: first, end [T, 2].
+    pub reach: Buf,
+    /// The rows of the cache that hold the pass's own keys and values `[T]`, where it has a cache.
+    pub cache_rows: Option<Buf>,
+}
+
 /// Appends all layers; returns the hidden states after the last one, [T, D]. Keys and values go to the cache, if there is
 /// one, and are only those of this pass otherwise.
 pub fn forward(
@@ -71,7 +84,7 @@ pub fn forward_from(
     let mut traces: Vec<Option<LayerTrace>> = (0..first).map(|_| None).collect();
     for number in first..model.dims.n_layer {
         plan.at(format!("layer {number}"));
-        let cached = cache.map(|cache| &cache.layers[number]);
+        let cached = cache.map(|cache| cache.layer(number));
         traces.push(Some(layer(plan, model, number, pass, cached, &mut stream, hooks)));
     }
     plan.at("end");
@@ -82,7 +95,7 @@ pub fn forward_from(
 pub fn backward(
     plan: &mut Plan,
     model: &Model,
-    [place, span, reach]: [Buf; 3],
+    way: &WayBack,
     traces: &[Option<LayerTrace>],
     dh: Buf,
     hooks: &mut dyn Hooks,
@@ -90,7 +103,7 @@ pub fn backward(
     let Some(lowest) = hooks.lowest() else { return };
     for (number, trace) in traces.iter().enumerate().skip(lowest.layer).rev() {
         plan.at(format!("layer {number}"));
-        layer_backward(plan, model, number, [place, span, reach], trace.as_ref(), dh, hooks);
+        layer_backward(plan, model, number, way, trace.as_ref(), dh, hooks);
     }
 }
 

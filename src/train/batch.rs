@@ -1,12 +1,13 @@
 //! Sequences of different lengths packed into one row of tokens, without padding.
 
 use super::source::Source;
+use super::states::Kept;
 use crate::backend::Prepared;
 use crate::error::{Error, Result};
 use crate::kernel::NONE;
 use crate::model::{Labels, Pass};
 use crate::plan::Buf;
-use crate::reft::{EditBufs, Intervention, Reft, RowEdits, position, virtual_tokens};
+use crate::reft::{EditBufs, Intervention, Pooling, Reft, RowEdits, position, virtual_tokens};
 
 /// One example as the model sees it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,8 +28,8 @@ pub struct Sequence {
     pub target: Target,
     /// The sum of its labels' losses without edits, in nats, where it is one of a pair of answers.
     pub reference: f32,
-    /// Where its hidden states begin among those that [`super::Trainer::keep_states`] keeps, if it keeps them.
-    pub states_at: Option<usize>,
+    /// What [`super::Trainer::keep_states`] keeps of it.
+    pub kept: Option<Kept>,
 }
 
 /// What a head is to say of a sequence.
@@ -84,6 +85,17 @@ impl Sequence {
             0 => Err(Error::input("the text is empty")),
             _ => Sequence::edited(reft, tokens, n_prompt, n_ctx),
         }
+    }
+
+    /// The first token that is edited or that a loss may read: what comes before is the bare model's.
+    pub(super) fn first_used(&self, reft: &Reft) -> usize {
+        let reads_all = reft.head.as_ref().is_some_and(|head| head.config.pooling == Pooling::Mean);
+        if self.n_virtual > 0 || reads_all {
+            return 0;
+        }
+        let edited = self.edits.iter().flat_map(|edits| edits.rows.iter().map(|[row, _]| *row as usize));
+        let labelled = self.labels.iter().map(|(row, _)| *row);
+        edited.chain(labelled).chain([self.tokens.len() - 1]).min().unwrap_or(0)
     }
 
     fn edited(reft: &Reft, tokens: Vec<u32>, n_prompt: usize, n_ctx: usize) -> Result<Sequence> {
@@ -164,7 +176,7 @@ impl Batch {
     /// Packs sequences, one after the other.
     pub fn pack(sequences: &[&Sequence]) -> Batch {
         let n_interventions = sequences.first().map_or(0, |sequence| sequence.edits.len());
-        let kept = sequences.iter().all(|sequence| sequence.states_at.is_some());
+        let kept = sequences.iter().all(|sequence| sequence.kept.is_some());
         let states = kept.then(Vec::new);
         let edits = vec![RowEdits::default(); n_interventions];
         let mut batch = Batch { edits, states, ..Batch::default() };
@@ -174,20 +186,28 @@ impl Batch {
 
     fn push(&mut self, sequence: &Sequence) {
         let start = self.tokens.len() as u32;
-        let end = start + sequence.tokens.len() as u32;
-        self.tokens.extend(&sequence.tokens);
-        for row in start..end {
-            self.place.push([position((row - start) as usize, sequence.n_unplaced), row]);
-            self.span.push([start, row + 1]);
+        let kept = sequence.kept.filter(|_| self.states.is_some());
+        let skipped = kept.map_or(0, |kept| kept.skipped);
+        let tokens = &sequence.tokens[skipped..];
+        let end = start + tokens.len() as u32;
+        self.tokens.extend(tokens);
+        // Where keys are kept, rows of keys are theirs.
+        let first_key = kept.filter(|kept| kept.has_keys).map_or(start, |kept| kept.first as u32);
+        for (at, row) in (skipped..).zip(start..end) {
+            let key = first_key + at as u32;
+            self.place.push([position(at, sequence.n_unplaced), key]);
+            self.span.push([first_key, key + 1]);
             self.reach.push([row, end]);
         }
         let first_label = self.labels.len() as u32;
-        self.labels.extend(sequence.labels.iter().map(|(row, id)| [start + *row as u32, *id]));
+        let row_of = |row: usize| start + (row - skipped) as u32;
+        self.labels.extend(sequence.labels.iter().map(|(row, id)| [row_of(*row), *id]));
         for (all, edits) in self.edits.iter_mut().zip(&sequence.edits) {
-            all.extend(edits, start);
+            all.extend(&edits.within(&(skipped..sequence.tokens.len())), start);
         }
-        if let (Some(states), Some(first)) = (&mut self.states, sequence.states_at) {
-            states.extend(first as u32..(first + sequence.tokens.len()) as u32);
+        if let (Some(states), Some(kept)) = (&mut self.states, kept) {
+            let first = (kept.first + skipped) as u32;
+            states.extend(first..first + tokens.len() as u32);
         }
         self.ends.push(end - 1);
         self.texts.push([start + sequence.n_virtual as u32, end]);

@@ -23,6 +23,7 @@ pub use reference::reference;
 pub use schedule::Schedule;
 pub use scores::scores;
 pub use source::Source;
+pub use states::Kept;
 pub use task::Task;
 pub use trainer::{Loss, PendingLoss, Trainer};
 pub use training::{StepTime, TrainStep, Training};

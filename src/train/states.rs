@@ -1,27 +1,42 @@
-//! What is frozen is not computed again: the hidden states of all examples at the lowest edited place, kept on the device.
+//! What is frozen is not computed again: it is kept on the device for all examples.
 //!
-//! Below the lowest edit everything is the bare model's, in every epoch the same. The states are computed once, example by example,
-//! and the layers below are left out of every step.
+//! Below the lowest edit everything is the bare model's, in every epoch the same: the hidden states at this place are computed once,
+//! example by example, and the layers below are left out of every step. Above it, what comes before a sequence's first edited token is the
+//! bare model's, too, as no token sees a later one: of these tokens the keys and values are kept, and steps begin at the first token that
+//! is edited or that the loss reads.
 
 use super::batch::{Batch, Sequence};
 use crate::backend::{Control, Part};
 use crate::error::Result;
 use crate::kernel;
-use crate::model::{self, Component, Hooks, Inputs, Model, Pass, Place};
+use crate::model::{self, Cache, Component, Hooks, Inputs, Model, NoHooks, Pass, Place};
 use crate::plan::{Buf, Plan};
 use crate::reft::Reft;
 use crate::tensor::Tensor;
 
-/// Hidden states of all tokens of some sequences, one after the other.
+/// What is kept of some sequences, whose tokens stand one after the other.
 pub(super) struct States {
-    /// [all tokens, D]
+    /// The hidden states [all tokens, D].
     tensor: Tensor,
     /// Where they are those of.
     place: Place,
+    /// Keys and values of all layers above; the rows of tokens that steps compute are theirs to write.
+    pub(super) cache: Option<Cache>,
+}
+
+/// What is kept of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The row of its first token.
+    pub first: usize,
+    /// Whether keys and values are kept.
+    pub has_keys: bool,
+    /// Its first tokens that steps leave out, as their keys and values are kept.
+    pub skipped: usize,
 }
 
 impl States {
-    /// The states of all sequences, which are told where theirs begin; none if they find no room in one binding, or nothing would be saved.
+    /// Collects what can be kept of all sequences, and notes in each where it is; none if it finds no room, or nothing would be saved.
     pub(super) async fn collect(
         model: &Model,
         reft: &Reft,
@@ -41,14 +56,44 @@ impl States {
             return Ok(None);
         }
         let tensor = model.backend.tensor("states", &[n_tokens, n_embd])?;
+        let mut states = States { tensor, place, cache: None };
+        let skipped: Vec<usize> = sequences.iter().map(|sequence| sequence.first_used(reft)).collect();
+        if skipped.iter().any(|n| *n > 0) {
+            states.cache = states.room_for_keys(model, n_tokens)?;
+        }
         let mut first = 0;
-        for sequence in sequences {
+        for (sequence, skipped) in sequences.iter_mut().zip(skipped) {
+            sequence.kept = None;
+            let has_keys = states.cache.is_some();
+            let skipped = if has_keys { skipped } else { 0 };
             let part = Part::of(control, first, sequence.tokens.len(), n_tokens);
-            collect_one(model, place, sequence, first, &tensor, &part).await?;
-            sequence.states_at = Some(first);
+            states.collect_one(model, sequence, first, &part).await?;
+            if skipped > 0 {
+                states.collect_keys(model, first, skipped, &part).await?;
+            }
+            sequence.kept = Some(Kept { first, has_keys, skipped });
             first += sequence.tokens.len();
         }
-        Ok(Some(States { tensor, place }))
+        Ok(Some(states))
+    }
+
+    /// The lowest layer that is computed in steps.
+    fn first_layer(&self) -> usize {
+        match self.place.component {
+            Component::BlockOutput => self.place.layer + 1,
+            _ => self.place.layer,
+        }
+    }
+
+    /// Memory for the keys and values of so many tokens, if there is room.
+    fn room_for_keys(&self, model: &Model, n_tokens: usize) -> Result<Option<Cache>> {
+        let bytes = 4 * (n_tokens * model.dims.kv_width()) as u64;
+        let n_layers = (model.dims.n_layer - self.first_layer()) as u64;
+        let fits = bytes <= model.backend.max_tensor_bytes() && 2 * n_layers * bytes <= MOST_BYTES_OF_KEYS;
+        match n_layers > 0 && fits {
+            true => Cache::from_layer(model, self.first_layer(), 1, n_tokens).map(Some),
+            false => Ok(None),
+        }
     }
 
     /// Appends the states of the rows `index [T]` names, and the hooks at their own place where that is a layer's output; returns them
@@ -57,41 +102,68 @@ impl States {
         plan.at("states");
         let states = plan.tensor(&self.tensor);
         let h = kernel::gather_rows(plan, "h", index, states);
-        match self.place.component {
-            Component::BlockOutput => {
-                plan.at(format!("layer {}", self.place.layer));
-                hooks.edit(plan, self.place, h, Inputs::default());
-                (h, self.place.layer + 1)
-            }
-            _ => (h, self.place.layer),
+        if self.place.component == Component::BlockOutput && hooks.stands_at(self.place) {
+            plan.at(format!("layer {}", self.place.layer));
+            hooks.edit(plan, self.place, h, Inputs::default());
         }
+        (h, self.first_layer())
+    }
+
+    /// Runs one sequence up to the place and puts its states into their rows.
+    async fn collect_one(
+        &self,
+        model: &Model,
+        sequence: &Sequence,
+        first: usize,
+        control: &dyn Control,
+    ) -> Result<()> {
+        let batch = Batch::pack(&[sequence]);
+        let n_tokens = batch.tokens.len();
+        let mut plan = Plan::new("states");
+        let pass = Pass::new(&mut plan, n_tokens);
+        let rows = plan.kept("rows", &[n_tokens]);
+        let mut hooks = Keep { place: self.place, rows, to: &self.tensor };
+        model::forward(&mut plan, model, &pass, None, &mut hooks);
+        plan.end_after_last("put_rows");
+        let prepared = model.backend.prepare(plan)?;
+        batch.write(&prepared, &pass, &[]);
+        prepared.tensor(rows).write(0, &rows_from(first, n_tokens));
+        prepared.run_with(&[], control).await.map(|_| ())
+    }
+
+    /// Runs the first `n_tokens` of a sequence from their states on, for their keys and values.
+    async fn collect_keys(
+        &self,
+        model: &Model,
+        first: usize,
+        n_tokens: usize,
+        control: &dyn Control,
+    ) -> Result<()> {
+        let mut plan = Plan::new("keys");
+        let pass = Pass::new(&mut plan, n_tokens);
+        let index = plan.kept("state_rows", &[n_tokens]);
+        let start = self.begin(&mut plan, index, &mut NoHooks);
+        model::forward_from(&mut plan, model, &pass, self.cache.as_ref(), &mut NoHooks, start);
+        plan.end_after_last("rope_qkv");
+        let prepared = model.backend.prepare(plan)?;
+        let rows = rows_from(first, n_tokens);
+        let places: Vec<[u32; 2]> = (0..).zip(&rows).map(|(position, row)| [position, *row]).collect();
+        let spans: Vec<[u32; 2]> = rows.iter().map(|row| [first as u32, row + 1]).collect();
+        prepared.tensor(index).write(0, &rows);
+        prepared.tensor(pass.place).write(0, places.as_flattened());
+        prepared.tensor(pass.span).write(0, spans.as_flattened());
+        prepared.run_with(&[], control).await.map(|_| ())
     }
 }
 
 /// Memory that states may take.
 const MOST_BYTES: u64 = 128 << 20;
 
-/// Runs one sequence up to the place and puts its states into their rows.
-async fn collect_one(
-    model: &Model,
-    place: Place,
-    sequence: &Sequence,
-    first: usize,
-    to: &Tensor,
-    control: &dyn Control,
-) -> Result<()> {
-    let batch = Batch::pack(&[sequence]);
-    let mut plan = Plan::new("states");
-    let pass = Pass::new(&mut plan, batch.tokens.len());
-    let rows = plan.kept("rows", &[batch.tokens.len()]);
-    let mut hooks = Keep { place, rows, to };
-    model::forward(&mut plan, model, &pass, None, &mut hooks);
-    plan.end_after_last("put_rows");
-    let prepared = model.backend.prepare(plan)?;
-    batch.write(&prepared, &pass, &[]);
-    let to_rows: Vec<u32> = (first as u32..(first + batch.tokens.len()) as u32).collect();
-    prepared.tensor(rows).write(0, &to_rows);
-    prepared.run_with(&[], control).await.map(|_| ())
+/// Memory that keys and values may take.
+const MOST_BYTES_OF_KEYS: u64 = 256 << 20;
+
+fn rows_from(first: usize, n: usize) -> Vec<u32> {
+    (first as u32..(first + n) as u32).collect()
 }
 
 /// Puts the states at a place into their rows.

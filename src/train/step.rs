@@ -6,7 +6,7 @@ use super::task::{Objective, Task};
 use crate::backend::{Control, Prepared};
 use crate::error::Result;
 use crate::kernel;
-use crate::model::{self, Model, Pass};
+use crate::model::{self, Model, Pass, WayBack};
 use crate::plan::{Buf, Plan};
 use crate::reft::{EditBufs, Edits, Reft};
 use crate::tensor::Readback;
@@ -35,8 +35,8 @@ pub(super) struct StepPlan {
     pass: Pass,
     /// Rows of the states that are kept, where they are.
     index: Option<Buf>,
-    /// The rows that see each token, where there is a way back.
-    reach: Option<Buf>,
+    /// The inputs of the way back, where there is one.
+    way: Option<WayBack>,
     edits: Vec<EditBufs>,
     pub(super) objective: Objective,
     pub(super) norm: Option<Buf>,
@@ -47,7 +47,6 @@ impl StepPlan {
         let (shape, part, task, n_whole, is_kept) = key;
         let mut plan = Plan::new("train");
         let pass = Pass::new(&mut plan, shape.n_tokens);
-        let reach = (*part != Part::Evaluation).then(|| plan.kept("reach", &[shape.n_tokens, 2]));
         let mut edits =
             Edits::new(&mut plan, &[(reft, shape.n_edits.clone())]).with_gradients(&trainer.gradients);
         if trainer.dropout.rate > 0.0 && *part != Part::Evaluation {
@@ -55,27 +54,35 @@ impl StepPlan {
         }
 
         let index = is_kept.then(|| plan.kept("state_rows", &[shape.n_tokens]));
-        let (h, traces) = match index.zip(trainer.states.as_ref()) {
+        let states = index.zip(trainer.states.as_ref());
+        let cache = states.and_then(|(_, states)| states.cache.as_ref());
+        let (h, traces) = match states {
             None => model::forward_kept(&mut plan, model, &pass, None, &mut edits),
             Some((index, states)) => {
                 let start = states.begin(&mut plan, index, &mut edits);
-                model::forward_from(&mut plan, model, &pass, None, &mut edits, start)
+                model::forward_from(&mut plan, model, &pass, cache, &mut edits, start)
             }
         };
+        let way = (*part != Part::Evaluation).then(|| WayBack {
+            place: cache.map_or(pass.place, |_| plan.kept("own_place", &[shape.n_tokens, 2])),
+            span: pass.span,
+            reach: plan.kept("reach", &[shape.n_tokens, 2]),
+            cache_rows: cache.and(index),
+        });
         let task = (*task, *n_whole);
-        let (objective, norm) = match reach {
+        let (objective, norm) = match &way {
             None => (Objective::losses(&mut plan, model, task, (shape, h), reft), None),
-            Some(reach) => {
+            Some(way) => {
                 let of = (reft, &trainer.gradients);
                 let (objective, dh) = Objective::plan(&mut plan, model, task, (shape, h), of);
-                model::backward(&mut plan, model, [pass.place, pass.span, reach], &traces, dh, &mut edits);
+                model::backward(&mut plan, model, way, &traces, dh, &mut edits);
                 plan.at("update");
                 (objective, plan_update(&mut plan, reft, trainer, *part, &shape.is_even))
             }
         };
 
         let edits = edits.bufs();
-        Ok(StepPlan { prepared: model.backend.prepare(plan)?, pass, index, reach, edits, objective, norm })
+        Ok(StepPlan { prepared: model.backend.prepare(plan)?, pass, index, way, edits, objective, norm })
     }
 
     /// Submits it on a batch; returns the losses, and where it ends a step the length of the gradient.
@@ -90,8 +97,10 @@ impl StepPlan {
         if let (Some(index), Some(rows)) = (self.index, &batch.states) {
             write(index, rows);
         }
-        if let Some(reach) = self.reach {
-            write(reach, batch.reach.as_flattened());
+        if let Some(way) = &self.way {
+            write(way.reach, batch.reach.as_flattened());
+            let own = (0..).zip(&batch.place).map(|(row, [position, _])| [*position, row]);
+            write(way.place, own.collect::<Vec<_>>().as_flattened());
         }
         self.objective.write(&self.prepared, batch, n_whole);
         let reads = std::iter::once(self.objective.losses_buf()).chain(self.norm);

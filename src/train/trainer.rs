@@ -74,7 +74,8 @@ impl Trainer {
         self.dropout = dropout;
     }
 
-    /// Computes what is below the lowest edit once for all of these sequences, and leaves it out of the steps on them from now on.
+    /// Computes what no edit changes once for all of these sequences, and leaves it out of the steps on them from now on: all layers below
+    /// the lowest edit, and tokens before the first one that is edited or that the loss reads.
     /// Does nothing where that finds no room. Sequences with kept states are this trainer's alone.
     ///
     /// # Errors
@@ -125,7 +126,7 @@ impl Trainer {
         }
         let batches = self.batches(reft, sequences)?;
         let n_whole = batches.iter().map(|batch| self.task.count(batch)).sum();
-        let n_tokens = sequences.iter().map(|sequence| sequence.tokens.len()).sum();
+        let n_tokens = batches.iter().map(|batch| batch.tokens.len()).sum();
         let number = self.n_steps + 1;
         self.hyper.write(0, &hyper.at_step(number).words());
         let mut pending = PendingLoss::of(self.task);
@@ -170,10 +171,11 @@ impl Trainer {
         sequences: &[&Sequence],
         control: &dyn Control,
     ) -> Result<PendingLoss> {
-        let n_tokens = sequences.iter().map(|sequence| sequence.tokens.len()).sum();
+        let batches = self.batches(reft, sequences)?;
+        let n_tokens = batches.iter().map(|batch| batch.tokens.len()).sum();
         let mut rows_before = 0;
         let mut pending = PendingLoss::of(self.task);
-        for batch in self.batches(reft, sequences)? {
+        for batch in batches {
             let (task, count) = (self.task, self.task.count(&batch));
             let key = (batch.shape(), Part::Evaluation, task, count, batch.states.is_some());
             let control = PartOfRun::of(control, rows_before, batch.tokens.len(), n_tokens);

@@ -92,8 +92,15 @@ fn over_keys(heads: Heads, n_ctx: usize) -> Probe {
         let shape = [n_ctx, n_head_kv * head_dim];
         let [k, v] = [made.reals("k", &shape)?, made.reals("v", &shape)?];
         let forward = kernel::attention(&mut made.plan, &heads, [q, k, v], span);
-        let [dq, dk, dv] =
-            kernel::attention_backward(&mut made.plan, &heads, [q, k, v], [span, reach], forward, dout);
+        let [dq, dk, dv] = kernel::attention_backward(
+            &mut made.plan,
+            &heads,
+            [q, k, v],
+            [k, v],
+            [span, reach],
+            forward,
+            dout,
+        );
         Ok(vec![forward[0], dq, dk, dv])
     })
 }
@@ -109,8 +116,15 @@ fn over_queries(heads: Heads, n_ctx: usize) -> Probe {
         let [q, dout] = [made.reals("q", &shape)?, made.reals("dout", &shape)?];
         let [k, v] = [made.reals("k", &[2, head_dim])?, made.reals("v", &[2, head_dim])?];
         let forward = kernel::attention(&mut made.plan, &heads, [q, k, v], span);
-        let [_, dk, dv] =
-            kernel::attention_backward(&mut made.plan, &heads, [q, k, v], [span, reach], forward, dout);
+        let [_, dk, dv] = kernel::attention_backward(
+            &mut made.plan,
+            &heads,
+            [q, k, v],
+            [k, v],
+            [span, reach],
+            forward,
+            dout,
+        );
         Ok(vec![dk, dv])
     })
 }
