@@ -19,6 +19,9 @@ const PART: usize = 320;
 /// Up to so many rows of x, each is multiplied by itself.
 const FEW: usize = 8;
 
+/// Values of the matrix that are one task where x has one row: a thread takes longer to wake than to multiply fewer.
+const ONE_ROW_TASK: usize = 1 << 16;
+
 /// Tasks that a thread gets before results are put in order.
 const TASKS: usize = 4;
 
@@ -40,7 +43,8 @@ pub fn matmul(pool: &Pool, x: &[f32], w: &Weights<'_>, y: &mut [f32], columns: C
     let few = n_tokens <= FEW;
     if n_tokens == 1 && !add {
         let y = &mut y[columns.first..][..w.rows];
-        return pool.each(y, BLOCK, |block, y| few_rows(pool, x, w, block * BLOCK, y, 1));
+        let rows = (ONE_ROW_TASK / w.cols).max(1);
+        return pool.each(y, rows, |task, y| few_rows(pool, x, w, task * rows, y, 1));
     }
     let lanes = dispatch!(pool.level(), simd => lanes(simd));
     let (padded, panels) = if few {
@@ -94,7 +98,7 @@ fn pack<'a>(pool: &'a Pool, x: &[f32], cols: usize, lanes: usize) -> crate::pool
     panels
 }
 
-/// Products of up to [`BLOCK`] rows of the matrix from `first_row` on, [rows, T].
+/// Products of rows of the matrix from `first_row` on, as many as `out` [rows, T] has.
 fn few_rows(pool: &Pool, x: &[f32], w: &Weights<'_>, first_row: usize, out: &mut [f32], n_tokens: usize) {
     let mut values = pool.borrow(w.cols);
     dispatch!(pool.level(), simd => {

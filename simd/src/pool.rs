@@ -54,11 +54,10 @@ impl Pool {
 
     /// Calls `f` with the number and the content of each chunk of `data`, on all threads.
     pub fn each<T: Send>(&self, data: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync + Send) {
-        match data.len() {
-            0 => (),
-            len if len <= chunk => f(0, data),
-            _ => self.threads.each(data, chunk, f),
-        }
+        let is_one = data.len() <= chunk;
+        let mut chunks = data.chunks_mut(chunk).enumerate();
+        let f = |(number, chunk): (usize, &mut [T])| f(number, chunk);
+        if is_one { chunks.next().into_iter().for_each(f) } else { self.threads.each(chunks, f) }
     }
 
     /// As [`each`](Pool::each), over chunks of two slices at once. Both must have equally many chunks.
@@ -69,7 +68,10 @@ impl Pool {
         f: impl Fn(usize, &mut [A], &mut [B]) + Sync + Send,
     ) {
         assert_eq!(a.len().div_ceil(a_chunk), b.len().div_ceil(b_chunk), "each2: chunks");
-        self.threads.each2((a, a_chunk), (b, b_chunk), f);
+        let is_one = a.len() <= a_chunk;
+        let mut chunks = a.chunks_mut(a_chunk).zip(b.chunks_mut(b_chunk)).enumerate();
+        let f = |(number, (a, b)): (usize, (&mut [A], &mut [B]))| f(number, a, b);
+        if is_one { chunks.next().into_iter().for_each(f) } else { self.threads.each(chunks, f) }
     }
 
     /// Memory for so many values. What is in it does not matter: the last borrower's values, or zeros.

@@ -5,8 +5,8 @@ use crate::math::{dot, exponentials, highest, map, sigmoid, zip_map};
 use crate::{Pool, Weights};
 use fearless_simd::{Simd, dispatch, prelude::*};
 
-/// Values that are one task.
-const TASK: usize = 8192;
+/// Values that are one task: a thread takes longer to wake than to compute fewer.
+const TASK: usize = 1 << 15;
 
 /// Rows of so many values that are one task.
 fn rows_of_task(width: usize) -> usize {
