@@ -1,4 +1,4 @@
-//! The choice of the next token, by its shader and by its twin: which tokens may be chosen, and how often.
+//! The choice of the next token, by its twin, by the CPU's fast form and by its shader: which tokens may be chosen, and how often.
 
 mod common;
 
@@ -11,8 +11,8 @@ use webreft::plan::Record;
 const ALL: Choice = Choice { temperature: 1.0, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 0 };
 const GREEDY: Choice = Choice { temperature: 0.0, ..ALL };
 
-fn backends() -> [Backend; 2] {
-    [Backend::cpu(), block_on(Backend::gpu()).expect("an adapter: a software one will do")]
+fn backends() -> [Backend; 3] {
+    [Backend::twins(), Backend::cpu(), block_on(Backend::gpu()).expect("an adapter: a software one will do")]
 }
 
 /// A token for each row of logits.
@@ -100,15 +100,15 @@ fn only_kept_tokens_are_chosen() {
 
 /// Rounding may tip a draw that falls on the edge between two tokens, and nothing else.
 #[test]
-fn the_shader_draws_as_its_twin() {
-    let [cpu, gpu] = backends();
+fn all_backends_draw_as_the_twin() {
+    let [twin, cpu, gpu] = backends();
     let mut random = Random::new(3);
     let mut tipped = 0;
-    for n_vocab in [40, 700] {
+    for (other, n_vocab) in [(&cpu, 40), (&cpu, 700), (&gpu, 40), (&gpu, 700)] {
         for choice in filters() {
             let rows = random_rows(&mut random, 32, n_vocab);
             let choices: Vec<Choice> = (0..32).map(|i| Choice { seed: i * 77_777, ..choice }).collect();
-            let [a, b] = [&cpu, &gpu].map(|backend| chosen(backend, &rows, &choices));
+            let [a, b] = [&twin, other].map(|backend| chosen(backend, &rows, &choices));
             for (row, (a, b)) in rows.iter().zip(a.into_iter().zip(b)).filter(|(_, (a, b))| a != b) {
                 let between = a.min(b) + 1..a.max(b);
                 let kept = |i: &usize| may_be_kept(row, &choice, *i);

@@ -11,6 +11,7 @@ pub mod math;
 pub mod matmul;
 pub mod pool;
 pub mod rows;
+pub mod sample;
 pub mod weights;
 
 mod decode;

@@ -1,8 +1,9 @@
 //! The choice of the next token, on the device: the id never has to be read before the next step starts.
 
 use super::declare::kernel;
-use super::{PCG, REDUCE, pcg};
+use super::{PCG, Pool, REDUCE, pcg};
 use crate::plan::{Buf, Plan, Record, record};
+use webreft_simd::sample as simd;
 
 kernel! {
     /// Chooses the next token of each sequence.
@@ -11,6 +12,7 @@ kernel! {
         params { n_vocab: usize }
         args { logits: In<f32>, settings: Each<SampleSettings>, tokens: Out<u32> }
         twin: twin,
+        fast: fast,
     }
 }
 
@@ -139,5 +141,18 @@ fn twin(p: &sample::Params, a: sample::Args<'_>) {
     let rows = a.logits.chunks_exact(p.n_vocab).zip(&a.settings);
     for (token, (logits, settings)) in a.tokens.iter_mut().zip(rows) {
         *token = choose(logits, settings) as u32;
+    }
+}
+
+fn fast(p: &sample::Params, a: sample::Args<'_>, pool: &Pool) {
+    let rows = a.logits.chunks_exact(p.n_vocab).zip(&a.settings);
+    for (token, (logits, settings)) in a.tokens.iter_mut().zip(rows) {
+        let SampleSettings { temperature, top_k, top_p, min_p, seed, count } = *settings;
+        let (top_k, draw) = (top_k as usize, draw(seed, count));
+        let chosen = match temperature > 0.0 {
+            true => simd::choose(pool, logits, &simd::Choice { temperature, top_k, top_p, min_p, draw }),
+            false => simd::likeliest(pool, logits),
+        };
+        *token = chosen as u32;
     }
 }
