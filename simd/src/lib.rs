@@ -7,6 +7,7 @@
 //! weights stay quantized and are decoded by tiles that fit into a core's cache.
 
 pub mod attention;
+pub mod linear;
 pub mod math;
 pub mod matmul;
 pub mod pool;

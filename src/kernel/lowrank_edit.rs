@@ -4,7 +4,7 @@
 use super::activate::{ACTIVATION, Activation};
 use super::declare::kernel;
 use super::dropout::{DropoutSettings, Drops, KEPT};
-use super::{PCG, REDUCE, Sums, dot};
+use super::{Arithmetic, Exact, PCG, Pool, REDUCE};
 use crate::plan::{Buf, Field, Param, Plan};
 
 const CODES: &str = include_str!("../../shaders/lib/edit_codes.wgsl");
@@ -38,6 +38,7 @@ kernel! {
             trace: Out<f32>,
         }
         twin: twin,
+        fast: fast,
     }
 }
 
@@ -67,6 +68,7 @@ kernel! {
             dtrace: Out<f32>,
         }
         twin: twin_backward,
+        fast: fast_backward,
     }
 }
 
@@ -77,6 +79,7 @@ kernel! {
         params { n_in: usize, rank: usize, w_at: usize, drops: bool, number: usize }
         args { edits: In<u32>, theta: In<f32>, dtrace: In<f32>, dropout: One<DropoutSettings>, dx: InOut<f32> }
         twin: twin_input,
+        fast: fast_input,
     }
 }
 
@@ -109,6 +112,7 @@ kernel! {
             drot: InOut<f32>,
         }
         twin: twin_params,
+        fast: fast_params,
     }
 }
 
@@ -335,6 +339,14 @@ fn bias(theta: &[f32], at: Option<usize>, j: usize) -> f32 {
 }
 
 fn twin(p: &lowrank_edit::Params, a: lowrank_edit::Args<'_>) {
+    edit(p, a, &Exact);
+}
+
+fn fast(p: &lowrank_edit::Params, a: lowrank_edit::Args<'_>, pool: &Pool) {
+    edit(p, a, pool);
+}
+
+fn edit<A: Arithmetic>(p: &lowrank_edit::Params, a: lowrank_edit::Args<'_>, of: &A) {
     let lowrank_edit::Params {
         n_embd,
         n_in,
@@ -361,21 +373,33 @@ fn twin(p: &lowrank_edit::Params, a: lowrank_edit::Args<'_>) {
             let inside = match learned {
                 Learned::Bias => 0.0,
                 Learned::State | Learned::Input | Learned::SublayerInput => {
-                    dot(&theta[w_at + j * n_in..][..n_in], before)
+                    of.dot(&theta[w_at + j * n_in..][..n_in], before)
                 }
-                Learned::Source => dot(proj(j), &source[p * n_embd..][..n_embd]),
+                Learned::Source => of.dot(proj(j), &source[p * n_embd..][..n_embd]),
             };
             z[j] = inside + bias(theta, b_at, j);
-            let there = if subtracts { dot(proj(j), h) } else { 0.0 };
+            let there = if subtracts { of.dot(proj(j), h) } else { 0.0 };
             u[j] = strength[p * rank + j] * (act.apply(z[j]) - there - bias(theta, c_at, j));
         }
-        let mut sums = Sums::of(h);
-        u.iter().enumerate().for_each(|(j, u)| sums.add_scaled(*u, proj(j)));
-        sums.store(h);
+        let mut sums = of.sums_of(h);
+        u.iter().enumerate().for_each(|(j, u)| of.add_scaled(&mut sums, *u, proj(j)));
+        of.store(&sums, h);
     }
 }
 
 fn twin_backward(p: &lowrank_edit_backward::Params, a: lowrank_edit_backward::Args<'_>) {
+    edit_backward(p, a, &Exact);
+}
+
+fn fast_backward(p: &lowrank_edit_backward::Params, a: lowrank_edit_backward::Args<'_>, pool: &Pool) {
+    edit_backward(p, a, pool);
+}
+
+fn edit_backward<A: Arithmetic>(
+    p: &lowrank_edit_backward::Params,
+    a: lowrank_edit_backward::Args<'_>,
+    of: &A,
+) {
     let lowrank_edit_backward::Params { n_embd, stride, first, rank, w_at, p_at, act, learned, subtracts } =
         *p;
     let lowrank_edit_backward::Args { edits, strength, theta, proj, trace, dh, after, dtrace } = a;
@@ -385,40 +409,58 @@ fn twin_backward(p: &lowrank_edit_backward::Params, a: lowrank_edit_backward::Ar
         let z = &trace[2 * p * rank..][..rank];
         let (dz, du) = dtrace[2 * p * rank..][..2 * rank].split_at_mut(rank);
         for j in 0..rank {
-            du[j] = strength[p * rank + j] * dot(&proj[p_at + j * n_embd..][..n_embd], dh);
+            du[j] = strength[p * rank + j] * of.dot(&proj[p_at + j * n_embd..][..n_embd], dh);
             dz[j] = act.slope(z[j]) * du[j];
         }
-        let mut sums = Sums::of(dh);
+        let mut sums = of.sums_of(dh);
         for j in 0..rank {
             if learned == Learned::State {
-                sums.add_scaled(dz[j], &theta[w_at + j * n_embd..][..n_embd]);
+                of.add_scaled(&mut sums, dz[j], &theta[w_at + j * n_embd..][..n_embd]);
             }
             if subtracts {
-                sums.add_scaled(-du[j], &proj[p_at + j * n_embd..][..n_embd]);
+                of.add_scaled(&mut sums, -du[j], &proj[p_at + j * n_embd..][..n_embd]);
             }
         }
-        sums.store(dh);
+        of.store(&sums, dh);
         dh.iter_mut().for_each(|d| *d *= edit[1] as f32);
     }
 }
 
 fn twin_input(p: &lowrank_edit_input::Params, a: lowrank_edit_input::Args<'_>) {
+    edit_input(p, a, &Exact);
+}
+
+fn fast_input(p: &lowrank_edit_input::Params, a: lowrank_edit_input::Args<'_>, pool: &Pool) {
+    edit_input(p, a, pool);
+}
+
+fn edit_input<A: Arithmetic>(p: &lowrank_edit_input::Params, a: lowrank_edit_input::Args<'_>, of: &A) {
     let lowrank_edit_input::Params { n_in, rank, w_at, drops, number } = *p;
     let lowrank_edit_input::Args { edits, theta, dtrace, dropout: settings, dx } = a;
     for (p, edit) in edits.chunks_exact(2).enumerate() {
         let dx = &mut dx[edit[0] as usize * n_in..][..n_in];
-        let mut sums = Sums::zeros(n_in);
+        let mut sums = of.sums_of(&vec![0.0; n_in]);
         for j in 0..rank {
-            sums.add_scaled(dtrace[2 * p * rank + j], &theta[w_at + j * n_in..][..n_in]);
+            of.add_scaled(&mut sums, dtrace[2 * p * rank + j], &theta[w_at + j * n_in..][..n_in]);
         }
-        for (d, (dx, back)) in dx.iter_mut().zip(&sums.0).enumerate() {
+        let mut back = vec![0.0; n_in];
+        of.store(&sums, &mut back);
+        for (d, (dx, back)) in dx.iter_mut().zip(&back).enumerate() {
             let kept = if drops { settings.kept(number, edit[0], d) } else { 1.0 };
-            *dx += edit[1] as f32 * (kept * *back as f32);
+            *dx += edit[1] as f32 * (kept * back);
         }
     }
 }
 
 fn twin_params(p: &lowrank_edit_params::Params, a: lowrank_edit_params::Args<'_>) {
+    edit_params(p, a, &Exact);
+}
+
+fn fast_params(p: &lowrank_edit_params::Params, a: lowrank_edit_params::Args<'_>, pool: &Pool) {
+    edit_params(p, a, pool);
+}
+
+fn edit_params<A: Arithmetic>(p: &lowrank_edit_params::Params, a: lowrank_edit_params::Args<'_>, of: &A) {
     let lowrank_edit_params::Params {
         n_edits,
         n_embd,
@@ -435,7 +477,7 @@ fn twin_params(p: &lowrank_edit_params::Params, a: lowrank_edit_params::Args<'_>
     } = *p;
     let lowrank_edit_params::Args { edits, before, after, source, trace, dtrace, grad, drot } = a;
     let has_w = matches!(learned, Learned::State | Learned::Input);
-    let begin = |there: &[f32]| if onto { Sums::of(there) } else { Sums::zeros(there.len()) };
+    let begin = |there: &[f32]| if onto { of.sums_of(there) } else { of.sums_of(&vec![0.0; there.len()]) };
     let of_row = |values: &[f32], row: usize, j: usize| values[row * rank + j];
     for j in 0..rank {
         let w_row = if has_w { w_at + j * n_in..w_at + (j + 1) * n_in } else { 0..0 };
@@ -448,28 +490,28 @@ fn twin_params(p: &lowrank_edit_params::Params, a: lowrank_edit_params::Args<'_>
             let (x, dh) = (&before[p * n_in..][..n_in], &after[p * n_embd..][..n_embd]);
             let u = of_row(trace, 2 * p + 1, j);
             let [dz, du] = [2 * p, 2 * p + 1].map(|row| of_row(dtrace, row, j));
-            dw.add_scaled(count * dz, x);
-            db.add_scaled(count, &[dz]);
-            dc.add_scaled(-count, &[du]);
-            dproj.add_scaled(count * u, dh);
+            of.add_scaled(&mut dw, count * dz, x);
+            of.add_scaled(&mut db, count, &[dz]);
+            of.add_scaled(&mut dc, -count, &[du]);
+            of.add_scaled(&mut dproj, count * u, dh);
             if subtracts {
-                dproj.add_scaled(-count * du, x);
+                of.add_scaled(&mut dproj, -count * du, x);
             }
             if learned == Learned::Source {
-                dproj.add_scaled(count * dz, &source[p * n_embd..][..n_embd]);
+                of.add_scaled(&mut dproj, count * dz, &source[p * n_embd..][..n_embd]);
             }
         }
-        dw.store(&mut grad[w_row]);
-        dproj.store(if free { &mut grad[p_row..][..n_embd] } else { &mut drot[p_row..][..n_embd] });
+        of.store(&dw, &mut grad[w_row]);
+        of.store(&dproj, if free { &mut grad[p_row..][..n_embd] } else { &mut drot[p_row..][..n_embd] });
         for (at, sums) in [(b_at, &db), (c_at, &dc)] {
-            at.into_iter().for_each(|at| sums.store(&mut grad[at + j..=at + j]));
+            at.into_iter().for_each(|at| of.store(sums, &mut grad[at + j..=at + j]));
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Activation, Learned, dot, lowrank_edit, twin};
+    use super::{Activation, Arithmetic, Exact, Learned, lowrank_edit, twin};
 
     const N_EMBD: usize = 6;
 
@@ -522,8 +564,11 @@ mod tests {
         for row in [0, 3] {
             let [h, edited] = [&before, &after].map(|h| &h[row * N_EMBD..][..N_EMBD]);
             for (j, b) in [0.5, -0.25].into_iter().enumerate() {
-                let inside = dot(&R[j * N_EMBD..][..N_EMBD], edited);
-                assert!((inside - dot(&w[j * N_EMBD..][..N_EMBD], h) - b).abs() < 1e-5, "row {row}, {j}");
+                let inside = Exact.dot(&R[j * N_EMBD..][..N_EMBD], edited);
+                assert!(
+                    (inside - Exact.dot(&w[j * N_EMBD..][..N_EMBD], h) - b).abs() < 1e-5,
+                    "row {row}, {j}"
+                );
             }
         }
     }

@@ -35,6 +35,7 @@ mod sample;
 mod scale_rows;
 
 use crate::plan::Kernel;
+use webreft_simd::linear;
 
 pub use activate::{Activation, activate, activate_backward};
 pub use add::{add, add_onto};
@@ -235,6 +236,68 @@ impl Sums {
         for (y, sum) in y.iter_mut().zip(&self.0) {
             *y = *sum as f32;
         }
+    }
+}
+
+/// How a kernel on the CPU multiplies and sums rows: its twin exactly, its fast form in the machine's vectors.
+trait Arithmetic {
+    /// A row of running sums.
+    type Sums;
+
+    /// Σ a·b
+    fn dot(&self, a: &[f32], b: &[f32]) -> f32;
+
+    /// Sums that begin with these values.
+    fn sums_of(&self, values: &[f32]) -> Self::Sums;
+
+    /// sums += s · x
+    fn add_scaled(&self, sums: &mut Self::Sums, s: f32, x: &[f32]);
+
+    /// Puts the sums into `y`.
+    fn store(&self, sums: &Self::Sums, y: &mut [f32]);
+}
+
+/// In f64, rounded once.
+struct Exact;
+
+impl Arithmetic for Exact {
+    type Sums = Sums;
+
+    fn dot(&self, a: &[f32], b: &[f32]) -> f32 {
+        dot(a, b)
+    }
+
+    fn sums_of(&self, values: &[f32]) -> Sums {
+        Sums::of(values)
+    }
+
+    fn add_scaled(&self, sums: &mut Sums, s: f32, x: &[f32]) {
+        sums.add_scaled(s, x);
+    }
+
+    fn store(&self, sums: &Sums, y: &mut [f32]) {
+        sums.store(y);
+    }
+}
+
+/// In f32.
+impl Arithmetic for Pool {
+    type Sums = Vec<f32>;
+
+    fn dot(&self, a: &[f32], b: &[f32]) -> f32 {
+        linear::dot(self, a, b)
+    }
+
+    fn sums_of(&self, values: &[f32]) -> Vec<f32> {
+        values.to_vec()
+    }
+
+    fn add_scaled(&self, sums: &mut Vec<f32>, s: f32, x: &[f32]) {
+        linear::add_scaled(self, sums, s, x);
+    }
+
+    fn store(&self, sums: &Vec<f32>, y: &mut [f32]) {
+        y.copy_from_slice(sums);
     }
 }
 

@@ -1,11 +1,12 @@
 //! The norm of queries and keys before they are turned (Henry et al. 2020, arXiv:2010.04245): of each head, or of all of a token's
 //! at once.
 
-use super::REDUCE;
 use super::declare::kernel;
 use super::rms_norm::{normalize, normalize_backward};
+use super::{Pool, REDUCE};
 use crate::plan::{Buf, Plan, record};
 use std::ops::Range;
+use webreft_simd::rows;
 
 const GROUPS: &str = include_str!("../../shaders/lib/qk_groups.wgsl");
 
@@ -16,6 +17,7 @@ kernel! {
         params Shape
         args { qkv: In<f32>, w: In<f32>, y: Out<f32> }
         twin: twin,
+        fast: fast,
     }
 }
 
@@ -26,6 +28,7 @@ kernel! {
         params Shape
         args { qkv: In<f32>, w: In<f32>, dqkv: InOut<f32> }
         twin: twin_backward,
+        fast: fast_backward,
     }
 }
 
@@ -70,6 +73,13 @@ impl Shape {
         let k =
             (0..n_k).map(move |i| [keys + i * k_width..keys + (i + 1) * k_width, q_width..q_width + k_width]);
         q.chain(k)
+    }
+
+    /// The values in a row of all queries, and of all keys, and the weights of one group of each.
+    fn runs(self) -> [[Range<usize>; 2]; 2] {
+        let Shape { n_q, q_width, n_k, k_width, .. } = self;
+        let keys = n_q * q_width;
+        [[0..keys, 0..q_width], [keys..keys + n_k * k_width, q_width..q_width + k_width]]
     }
 }
 
@@ -117,6 +127,27 @@ fn twin_backward(shape: &Shape, a: qk_norm_backward::Args<'_>) {
         for [values, weights] in shape.groups() {
             let d = normalize_backward(&qkv[values.clone()], &w[weights], shape.eps, &dqkv[values.clone()]);
             dqkv[values].copy_from_slice(&d);
+        }
+    }
+}
+
+fn fast(shape: &Shape, a: qk_norm::Args<'_>, pool: &Pool) {
+    let qk_norm::Args { qkv, w, y } = a;
+    y.copy_from_slice(qkv);
+    for (qkv, y) in qkv.chunks_exact(shape.width).zip(y.chunks_exact_mut(shape.width)) {
+        for [values, weights] in shape.runs() {
+            rows::rms_norm(pool, &qkv[values.clone()], &w[weights], shape.eps, &mut y[values]);
+        }
+    }
+}
+
+fn fast_backward(shape: &Shape, a: qk_norm_backward::Args<'_>, pool: &Pool) {
+    let qk_norm_backward::Args { qkv, w, dqkv } = a;
+    for (qkv, dqkv) in qkv.chunks_exact(shape.width).zip(dqkv.chunks_exact_mut(shape.width)) {
+        for [values, weights] in shape.runs() {
+            let dy = dqkv[values.clone()].to_vec();
+            let inputs = [&qkv[values.clone()], &w[weights], &dy];
+            rows::rms_norm_backward(pool, inputs, shape.eps, &mut dqkv[values], false);
         }
     }
 }
