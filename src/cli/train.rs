@@ -4,11 +4,10 @@ use super::{ModelOptions, print_line, read, read_lines, write};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::path::PathBuf;
-use std::time::Instant;
 use webreft::Result;
 use webreft::engine::{Engine, Example};
 use webreft::reft::{Components, HeadConfig, Layers, Pooling, Reft, ReftConfig};
-use webreft::train::{TrainOptions, TrainStep, Trainer, Training};
+use webreft::train::{StepTime, TrainOptions, TrainStep, Trainer, Training};
 
 #[derive(Args)]
 pub(super) struct Options {
@@ -169,35 +168,17 @@ pub(super) fn run(options: &Options) -> Result<()> {
 
 /// What is printed of a step.
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Line {
     #[serde(flatten)]
     step: TrainStep,
-    tokens_per_second: f64,
-}
-
-/// The pace of an epoch so far. A step by itself would say little: the next one is made while its loss is read.
-struct Pace {
-    start: Instant,
-    tokens: usize,
-}
-
-impl Pace {
-    fn line(&mut self, step: TrainStep) -> Line {
-        self.tokens += step.tokens;
-        let tokens_per_second = self.tokens as f64 / self.start.elapsed().as_secs_f64();
-        if step.epoch_ends {
-            *self = Pace { start: Instant::now(), tokens: 0 };
-        }
-        Line { step, tokens_per_second }
-    }
+    #[serde(flatten)]
+    time: Option<StepTime>,
 }
 
 async fn train(engine: &Engine, options: &Options, examples: &[Example]) -> Result<Vec<u8>> {
     let (reft, mut trainer, mut training) = begin(engine, options, examples)?;
-    let mut pace = Pace { start: Instant::now(), tokens: 0 };
     while let Some(step) = training.next(engine.model(), &reft, &mut trainer).await? {
-        print_line(&pace.line(step));
+        print_line(&Line { step, time: training.step_time() });
         if let Some(path) = options.checkpoint.as_ref().filter(|_| step.epoch_ends) {
             write(path, &training.checkpoint(engine.model(), &reft, &trainer).await?)?;
         }

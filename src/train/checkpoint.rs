@@ -9,7 +9,7 @@
 
 use super::training::Pending;
 use super::validation::Shown;
-use super::{TrainOptions, TrainStep, Trainer, Training};
+use super::{StepTime, TrainOptions, TrainStep, Trainer, Training};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::reft::{HeadConfig, Reft, ReftConfig};
@@ -35,7 +35,7 @@ struct About {
     order: Vec<usize>,
     /// Where the random numbers stand, in words of 32 bits.
     random: u128,
-    pending: Option<TrainStep>,
+    pending: Option<(TrainStep, StepTime)>,
     shown: Shown,
 }
 
@@ -62,10 +62,10 @@ impl Training {
         }
         values.extend(BEST.into_iter().zip(self.shown.best.iter().flatten().cloned()));
         let pending = match self.pending.take() {
-            Some(pending) => Some(pending.report().await?.0),
+            Some(pending) => Some(self.report(pending).await?),
             None => None,
         };
-        self.pending = pending.map(Pending::Known);
+        self.pending = pending.map(|(step, time)| Pending::Known(step, time));
         let about = About {
             fingerprint: model.fingerprint.clone(),
             configs: reft.configs.clone(),
@@ -124,7 +124,7 @@ impl Training {
         self.n_done = about.n_done;
         self.order.clone_from(&about.order);
         self.random.set_word_pos(about.random);
-        self.pending = about.pending.map(Pending::Known);
+        self.pending = about.pending.map(|(step, time)| Pending::Known(step, time));
         Ok(())
     }
 }

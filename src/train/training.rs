@@ -50,30 +50,19 @@ pub struct TrainStep {
 pub(super) enum Pending {
     /// Its loss is on its way; it was submitted at this time.
     OnItsWay(TrainStep, PendingLoss, f64),
-    /// Its loss is known.
-    Known(TrainStep),
+    /// Its loss is known, and how long it took.
+    Known(TrainStep, StepTime),
 }
 
 impl Pending {
-    /// The step's report, and when it was submitted and done, if the device told.
-    pub(super) async fn report(self) -> Result<(TrainStep, Option<[f64; 2]>)> {
-        match self {
-            Pending::Known(step) => Ok((step, None)),
-            Pending::OnItsWay(step, loss, submitted) => {
-                let Loss { mean: loss, accuracy, grad_norm, at } = loss.report().await?;
-                Ok((TrainStep { loss, accuracy, grad_norm, ..step }, Some([submitted, at])))
-            }
-        }
-    }
-
     fn step(&self) -> &TrainStep {
-        let (Pending::Known(step) | Pending::OnItsWay(step, ..)) = self;
+        let (Pending::Known(step, _) | Pending::OnItsWay(step, ..)) = self;
         step
     }
 }
 
 /// How long a step took.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StepTime {
     /// Seconds in which the device computed it.
@@ -108,8 +97,10 @@ pub struct Training {
     pub(super) n_done: usize,
     pub(super) pending: Option<Pending>,
     pub(super) shown: Shown,
-    /// How long the step reported last took, and when it was done.
-    last: Option<(StepTime, f64)>,
+    /// How long the step reported last took.
+    time: Option<StepTime>,
+    /// When the step that is known to be done last was done.
+    done: Option<f64>,
 }
 
 impl Training {
@@ -146,7 +137,8 @@ impl Training {
             n_done: 0,
             pending: None,
             shown: Shown::default(),
-            last: None,
+            time: None,
+            done: None,
         })
     }
 
@@ -217,7 +209,7 @@ impl Training {
 
     /// How long the step that was reported last took.
     pub fn step_time(&self) -> Option<StepTime> {
-        self.last.map(|(time, _)| time)
+        self.time
     }
 
     /// As [`Training::next_with`], with nobody watching.
@@ -262,17 +254,15 @@ impl Training {
                 }
             }
         }
-        let (step, times) = pending.report().await?;
-        if let Some(times) = times {
-            self.note_time(&step, times);
-        }
+        let (step, time) = self.report(pending).await?;
+        self.time = Some(time);
         self.note(reft, trainer, step.loss);
-        self.validated(model, reft, trainer, watch, step).await.map(Some)
+        self.validated(model, reft, trainer, watch, step, time).await.map(Some)
     }
 
     /// Whether the step after this one is submitted before this one is reported.
     fn is_ahead(&self, model: &Model, pending: &Pending) -> bool {
-        let is_short = self.last.is_some_and(|(time, _)| time.seconds < SHORT_SECONDS);
+        let is_short = self.time.is_some_and(|time| time.seconds < SHORT_SECONDS);
         matches!(model.backend, Backend::Gpu(_)) && is_short && !self.wants_validation(pending.step())
     }
 
@@ -281,11 +271,18 @@ impl Training {
         step.epoch_ends && self.sequences.len() > self.n_learned * self.group
     }
 
-    /// A step is the device's own from its submit on, or from the end of the step before it.
-    fn note_time(&mut self, step: &TrainStep, [submitted, done]: [f64; 2]) {
-        let start = self.last.map_or(submitted, |(_, before)| before.max(submitted));
-        let seconds = (done - start).max(1e-6);
-        self.last = Some((StepTime { seconds, tokens_per_second: step.tokens as f64 / seconds }, done));
+    /// A step's report, and how long it took: the device is the step's own from its submit on, or from the end of the step before it.
+    pub(super) async fn report(&mut self, pending: Pending) -> Result<(TrainStep, StepTime)> {
+        let (step, loss, submitted) = match pending {
+            Pending::Known(step, time) => return Ok((step, time)),
+            Pending::OnItsWay(step, loss, submitted) => (step, loss, submitted),
+        };
+        let Loss { mean: loss, accuracy, grad_norm, at } = loss.report().await?;
+        let start = self.done.map_or(submitted, |before| before.max(submitted));
+        self.done = Some(at);
+        let seconds = (at - start).max(1e-6);
+        let time = StepTime { seconds, tokens_per_second: step.tokens as f64 / seconds };
+        Ok((TrainStep { loss, accuracy, grad_norm, ..step }, time))
     }
 
     /// The report of a step, with what the validation after it shows, where there is one.
@@ -296,6 +293,7 @@ impl Training {
         trainer: &mut Trainer,
         watch: &dyn Watch,
         step: TrainStep,
+        time: StepTime,
     ) -> Result<TrainStep> {
         if !self.wants_validation(&step) {
             return Ok(step);
@@ -303,7 +301,7 @@ impl Training {
         let validation = match self.validate(model, reft, trainer, watch, step.step).await {
             Ok(validation) => validation,
             Err(error) => {
-                self.pending = Some(Pending::Known(step));
+                self.pending = Some(Pending::Known(step, time));
                 return Err(error);
             }
         };
