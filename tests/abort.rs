@@ -16,12 +16,15 @@ fn engine(backend: &Backend) -> Engine {
     support::load_file(backend, file.expect("the traces"), Some(64)).expect("a sound file")
 }
 
-/// The CPU, and the GPU with submits of few steps.
+/// The CPU with steps of few rows, and the GPU with submits of few steps.
 fn machines() -> [Backend; 2] {
+    let cpu = Backend::cpu_with(1);
+    let Backend::Cpu(program) = &cpu else { unreachable!("it is the CPU") };
+    program.cut(1000);
     let gpu = block_on(Backend::gpu()).expect("an adapter: a software one will do");
     let Backend::Gpu(device) = &gpu else { unreachable!("it is a GPU") };
     device.believe(1e3);
-    [Backend::cpu_with(1), gpu]
+    [cpu, gpu]
 }
 
 /// Ends a call when it has asked so often, and hears the shares.
@@ -149,4 +152,34 @@ fn a_training_resumes_bit_for_bit_wherever_it_is_aborted() {
         assert_eq!(again, steps, "{}", backend.name());
         assert_eq!(theta_again, theta, "{}", backend.name());
     }
+}
+
+#[test]
+fn a_cpu_computes_the_same_in_pieces() {
+    let run = |piece: u64| {
+        let backend = Backend::cpu_with(1);
+        let Backend::Cpu(cpu) = &backend else { unreachable!("it is the CPU") };
+        cpu.cut(piece);
+        let engine = engine(&backend);
+        let reft = engine.reft(&[ReftConfig::default()]).expect("interventions");
+        let long = |word: &str| format!("{word} ").repeat(6);
+        let examples: Vec<Example> = (0..40).map(|i| Example::answer(long("a cat") + &"b ".repeat(i % 3), "sat")).collect();
+        let options = TrainOptions { epochs: 2, ..TrainOptions::default() };
+        let mut training = engine.training(&reft, &examples, &options).expect("a training");
+        let mut trainer = Trainer::new(&engine.model().backend, &reft).expect("a trainer");
+        let watching = EndsAt::default();
+        let mut steps = Vec::new();
+        while let Some(step) =
+            block_on(training.next_with(engine.model(), &reft, &mut trainer, &watching)).expect("nobody ends it")
+        {
+            assert!(step.tokens > 512, "{step:?}: products have rows for two pieces");
+            steps.push(step);
+        }
+        (steps, block_on(reft.theta.read().f32()).expect("the parameters are read"), watching.asked.get())
+    };
+    let (steps, theta, asked) = run(u64::MAX);
+    let (steps_in_pieces, theta_in_pieces, asked_in_pieces) = run(1000);
+    assert!(asked_in_pieces > 2 * asked, "asked {asked} times, in pieces {asked_in_pieces}");
+    assert_eq!(steps_in_pieces, steps);
+    assert_eq!(theta_in_pieces, theta);
 }

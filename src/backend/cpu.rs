@@ -8,11 +8,18 @@ use crate::kernel::{Call, Operation, Pool, Words};
 use crate::plan::{Plan, Role, Slab, Step};
 use crate::quant::Weight;
 use crate::tensor::{Memory, Readback, Tensor};
-use std::cell::{Ref, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::ops::Range;
+use std::rc::Rc;
 
 /// Bytes that the CPU's memory holds at most: in a browser the wasm heap's 4 GiB.
 pub(super) const MAX_BYTES: u64 = if cfg!(target_arch = "wasm32") { 4 << 30 } else { u64::MAX };
+
+/// Operations after which a run may be ended, and a browser's worker hears messages: about 50 ms.
+const PIECE: u64 = if cfg!(target_arch = "wasm32") { 500_000_000 } else { 5_000_000_000 };
+
+/// Rows of a product that are not taken apart: weights are decoded once for so many.
+const PRODUCT_ROWS: usize = 256;
 
 /// The CPU, and the threads that compute on it. Clones share them.
 #[derive(Clone)]
@@ -20,11 +27,20 @@ pub struct Cpu {
     /// None runs the twins, on one thread.
     pool: Option<Pool>,
     account: Account,
+    events: Rc<EventLoop>,
+    /// Operations of a piece.
+    piece: Rc<Cell<u64>>,
 }
 
 impl Cpu {
     pub(super) fn new(pool: Option<Pool>) -> Cpu {
-        Cpu { pool, account: Account::default() }
+        let (events, piece) = (Rc::new(EventLoop::new()), Rc::new(Cell::new(PIECE)));
+        Cpu { pool, account: Account::default(), events, piece }
+    }
+
+    /// Sets how many operations are done before a run may be ended: for tests of short pieces.
+    pub fn cut(&self, operations: u64) {
+        self.piece.set(operations);
     }
 
     /// The instruction set and the number of threads, as in `cpu, avx2, 2 threads`.
@@ -47,11 +63,11 @@ impl Cpu {
     /// Runs all steps, in order.
     pub(super) fn run(&self, plan: &Plan, operations: &[&Operation], tensors: &[Tensor]) {
         for (step, operation) in plan.steps().iter().zip(operations) {
-            self.run_step(plan, step, operation, tensors);
+            self.run_step(plan, step, operation, tensors, None);
         }
     }
 
-    /// Runs all steps, in order, and asks `control` before each.
+    /// Runs all steps, in order, and asks `control` before each, and within those that are long.
     pub(super) async fn run_with(
         &self,
         plan: &Plan,
@@ -60,25 +76,57 @@ impl Cpu {
         control: &dyn Control,
     ) -> Result<()> {
         let (total, mut done) = (plan.work(), 0);
-        let mut events = EventLoop::new();
         for (number, (step, operation)) in plan.steps().iter().zip(operations).enumerate() {
-            events.turn().await;
-            control.progress(done as f64 / total.max(1) as f64);
-            if plan.may_end_before(number) && control.cancelled() {
-                return Err(cancelled());
+            let pieces = self.pieces(plan, step, operation);
+            let work = step.work(plan);
+            for (before, rows) in pieces.iter().enumerate() {
+                self.events.turn().await;
+                let done = done + work * before as u64 / pieces.len() as u64;
+                control.progress(done as f64 / total.max(1) as f64);
+                if plan.may_end_before(number + before.min(1)) && control.cancelled() {
+                    return Err(cancelled());
+                }
+                self.run_step(plan, step, operation, tensors, rows.clone());
             }
-            self.run_step(plan, step, operation, tensors);
-            done += step.work(plan);
+            done += work;
         }
         control.progress(1.0);
         Ok(())
     }
 
-    fn run_step(&self, plan: &Plan, step: &Step, operation: &Operation, tensors: &[Tensor]) {
+    /// Rows that are computed at a time; none for all of them.
+    fn pieces(&self, plan: &Plan, step: &Step, operation: &Operation) -> Vec<Option<Range<usize>>> {
+        let first = operation.by_row.first().filter(|_| self.pool.is_some());
+        let Some(rows) = first.map(|name| plan.buffers()[step.arg(name).index()].shape[0]) else {
+            return vec![None];
+        };
+        let fewest = if step.weight.is_some() { PRODUCT_ROWS } else { 1 };
+        let n_pieces = (step.work(plan) / self.piece.get()).min((rows / fewest) as u64);
+        if n_pieces < 2 {
+            return vec![None];
+        }
+        let at_once = rows.div_ceil(n_pieces as usize);
+        (0..rows).step_by(at_once).map(|start| Some(start..rows.min(start + at_once))).collect()
+    }
+
+    /// Runs a step, or some rows of it.
+    fn run_step(
+        &self,
+        plan: &Plan,
+        step: &Step,
+        operation: &Operation,
+        tensors: &[Tensor],
+        rows: Option<Range<usize>>,
+    ) {
         let mut args: Vec<Borrowed<'_>> = (step.args.iter().zip(step.kernel.args))
             .map(|(buf, arg)| {
-                let len = plan.buffers()[buf.index()].len();
-                Borrowed::new(&tensors[buf.index()], arg.role, len)
+                let buffer = &plan.buffers()[buf.index()];
+                let rows = rows.as_ref().filter(|_| operation.by_row.contains(&arg.name));
+                let words = rows.map_or(0..buffer.len(), |rows| {
+                    let width = buffer.len() / buffer.shape[0];
+                    rows.start * width..rows.end * width
+                });
+                Borrowed::new(&tensors[buf.index()], arg.role, words)
             })
             .collect();
         let weight = step.weight.as_ref().map(BorrowedSlab::new);
@@ -128,12 +176,12 @@ enum Borrowed<'a> {
 }
 
 impl Borrowed<'_> {
-    /// The first `len` words: steps share memory that may be larger than the buffer.
-    fn new(tensor: &Tensor, role: Role, len: usize) -> Borrowed<'_> {
+    /// These words: steps share memory that may be larger than the buffer.
+    fn new(tensor: &Tensor, role: Role, range: Range<usize>) -> Borrowed<'_> {
         match role {
-            Role::In => Borrowed::Read(Ref::map(words(tensor), |words| &words[..len])),
+            Role::In => Borrowed::Read(Ref::map(words(tensor), |words| &words[range])),
             Role::InOut | Role::Out => {
-                Borrowed::Write(RefMut::map(words_mut(tensor), |words| &mut words[..len]))
+                Borrowed::Write(RefMut::map(words_mut(tensor), |words| &mut words[range]))
             }
         }
     }

@@ -14,6 +14,7 @@ kernel! {
         args { q: In<f32>, k: In<f32>, v: In<f32>, span: In<u32>, out: Out<f32>, stats: Out<f32> }
         twin: twin,
         fast: fast,
+        by_row: [q, span, out, stats],
     }
 }
 
@@ -34,6 +35,7 @@ kernel! {
         }
         twin: twin_backward_q,
         fast: fast_backward_q,
+        by_row: [q, span, out, dout, stats, dq],
     }
 }
 
@@ -54,6 +56,7 @@ kernel! {
         }
         twin: twin_backward_kv,
         fast: fast_backward_kv,
+        by_row: [k, v, reach, dk, dv],
     }
 }
 

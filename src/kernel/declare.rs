@@ -16,6 +16,9 @@ pub struct Operation {
     pub twin: fn(Call<'_>),
     /// The same, fast on a CPU, where somebody wrote it.
     pub fast: Option<fn(Call<'_>, &Pool)>,
+    /// Arguments that have a row for each row of the output: the fast form may be called on some of these rows at a time. None where
+    /// rows hang together, or it is never long.
+    pub by_row: &'static [&'static str],
 }
 
 impl Operation {
@@ -196,7 +199,8 @@ impl<T: Record> Argument for Each<T> {
 ///
 /// - `ADD: add(weight)` reads a weight matrix: the twin gets a [`Weight`] as its third argument.
 /// - `params Heads` names a record that several kernels share.
-/// - `fast: fast,` after the twin adds a fast form, which gets the pool as its last argument.
+/// - `fast: fast,` after the twin adds a fast form, which gets the pool as its last argument; `by_row: [q, out],` after that names the
+///   arguments of which it may be given some rows at a time.
 /// - `MATVEC: matvec = MATMUL { wgsl: [...] }` declares another shader for the same operation.
 macro_rules! kernel {
     (
@@ -224,6 +228,7 @@ macro_rules! kernel {
             args { $($arg:ident: $arg_type:ty),* $(,)? }
             twin: $twin:path,
             $(fast: $fast:path,)?
+            $(by_row: [$($by_row:ident),*],)?
         }
     ) => {
         $(#[$doc])*
@@ -237,6 +242,7 @@ macro_rules! kernel {
             wgsl: &[$($wgsl),*],
             twin: |call| $crate::kernel::declare::kernel!(@call $name, $twin, $weight, call),
             fast: $crate::kernel::declare::kernel!(@fast $name, $weight $(, $fast)?),
+            by_row: &[$($(stringify!($by_row)),*)?],
         };
 
         mod $name {

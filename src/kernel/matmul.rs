@@ -27,6 +27,7 @@ kernel! {
         args { x: In<f32>, y: InOut<f32> }
         twin: twin,
         fast: fast,
+        by_row: [x, y],
     }
 }
 
@@ -43,6 +44,7 @@ kernel! {
         args { dy: In<f32>, dx: InOut<f32> }
         twin: twin_backward,
         fast: fast_backward,
+        by_row: [dy, dx],
     }
 }
 
