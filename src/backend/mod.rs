@@ -26,6 +26,9 @@ pub use gpu::Gpu;
 pub use machine::Machine;
 pub use tally::Tally;
 
+/// Weights of a slab at most, where a program computes in a browser: a product of a whole batch with it is then over in time for messages.
+const SLAB_WEIGHTS: usize = if cfg!(target_arch = "wasm32") { 1 << 19 } else { usize::MAX };
+
 /// A machine that holds tensors and runs plans.
 #[derive(Clone)]
 pub enum Backend {
@@ -76,8 +79,8 @@ impl Backend {
 
     /// A machine that counts what would be taken on this one, and computes nothing.
     pub fn tally(&self) -> Backend {
-        let max_tensor_bytes = self.max_tensor_bytes();
-        Backend::Tally(Tally { max_tensor_bytes, account: Account::default() })
+        let (max_tensor_bytes, max_slab_weights) = (self.max_tensor_bytes(), self.max_slab_weights());
+        Backend::Tally(Tally { max_tensor_bytes, max_slab_weights, account: Account::default() })
     }
 
     /// Whether tensors have content, and runs do anything.
@@ -100,6 +103,15 @@ impl Backend {
             Backend::Cpu(_) => u64::MAX,
             Backend::Gpu(gpu) => gpu.max_tensor_bytes(),
             Backend::Tally(tally) => tally.max_tensor_bytes,
+        }
+    }
+
+    /// The most weights that one product is made with, so that it does not hold a slow machine for long.
+    pub fn max_slab_weights(&self) -> usize {
+        match self {
+            Backend::Tally(tally) => tally.max_slab_weights,
+            Backend::Gpu(gpu) if !gpu.is_software() => usize::MAX,
+            Backend::Cpu(_) | Backend::Gpu(_) => SLAB_WEIGHTS,
         }
     }
 

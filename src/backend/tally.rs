@@ -11,6 +11,8 @@ use std::ops::Range;
 pub struct Tally {
     /// What the device binds at most.
     pub(super) max_tensor_bytes: u64,
+    /// What one product of it is made with at most.
+    pub(super) max_slab_weights: usize,
     pub(super) account: Account,
 }
 

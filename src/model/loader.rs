@@ -185,7 +185,8 @@ impl<'a> Loader<'a> {
         });
         let parts = parts.collect::<Result<Vec<_>>>()?;
         let mut first_row = 0;
-        for parts in into_slabs(parts, self.backend.max_tensor_bytes())? {
+        let most = (self.backend.max_tensor_bytes(), self.backend.max_slab_weights());
+        for parts in into_slabs(parts, most)? {
             let slab = self.slab(parts, first_row, *cols)?;
             first_row += slab.rows;
             matrix.slabs.push(slab);
@@ -298,17 +299,22 @@ impl Part<'_> {
     }
 }
 
-/// Cuts parts where a slab would pass `limit` bytes, and puts neighbours of one format into one slab.
+/// Rows of the matrix that CPUs take at once: fewer would leave them half idle.
+const CPU_ROWS: usize = 192;
+
+/// Cuts parts where a slab would pass `limit` bytes or `weights`, and puts neighbours of one format into one slab.
 ///
 /// # Errors
-/// `Unsupported` where rows that stay together pass it.
-fn into_slabs(parts: Vec<Part<'_>>, limit: u64) -> Result<Vec<Vec<Part<'_>>>> {
+/// `Unsupported` where rows that stay together pass `limit`.
+fn into_slabs(parts: Vec<Part<'_>>, (limit, weights): (u64, usize)) -> Result<Vec<Vec<Part<'_>>>> {
     let mut slabs: Vec<Vec<Part<'_>>> = Vec::new();
     for part in parts {
         let cols = part.info.cols();
         let step = part.rows_step();
         let row_bytes = 4 * part.format.words(step, cols).qs.div_ceil(step) as u64;
-        let most = (limit / row_bytes) as usize / step * step;
+        let block = if CPU_ROWS.is_multiple_of(step) { CPU_ROWS } else { step };
+        let light = (weights / cols / block * block).max(block);
+        let most = ((limit / row_bytes) as usize).min(light) / step * step;
         if most == 0 {
             let name = &part.info.name;
             return Err(Error::unsupported(format!(
@@ -355,7 +361,7 @@ mod tests {
     /// For each slab, the first row and the rows of each of its parts.
     fn cut(tensors: &[TensorInfo], limit: u64) -> Vec<Vec<[usize; 2]>> {
         let part = |info| Part::whole(info, None, None).unwrap();
-        let slabs = into_slabs(tensors.iter().map(part).collect(), limit).unwrap();
+        let slabs = into_slabs(tensors.iter().map(part).collect(), (limit, usize::MAX)).unwrap();
         slabs.iter().map(|slab| slab.iter().map(|part| [part.first_row, part.rows]).collect()).collect()
     }
 
