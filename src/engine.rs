@@ -37,7 +37,7 @@ use crate::error::{Error, ErrorKind, Faults, Result};
 use crate::files::ModelFiles;
 use crate::generate::{GenerateOptions, Generation, Persona, Prompt};
 use crate::gguf::{Header, Metadata, Origin};
-use crate::model::{LoadOptions, LoadPhase, LoadProgress, Model, Outline, check_with};
+use crate::model::{LoadOptions, LoadPhase, LoadProgress, Model, Outline, check_with, compile};
 use crate::reft::foreign::pyreft_script::{IGNORED, Script, ScriptExample};
 use crate::reft::foreign::{self, File, Unsaved};
 use crate::reft::{Reft, ReftConfig, collect};
@@ -237,13 +237,13 @@ pub struct MachineOptions {
     pub sound: BTreeSet<String>,
 }
 
-/// Reports the check of a GPU as a phase of loading.
-struct CheckProgress<'a>(RefCell<&'a mut dyn FnMut(LoadProgress)>);
+/// Reports a phase of loading after the weights.
+struct PhaseProgress<'a>(LoadPhase, RefCell<&'a mut dyn FnMut(LoadProgress)>);
 
-impl Control for CheckProgress<'_> {
+impl Control for PhaseProgress<'_> {
     fn progress(&self, share: f64) {
-        let (total, loaded) = (1000, (1000.0 * share) as u64);
-        (self.0.borrow_mut())(LoadProgress { phase: LoadPhase::Check, loaded, total });
+        let (phase, total, loaded) = (self.0, 1000, (1000.0 * share) as u64);
+        (self.1.borrow_mut())(LoadProgress { phase, loaded, total });
     }
 }
 
@@ -305,9 +305,11 @@ impl Engine {
         on_progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Engine> {
         let engine = Engine::load(gpu, files, load, on_progress).await?;
+        compile(&engine.model, &PhaseProgress(LoadPhase::Compile, RefCell::new(&mut *on_progress))).await?;
         let key = engine.model.check_key();
         if !options.sound.contains(&key) {
-            let verdict = check_with(&engine.model, &CheckProgress(RefCell::new(on_progress))).await?;
+            let progress = PhaseProgress(LoadPhase::Check, RefCell::new(on_progress));
+            let verdict = check_with(&engine.model, &progress).await?;
             if let Some(first) = verdict.faults.first() {
                 let (device, count) = (&engine.info.device, verdict.faults.len());
                 return Err(Error::device(format!(

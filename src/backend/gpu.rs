@@ -264,6 +264,19 @@ impl Gpu {
         pipeline
     }
 
+    /// Compiles a kernel, and returns when the device has done so.
+    pub(super) async fn compiled(&self, operation: &Operation, weight: Option<&Slab>) -> Result<()> {
+        let scope = self.0.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        self.pipeline(operation, weight);
+        match scope.pop().await {
+            None => self.check(),
+            Some(error) => {
+                let name = operation.kernel.name;
+                Err(Error::device(format!("the GPU refuses the kernel {name}: {error}; use the CPU or another driver")))
+            }
+        }
+    }
+
     fn compile(&self, operation: &Operation, weight: Option<&Slab>) -> Pipeline {
         let device = &self.0.device;
         let kernel = &operation.kernel;

@@ -17,7 +17,7 @@ mod tally;
 use self::account::Account;
 use crate::error::Result;
 use crate::kernel::{self, Operation, Pool};
-use crate::plan::{Buf, Plan};
+use crate::plan::{Buf, Plan, Step};
 use crate::tensor::{Readback, Tensor};
 
 pub use control::{Control, NoControl, Part};
@@ -178,6 +178,17 @@ impl Backend {
         let tensor = self.tensor(label, shape)?;
         tensor.write(0, words);
         Ok(tensor)
+    }
+
+    /// Compiles the kernel of a step, and returns when that is done. Only a GPU has anything to compile.
+    ///
+    /// # Errors
+    /// `Device` if the device refuses the kernel.
+    pub async fn compile(&self, step: &Step) -> Result<()> {
+        match self {
+            Backend::Gpu(gpu) => gpu.compiled(kernel::operation(step.kernel), step.weight.as_ref()).await,
+            Backend::Cpu(_) | Backend::Tally(_) => Ok(()),
+        }
     }
 
     /// Gives every buffer of a plan its memory, and compiles what is not compiled yet.

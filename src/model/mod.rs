@@ -24,7 +24,7 @@ use crate::token::TextHashes;
 
 pub use arch::{ARCHITECTURES, Architecture, Norms, QkGroups};
 pub use cache::Cache;
-pub use check::{Fault, Verdict, check, check_with};
+pub use check::{Fault, Verdict, check, check_with, compile};
 pub use head::{LabelGroup, Labels};
 pub use hooks::{Component, Hooks, Input, Inputs, NoHooks, Place, Window};
 pub use layer::LayerTrace;

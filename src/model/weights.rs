@@ -16,7 +16,7 @@ use crate::tensor::Tensor;
 pub struct LoadProgress {
     /// What is under way.
     pub phase: LoadPhase,
-    /// What is done of it: bytes of the file's tensors, or thousandths of the check.
+    /// What is done of it: bytes of the file's tensors, or thousandths of the other phases.
     pub loaded: u64,
     /// What there is to do in all.
     pub total: u64,
@@ -27,7 +27,9 @@ pub struct LoadProgress {
 pub enum LoadPhase {
     /// Weights are read, repacked and uploaded.
     Weights,
-    /// A GPU is compared with the CPU. Its shaders are compiled on the way.
+    /// The model's kernels are compiled for a GPU.
+    Compile,
+    /// A GPU is compared with the CPU.
     Check,
 }
 
@@ -36,6 +38,7 @@ impl LoadPhase {
     pub fn name(self) -> &'static str {
         match self {
             LoadPhase::Weights => "weights",
+            LoadPhase::Compile => "compile",
             LoadPhase::Check => "check",
         }
     }

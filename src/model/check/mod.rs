@@ -125,10 +125,39 @@ pub async fn check_with(model: &Model, control: &dyn Control) -> Result<Verdict>
     Ok(verdict)
 }
 
+/// Compiles the kernels that [`check`] compares: all that the bare model runs, forward and backward. Does nothing on machines other than
+/// GPUs, and where they are compiled already.
+///
+/// # Errors
+/// `Device` if the device was lost or refuses a kernel; `Aborted` if `control` ended it.
+pub async fn compile(model: &Model, control: &dyn Control) -> Result<()> {
+    if !matches!(model.backend, Backend::Gpu(_)) {
+        return Ok(());
+    }
+    let tally = model.backend.tally();
+    let mut plans: Vec<Plan> = products::slabs(model).iter().map(products::plan).collect();
+    for probe in probes::probes(model) {
+        plans.push(probe.plan(&tally)?);
+    }
+    let format = |step: &Step| step.weight.as_ref().map(|slab| slab.format.name);
+    let mut steps: Vec<&Step> = Vec::new();
+    for step in plans.iter().flat_map(Plan::steps) {
+        let is_same = |known: &&Step| known.kernel.name == step.kernel.name && format(known) == format(step);
+        if !steps.iter().any(is_same) {
+            steps.push(step);
+        }
+    }
+    for (number, step) in steps.iter().enumerate() {
+        told(control, number, steps.len())?;
+        model.backend.compile(step).await?;
+    }
+    told(control, 1, 1)
+}
+
 fn told(control: &dyn Control, done: usize, all: usize) -> Result<()> {
     control.progress(done as f64 / all as f64);
     match control.cancelled() {
-        true => Err(Error::aborted("the check was ended by its caller")),
+        true => Err(Error::aborted("the call was ended by its caller")),
         false => Ok(()),
     }
 }

@@ -33,9 +33,12 @@ impl<'a> Made<'a> {
         self.words(label, shape, bytemuck::cast_slice(values))
     }
 
-    /// Evenly in [−1, 1), the same in every plan that is made alike.
+    /// Evenly in [−1, 1), the same in every plan that is made alike; nothing on a machine that computes nothing.
     fn reals(&mut self, label: &str, shape: &[usize]) -> Result<Buf> {
         self.seed += 1;
+        if !self.backend.computes() {
+            return self.values(label, shape, &[]);
+        }
         self.values(label, shape, &reals(self.seed, shape.iter().product()))
     }
 }
@@ -57,6 +60,13 @@ pub(super) struct Probe {
 impl Probe {
     fn new(place: String, build: impl Fn(&mut Made<'_>) -> Result<Vec<Buf>> + 'static) -> Probe {
         Probe { place, build: Box::new(build) }
+    }
+
+    /// The plan by itself.
+    pub(super) fn plan(&self, tally: &Backend) -> Result<Plan> {
+        let mut made = Made::new(tally);
+        (self.build)(&mut made)?;
+        Ok(made.plan)
     }
 
     pub(super) async fn run(&self, backend: &Backend) -> Result<Ran> {

@@ -113,6 +113,19 @@ pub(super) async fn compare(verdict: &mut Verdict, [gpu, cpu]: [&Backend; 2], sl
     Ok(())
 }
 
+/// All products with a slab, and its rows as embeddings, with memory for none of it.
+pub(super) fn plan(slab: &Slab) -> Plan {
+    let (mut plan, matrix) = (Plan::new("products"), matrix(slab));
+    for n_tokens in [FEW, MANY] {
+        let [x, y] = [slab.cols, slab.rows].map(|width| plan.scratch("x", &[n_tokens, width]));
+        kernel::matmul(&mut plan, x, &matrix, y, false);
+        kernel::matmul_backward(&mut plan, y, &matrix, x, false);
+    }
+    let ids = plan.scratch("tokens", &[FEW]);
+    kernel::embed(&mut plan, ids, &matrix, 1.0);
+    plan
+}
+
 /// x [T, cols], the same on every machine.
 fn inputs(slab: &Slab, n_tokens: usize) -> Vec<f32> {
     reals(slab.cols as u64, n_tokens * slab.cols)
