@@ -6,6 +6,7 @@
 mod hash;
 mod source;
 pub mod types;
+mod watch;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,7 +17,7 @@ use tsify::{Ts, Tsify};
 use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 
-use crate::backend::{Backend, Machine, NoControl};
+use crate::backend::{Backend, Machine};
 use crate::bench;
 use crate::engine::{Engine, MachineOptions, Source};
 use crate::error::{Error, Result};
@@ -25,14 +26,17 @@ use crate::inspect::inspect;
 use crate::model::{LoadOptions, LoadProgress};
 use crate::reft::Reft;
 use crate::reft::foreign::{pack_directory, unpack_directory};
-use crate::train::{Trainer, Training};
+use crate::train::{TrainStep, Trainer, Training};
 use types::{
     EngineInfo, EngineStep, Example, HeadConfig, ReftConfig, Sampling, Sequence, SequencePersona,
     SequencePiece,
 };
 
+use watch::Told;
+
 pub use hash::Sha256;
 pub use source::Reader;
+pub use watch::{RunWatch, StepWatch};
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str =
@@ -277,22 +281,23 @@ impl WebEngine {
         }
     }
 
-    /// Begins an answer to each of the sequences, all in one batch.
+    /// Begins an answer to each of the sequences, all in one batch: reads their prompts, which `watch` may end.
     ///
     /// # Errors
-    /// As [`Engine::prompt`], [`Engine::sources`] and [`Engine::generate`].
+    /// As [`Engine::prompt`], [`Engine::sources`] and [`Engine::generate_with`].
     pub async fn generate(
         &self,
         sequences: Vec<Ts<Sequence>>,
         sampling: Ts<Sampling>,
+        watch: RunWatch,
     ) -> Result<WebGeneration> {
         let options = from_js("options", &sampling)?.into();
         let mut prompts = Vec::with_capacity(sequences.len());
         for sequence in &sequences {
             prompts.push(self.prompt(from_js("prompt", sequence)?).await?);
         }
-        let generation = self.engine.generate_with(&prompts, &options, &NoControl).await?;
-        Ok(WebGeneration { engine: self.engine.clone(), refts: self.refts.clone(), generation })
+        let generation = self.engine.generate_with(&prompts, &options, &Told::new(&watch)).await?;
+        Ok(WebGeneration { engine: self.engine.clone(), refts: self.refts.clone(), watch, generation })
     }
 
     /// Begins a training, with an optimizer of its own.
@@ -328,16 +333,17 @@ impl WebEngine {
         })
     }
 
-    /// Makes one step on all of the examples. The optimizer goes on from step to step.
+    /// Makes one step on all of the examples, which `watch` may end. The optimizer goes on from step to step.
     ///
     /// # Errors
-    /// As [`WebEngine::train`], and `Device` if the device was lost.
+    /// As [`WebEngine::train`] and [`Training::next_with`].
     #[wasm_bindgen(js_name = trainStep)]
     pub async fn train_step(
         &self,
         number: usize,
         examples: Vec<Ts<Example>>,
         training: Ts<types::Training>,
+        watch: StepWatch,
     ) -> Result<Ts<EngineStep>> {
         let reft = self.refts.get(number)?;
         let options: types::Training = from_js("options", &training)?;
@@ -348,11 +354,11 @@ impl WebEngine {
             Some(trainer) => trainer,
             None => Trainer::new(&self.engine.model().backend, &reft)?,
         };
-        let step = training.next(self.engine.model(), &reft, &mut trainer).await?;
+        let step = training.next_with(self.engine.model(), &reft, &mut trainer, &watch).await;
         if let Some(Some(held)) = self.refts.0.borrow_mut().get_mut(number) {
             held.trainer = Some(trainer);
         }
-        to_js(EngineStep::from(step.expect("a training has a step")))
+        reported(step?.expect("a training has a step"), &training)
     }
 
     /// Measures the model on its machine, with a prompt of so many tokens; returns a report as JSON.
@@ -385,6 +391,7 @@ impl WebEngine {
 pub struct WebGeneration {
     engine: Rc<Engine>,
     refts: Refts,
+    watch: RunWatch,
     generation: Generation,
 }
 
@@ -393,9 +400,10 @@ impl WebGeneration {
     /// The next token of each answer that is not at its end; none when all are.
     ///
     /// # Errors
-    /// As [`Generation::next`].
+    /// As [`Generation::next_with`].
     pub async fn next(&mut self) -> Result<Option<Vec<Ts<SequencePiece>>>> {
-        let Some(pieces) = self.generation.next(self.engine.tokenizer()).await? else { return Ok(None) };
+        let pieces = self.generation.next_with(self.engine.tokenizer(), &self.watch).await?;
+        let Some(pieces) = pieces else { return Ok(None) };
         pieces.into_iter().map(|piece| to_js(SequencePiece::from(piece))).collect::<Result<_>>().map(Some)
     }
 
@@ -431,13 +439,14 @@ pub struct WebTraining {
 
 #[wasm_bindgen]
 impl WebTraining {
-    /// The next step's report; none at the end.
+    /// The next step's report; none at the end. `watch` hears how far it is, and may end it.
     ///
     /// # Errors
-    /// As [`Training::next`].
-    pub async fn next(&mut self) -> Result<Option<Ts<EngineStep>>> {
-        let step = self.training.next(self.engine.model(), &self.reft, &mut self.trainer).await?;
-        step.map(|step| to_js(EngineStep::from(step))).transpose()
+    /// As [`Training::next_with`].
+    pub async fn next(&mut self, watch: &StepWatch) -> Result<Option<Ts<EngineStep>>> {
+        let model = self.engine.model();
+        let step = self.training.next_with(model, &self.reft, &mut self.trainer, watch).await?;
+        step.map(|step| reported(step, &self.training)).transpose()
     }
 
     /// The number of the interventions that are trained.
@@ -453,6 +462,11 @@ impl WebTraining {
     pub async fn checkpoint(&mut self) -> Result<Vec<u8>> {
         self.training.checkpoint(self.engine.model(), &self.reft, &self.trainer).await
     }
+}
+
+/// A step, and how long it took.
+fn reported(step: TrainStep, training: &Training) -> Result<Ts<EngineStep>> {
+    to_js(EngineStep::of(step, training.step_time().expect("a step that is reported was timed")))
 }
 
 fn read_load_options(options: &Ts<types::LoadOptions>) -> Result<(Machine, LoadOptions)> {

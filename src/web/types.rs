@@ -692,6 +692,10 @@ pub struct EngineStep {
     pub learning_rate: f64,
     /// Tokens that went through the model.
     pub tokens: usize,
+    /// Seconds in which the device computed it.
+    pub seconds: f64,
+    /// Of its tokens, in a second.
+    pub tokens_per_second: f64,
     /// The loss of the examples that are held back, after the step; where the step ends an epoch.
     #[tsify(optional)]
     pub validation_loss: Option<f64>,
@@ -700,6 +704,65 @@ pub struct EngineStep {
     pub validation_accuracy: Option<f64>,
 }
 
-same_fields!(train::TrainStep => EngineStep {
-    step, steps, epoch, epoch_ends, loss, accuracy, grad_norm, learning_rate, tokens, validation_loss, validation_accuracy
-});
+impl EngineStep {
+    /// A step, and how long it took.
+    pub(super) fn of(step: train::TrainStep, time: train::StepTime) -> EngineStep {
+        let train::StepTime { seconds, tokens_per_second } = time;
+        EngineStep {
+            step: step.step,
+            steps: step.steps,
+            epoch: step.epoch,
+            epoch_ends: step.epoch_ends,
+            loss: step.loss,
+            accuracy: step.accuracy,
+            grad_norm: step.grad_norm,
+            learning_rate: step.learning_rate,
+            tokens: step.tokens,
+            seconds,
+            tokens_per_second,
+            validation_loss: step.validation_loss,
+            validation_accuracy: step.validation_accuracy,
+        }
+    }
+}
+
+/// What a training computes.
+#[derive(Serialize, Tsify)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// What every step uses, before the first one.
+    Prepare,
+    /// A step.
+    Step,
+    /// The loss of what is held back.
+    Validate,
+}
+
+/// How far a training is within a step.
+#[derive(Serialize, Tsify)]
+#[serde(rename_all = "camelCase")]
+pub struct StepProgress {
+    /// What is computed.
+    pub phase: Phase,
+    /// The step's number, from 1.
+    pub step: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// The share of the phase that is done, from 0 to 1.
+    pub share: f64,
+    /// Seconds that the rest of the phase is expected to take, as soon as there is anything to go by.
+    #[tsify(optional)]
+    pub seconds_left: Option<f64>,
+}
+
+impl From<train::StepProgress> for StepProgress {
+    fn from(it: train::StepProgress) -> StepProgress {
+        let train::StepProgress { phase, step, steps, share, seconds_left } = it;
+        let phase = match phase {
+            train::Phase::Prepare => Phase::Prepare,
+            train::Phase::Step => Phase::Step,
+            train::Phase::Validate => Phase::Validate,
+        };
+        StepProgress { phase, step, steps, share, seconds_left }
+    }
+}

@@ -2,9 +2,16 @@
 import { WebReftError } from "./error.js";
 import type { Call, Calls, Reply, Request } from "./protocol.js";
 
+/** How a call is ended, and who hears its news. */
+export interface Listening<C extends Call> {
+  signal?: AbortSignal | undefined;
+  news?: ((news: Calls[C]["tells"]) => void) | undefined;
+}
+
 /** A call under way: where its replies go. */
 interface Pending {
   item(item: unknown): void;
+  news(news: unknown): void;
   done(value: unknown): void;
   fail(error: WebReftError): void;
 }
@@ -32,12 +39,11 @@ export class Client {
   call<C extends Call>(
     call: C,
     takes: Calls[C]["takes"],
-    signal?: AbortSignal,
-    onItem?: (item: Calls[C]["streams"]) => void,
+    listening: Listening<C> = {},
   ): Promise<Calls[C]["returns"]> {
     return new Promise((resolve, reject) => {
-      this.#start(call, takes, signal, {
-        item: (item) => onItem?.(item as Calls[C]["streams"]),
+      this.#start(call, takes, listening, {
+        item: () => {},
         done: (value) => resolve(value as Calls[C]["returns"]),
         fail: reject,
       });
@@ -51,12 +57,12 @@ export class Client {
   async *stream<C extends Call>(
     call: C,
     takes: Calls[C]["takes"],
-    signal?: AbortSignal,
+    listening: Listening<C> = {},
   ): AsyncGenerator<Calls[C]["streams"], void, undefined> {
     const items: Calls[C]["streams"][] = [];
     let wake = () => {};
     const settled: { outcome?: Outcome<unknown> } = {};
-    const id = this.#start(call, takes, signal, {
+    const id = this.#start(call, takes, listening, {
       item: (item) => {
         items.push(item as Calls[C]["streams"]);
         wake();
@@ -104,7 +110,12 @@ export class Client {
     for (const pending of [...this.#pending.values()]) pending.fail(now);
   }
 
-  #start<C extends Call>(call: C, takes: Calls[C]["takes"], signal: AbortSignal | undefined, to: Pending): number {
+  #start<C extends Call>(
+    call: C,
+    takes: Calls[C]["takes"],
+    { signal, news }: Listening<C>,
+    to: Omit<Pending, "news">,
+  ): number {
     const id = this.#nextId++;
     if (this.#ended) {
       to.fail(this.#ended);
@@ -122,6 +133,7 @@ export class Client {
     signal?.addEventListener("abort", abort);
     this.#pending.set(id, {
       item: to.item,
+      news: (told) => news?.(told as Calls[C]["tells"]),
       done: (value) => {
         settle();
         to.done(value);
@@ -144,6 +156,8 @@ export class Client {
     const pending = this.#pending.get(reply.id);
     if (reply.kind === "item") {
       pending?.item(reply.item);
+    } else if (reply.kind === "news") {
+      pending?.news(reply.news);
     } else if (reply.kind === "done") {
       pending?.done(reply.value);
     } else {

@@ -34,11 +34,21 @@ export {
   type Piece,
   probe,
   Reft,
+  type StepOptions,
   type TrainOptions,
   type WatchOptions,
   WebReft,
 } from "./model.js";
-export type { LoadProgress, Memory, ModelInfo, TrainableParameters, TrainStep, WasmSource } from "./protocol.js";
+export type {
+  LoadProgress,
+  Memory,
+  ModelInfo,
+  PrefillProgress,
+  StepProgress,
+  TrainableParameters,
+  TrainStep,
+  WasmSource,
+} from "./protocol.js";
 export type { HubSource, ModelSource } from "./source.js";
 export { Store } from "./store.js";
 export type { Room, StoredFile, StoredModel } from "./stored.js";

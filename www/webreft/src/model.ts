@@ -22,8 +22,10 @@ import type {
   LoadProgress,
   Memory,
   ModelInfo,
+  PrefillProgress,
+  StepProgress,
   TrainableParameters,
-  TrainedStep,
+  TrainNews,
   TrainStep,
   WasmSource,
 } from "./protocol.js";
@@ -72,7 +74,9 @@ export interface Persona {
 export interface GenerateOptions extends Sampling {
   /** The interventions it is made with, or several that work together; the bare model if left out. */
   reft?: Reft | Persona | (Reft | Persona)[];
-  /** Ends the answer. Leaving the loop does, too. */
+  /** Hears how much of the prompt is read, about ten times a second. */
+  onProgress?: (progress: PrefillProgress) => void;
+  /** Ends the answer, also while the prompt is read. Leaving the loop does, too. */
   signal?: AbortSignal;
 }
 
@@ -92,14 +96,23 @@ export interface ComparedPiece extends Piece {
   side: "base" | "reft";
 }
 
+/** How a training step is watched and ended. */
+export interface StepOptions {
+  /** Hears how far a step is, and what comes before and after it, about ten times a second. */
+  onProgress?: (progress: StepProgress) => void;
+  /** Ends the work in the middle of a step, which then moves nothing. */
+  signal?: AbortSignal;
+}
+
 /** How a training is watched and ended. */
-export interface WatchOptions {
-  /** Given after each epoch: all that {@link WebReft.resume} wants to go on from there, bit for bit on the same device. */
+export interface WatchOptions extends StepOptions {
+  /**
+   * Given after each epoch, and after the last whole step where the training is ended before its end: all that {@link WebReft.resume}
+   * wants to go on from there, bit for bit on the same device.
+   */
   onCheckpoint?: (checkpoint: Uint8Array<ArrayBuffer>) => void;
   /** Seconds from one checkpoint to the next at least: making one holds the training up. 0 if left out. */
   checkpointSeconds?: number;
-  /** Ends the training after the step it is in. Leaving the loop does, too. */
-  signal?: AbortSignal;
 }
 
 /** How interventions are trained. */
@@ -140,7 +153,7 @@ export class WebReft {
     const opening = openingOf(source, options, false);
     const client = new Client(worker);
     try {
-      return await client.call("inspect", { wasm: wasmOf(options), opening, options: how }, signal);
+      return await client.call("inspect", { wasm: wasmOf(options), opening, options: how }, { signal });
     } finally {
       const over = new WebReftError("aborted", "the inspection is over");
       client.end(over, over);
@@ -162,7 +175,7 @@ export class WebReft {
     const client = new Client(worker);
     const takes = { wasm: wasmOf(options), opening, options: how };
     try {
-      return new WebReft(client, await client.call("load", takes, signal, onProgress));
+      return new WebReft(client, await client.call("load", takes, { signal, news: onProgress }));
     } catch (error) {
       const over = new WebReftError("aborted", "the model was not loaded");
       client.end(over, over);
@@ -218,23 +231,22 @@ export class WebReft {
     examples: Example[],
     options: WatchOptions = {},
   ): Promise<{ reft: Reft; steps: AsyncGenerator<TrainStep, void, undefined> }> {
-    const { signal, onCheckpoint } = options;
     const takes = { checkpoint: new Uint8Array(checkpoint), examples, checkpointSeconds: checkpointSeconds(options) };
-    const stream = this.#client.stream("resume", takes, signal);
+    const stream = this.#client.stream("resume", takes, { signal: options.signal, news: newsFor(options) });
     const first = await stream.next();
     if (first.done || !("reft" in first.value)) throw new WebReftError("bug", "the training did not begin");
     const { reft, configs } = first.value;
     async function* steps() {
-      for await (const step of stream) if ("step" in step) yield reported(step, onCheckpoint);
+      for await (const step of stream) if ("step" in step) yield step;
     }
     return { reft: new Reft(this.#client, configs, Promise.resolve(reft)), steps: steps() };
   }
 
   /** Answers, piece by piece. Leaving the loop stops the work. */
   async *generate(prompt: Prompt, options: GenerateOptions = {}): AsyncGenerator<Piece, void, undefined> {
-    const { reft, signal, ...sampling } = options;
+    const { reft, signal, onProgress, ...sampling } = options;
     const sequences = [await sequence(prompt, reft)];
-    for await (const piece of this.#client.stream("generate", { sequences, sampling }, signal)) {
+    for await (const piece of this.#client.stream("generate", { sequences, sampling }, { signal, news: onProgress })) {
       const { id, text, finish } = piece;
       yield finish ? { id, text, finish } : { id, text };
     }
@@ -252,9 +264,9 @@ export class WebReft {
     prompt: Prompt,
     options: GenerateOptions & { reft: Reft | Persona | (Reft | Persona)[] },
   ): AsyncGenerator<ComparedPiece, void, undefined> {
-    const { reft, signal, ...sampling } = options;
+    const { reft, signal, onProgress, ...sampling } = options;
     const sequences = [await sequence(prompt, undefined), await sequence(prompt, reft)];
-    for await (const piece of this.#client.stream("generate", { sequences, sampling }, signal)) {
+    for await (const piece of this.#client.stream("generate", { sequences, sampling }, { signal, news: onProgress })) {
       const { sequence, id, text, finish } = piece;
       const side = sequence === 0 ? "base" : "reft";
       yield finish ? { side, id, text, finish } : { side, id, text };
@@ -314,16 +326,21 @@ export class Reft {
     number.catch(() => {});
   }
 
-  /** Trains, step by step. A step is made when the loop asks for it; leaving the loop keeps what was learned. */
+  /**
+   * Trains, step by step. A step is made when the loop asks for it. Leaving the loop keeps what was learned, and so does `signal`, which
+   * ends it in the middle of a step.
+   */
   async *train(examples: Example[], options: TrainOptions = {}): AsyncGenerator<TrainStep, void, undefined> {
-    const { signal, onCheckpoint, checkpointSeconds: _, ...training } = options;
+    const { signal, onProgress, onCheckpoint, checkpointSeconds: _, ...training } = options;
     const takes = { reft: await this.#number, examples, training, checkpointSeconds: checkpointSeconds(options) };
-    for await (const step of this.#client.stream("train", takes, signal)) yield reported(step, onCheckpoint);
+    yield* this.#client.stream("train", takes, { signal, news: newsFor(options) });
   }
 
   /** Trains one step on all of the given examples. The optimizer goes on from step to step. */
-  async trainStep(examples: Example[], training: Training = {}): Promise<TrainStep> {
-    return this.#client.call("trainStep", { reft: await this.#number, examples, training });
+  async trainStep(examples: Example[], options: Training & StepOptions = {}): Promise<TrainStep> {
+    const { signal, onProgress, ...training } = options;
+    const takes = { reft: await this.#number, examples, training };
+    return this.#client.call("trainStep", takes, { signal, news: newsFor(options) });
   }
 
   /** What a trained head says of texts: its scores for each. */
@@ -388,10 +405,12 @@ function checkpointSeconds(options: WatchOptions): number | undefined {
   return options.onCheckpoint && (options.checkpointSeconds ?? 0);
 }
 
-/** A step as the page sees it; its checkpoint, if there is one, goes its own way. */
-function reported({ checkpoint, ...step }: TrainedStep, onCheckpoint: WatchOptions["onCheckpoint"]): TrainStep {
-  if (checkpoint) onCheckpoint?.(checkpoint);
-  return step;
+/** Where a training's news go. */
+function newsFor({ onProgress, onCheckpoint }: WatchOptions): (news: TrainNews) => void {
+  return (news) => {
+    if ("progress" in news) onProgress?.(news.progress);
+    else onCheckpoint?.(news.checkpoint);
+  };
 }
 
 /** An address as the page means it: a worker would read it from its own place. */

@@ -2,12 +2,12 @@
  * What is said between a page and the worker that holds its engine.
  *
  * The page sends `Request`s, the worker answers each with any number of items and then one `done` or `error`, all
- * under the request's `id`. Where items are work (training steps, tokens), the worker makes the next one only when the
- * page has asked for it by `more`: a loop that is left or held leaves nothing running.
+ * under the request's `id`. Items are work (training steps, tokens): the worker makes the next one only when the
+ * page has asked for it by `more`, so a loop that is left or held leaves nothing running. News (progress, checkpoints) come in
+ * between, unasked.
  */
 import type {
   EngineInfo,
-  EngineStep,
   Example,
   HeadConfig,
   InspectOptions,
@@ -17,7 +17,9 @@ import type {
   Sequence,
   SequencePersona,
   SequencePiece,
+  StepProgress,
   Training,
+  EngineStep as TrainStep,
   Unsaved,
 } from "../wasm/webreft.js";
 import type { Adapter, Machine } from "./adapter.js";
@@ -25,58 +27,64 @@ import type { ErrorKind } from "./error.js";
 import type { Opening } from "./files.js";
 import type { Inspection } from "./inspection.js";
 
-/** Every call the worker answers: what it takes, what it streams on the way, what it returns. */
-export interface Calls {
-  probe: { takes: null; streams: never; returns: Machine };
-  load: {
-    takes: { wasm: WasmSource | undefined; opening: Opening; options: LoadOptions };
-    streams: LoadProgress;
-    returns: ModelInfo;
-  };
-  inspect: {
-    takes: { wasm: WasmSource | undefined; opening: Opening; options: InspectOptions };
-    streams: never;
-    returns: Inspection;
-  };
-  memory: { takes: null; streams: never; returns: Memory };
-  bench: { takes: number; streams: never; returns: Record<string, unknown> };
-  newReft: { takes: { configs: ReftConfig[]; head: HeadConfig | undefined }; streams: never; returns: number };
-  scores: { takes: { reft: number; texts: string[] }; streams: never; returns: number[][] };
-  wouldTrain: { takes: ReftConfig[]; streams: never; returns: TrainableParameters };
-  trainableParameters: { takes: number; streams: never; returns: TrainableParameters };
-  loadReft: {
-    takes: Uint8Array<ArrayBuffer>;
-    streams: never;
-    returns: { reft: number; configs: ReftConfig[]; warnings: string[] };
-  };
-  importReft: {
-    takes: { archive: Uint8Array<ArrayBuffer>; unsaved: Unsaved };
-    streams: never;
-    returns: { reft: number; configs: ReftConfig[] };
-  };
-  exportReft: { takes: { reft: number; library: string }; streams: never; returns: Uint8Array<ArrayBuffer> };
-  exportScript: {
-    takes: { reft: number; examples: Example[]; training: Training };
-    streams: never;
-    returns: Uint8Array<ArrayBuffer>;
-  };
-  saveReft: { takes: number; streams: never; returns: Uint8Array<ArrayBuffer> };
-  removeReft: { takes: number; streams: never; returns: null };
-  generate: { takes: { sequences: Sequence[]; sampling: Sampling }; streams: SequencePiece; returns: null };
-  /** Of the answers under way the last one. */
-  switch: { takes: SequencePersona[]; streams: never; returns: null };
-  train: {
-    takes: { reft: number; examples: Example[]; training: Training; checkpointSeconds: number | undefined };
-    streams: TrainedStep;
-    returns: null;
-  };
-  resume: {
-    takes: { checkpoint: Uint8Array<ArrayBuffer>; examples: Example[]; checkpointSeconds: number | undefined };
-    streams: TrainedStep | { reft: number; configs: ReftConfig[] };
-    returns: null;
-  };
-  trainStep: { takes: { reft: number; examples: Example[]; training: Training }; streams: never; returns: TrainStep };
+/** A call that is answered once, and tells nothing on the way. */
+interface Plain<Takes, Returns> {
+  takes: Takes;
+  tells: never;
+  streams: never;
+  returns: Returns;
 }
+
+/** A call that tells how far it is. */
+interface Told<Takes, Tells, Returns, Streams = never> {
+  takes: Takes;
+  tells: Tells;
+  streams: Streams;
+  returns: Returns;
+}
+
+/** A set of interventions that was made, by the engine's number. */
+interface Made {
+  reft: number;
+  configs: ReftConfig[];
+}
+
+/** Every call the worker answers: what it takes, what it tells and streams on the way, what it returns. */
+export interface Calls {
+  probe: Plain<null, Machine>;
+  load: Told<{ wasm: WasmSource | undefined; opening: Opening; options: LoadOptions }, LoadProgress, ModelInfo>;
+  inspect: Plain<{ wasm: WasmSource | undefined; opening: Opening; options: InspectOptions }, Inspection>;
+  memory: Plain<null, Memory>;
+  bench: Plain<number, Record<string, unknown>>;
+  newReft: Plain<{ configs: ReftConfig[]; head: HeadConfig | undefined }, number>;
+  scores: Plain<{ reft: number; texts: string[] }, number[][]>;
+  wouldTrain: Plain<ReftConfig[], TrainableParameters>;
+  trainableParameters: Plain<number, TrainableParameters>;
+  loadReft: Plain<Uint8Array<ArrayBuffer>, Made & { warnings: string[] }>;
+  importReft: Plain<{ archive: Uint8Array<ArrayBuffer>; unsaved: Unsaved }, Made>;
+  exportReft: Plain<{ reft: number; library: string }, Uint8Array<ArrayBuffer>>;
+  exportScript: Plain<{ reft: number; examples: Example[]; training: Training }, Uint8Array<ArrayBuffer>>;
+  saveReft: Plain<number, Uint8Array<ArrayBuffer>>;
+  removeReft: Plain<number, null>;
+  generate: Told<{ sequences: Sequence[]; sampling: Sampling }, PrefillProgress, null, SequencePiece>;
+  /** Of the answers under way the last one. */
+  switch: Plain<SequencePersona[], null>;
+  train: Told<
+    { reft: number; examples: Example[]; training: Training; checkpointSeconds: number | undefined },
+    TrainNews,
+    null,
+    TrainStep
+  >;
+  resume: Told<
+    { checkpoint: Uint8Array<ArrayBuffer>; examples: Example[]; checkpointSeconds: number | undefined },
+    TrainNews,
+    null,
+    TrainStep | Made
+  >;
+  trainStep: Told<{ reft: number; examples: Example[]; training: Training }, TrainNews, TrainStep>;
+}
+
+export type { StepProgress, TrainStep };
 
 export type Call = keyof Calls;
 
@@ -92,11 +100,11 @@ export interface ModelInfo extends EngineInfo {
 export interface LoadProgress {
   /**
    * Waiting for another tab that loads the same model; fetching files; comparing their hashes with the Hub's; reading headers; moving
-   * weights into the machine's memory; compiling kernels for the GPU; comparing the GPU with the CPU. Phases that are not needed are
-   * left out.
+   * weights into the machine's memory; compiling kernels for the GPU; comparing the GPU with the CPU, once for each model and browser.
+   * Phases that are not needed are left out.
    */
   phase: "waiting" | "download" | "verify" | "header" | "weights" | "compile" | "check";
-  /** What is done of this phase: bytes, and in `compile` and `check` kernels. */
+  /** What is done of this phase: bytes, and in `compile` and `check` thousandths. */
   loaded: number;
   /** As much in all; 0 where the server does not say. */
   total: number;
@@ -122,18 +130,15 @@ export interface TrainableParameters {
   bytes: number;
 }
 
-/** One step of training, after it. */
-export interface TrainStep extends EngineStep {
-  /** How long it took to hear of it; the next step may have been made in that time, too. */
-  seconds: number;
-  /** Tokens per second of the epoch so far; at its end with its validation, if there is one. */
-  tokensPerSecond: number;
+/** How far the reading of a prompt is. */
+export interface PrefillProgress {
+  phase: "prefill";
+  /** The share of it that is done, from 0 to 1. */
+  share: number;
 }
 
-/** A step on its way to the page, with the checkpoint after an epoch where checkpoints are wanted. */
-export interface TrainedStep extends TrainStep {
-  checkpoint?: Uint8Array<ArrayBuffer>;
-}
+/** What a training tells beside its steps: how far a step is, or a checkpoint. */
+export type TrainNews = { progress: StepProgress } | { checkpoint: Uint8Array<ArrayBuffer> };
 
 /** Where the wasm file is, if not beside the worker: its address, its bytes, or the compiled module. */
 export type WasmSource = string | ArrayBuffer | Uint8Array<ArrayBuffer> | WebAssembly.Module;
@@ -154,13 +159,14 @@ export interface Thrown {
 /** Worker → page. */
 export type Reply<C extends Call = Call> =
   | { id: number; kind: "item"; item: Calls[C]["streams"] }
+  | { id: number; kind: "news"; news: Calls[C]["tells"] }
   | { id: number; kind: "done"; value: Calls[C]["returns"] }
   | { id: number; kind: "error"; error: Thrown };
 
 /** What a handler is given besides its arguments. */
-export interface Line<Item> {
-  /** Sends an item. */
-  tell(item: Item): void;
+export interface Line<Item, News> {
+  /** Sends news, which nobody has to ask for. */
+  tell(news: News): void;
   /** Sends an item; returns when the page wants the next one, and rejects when the call was aborted. */
   emit(item: Item): Promise<void>;
   signal: AbortSignal;
@@ -168,5 +174,8 @@ export interface Line<Item> {
 
 /** The worker's side. A call without a handler does not compile. */
 export type Handlers = {
-  [C in Call]: (takes: Calls[C]["takes"], line: Line<Calls[C]["streams"]>) => Promise<Calls[C]["returns"]>;
+  [C in Call]: (
+    takes: Calls[C]["takes"],
+    line: Line<Calls[C]["streams"], Calls[C]["tells"]>,
+  ) => Promise<Calls[C]["returns"]>;
 };

@@ -1,8 +1,8 @@
 /** The worker's side of `protocol.ts`: it holds the engine, and all of its loops. */
 import init, {
-  type EngineStep,
   type InitOutput,
   type LoadOptions,
+  type StepWatch,
   WebEngine,
   type WebGeneration,
   type WebTraining,
@@ -15,12 +15,13 @@ import type {
   Call,
   Calls,
   Handlers,
+  Line,
   LoadProgress,
   Reply,
   Request,
   Thrown,
   TrainableParameters,
-  TrainedStep,
+  TrainNews,
   TrainStep,
 } from "./protocol.js";
 import { Sound } from "./sound.js";
@@ -119,8 +120,9 @@ const handlers: Handlers = {
     return null;
   },
 
-  async generate({ sequences, sampling }, { emit }) {
-    const generation = await engine().generate(sequences, sampling);
+  async generate({ sequences, sampling }, { tell, emit, signal }) {
+    const progress = (share: number) => tell({ phase: "prefill", share });
+    const generation = await engine().generate(sequences, sampling, { cancelled: () => signal.aborted, progress });
     const mine = { generation, last: sequences.length - 1, turn: Promise.resolve() };
     const next = () => inTurn(mine, () => generation.next());
     answering = mine;
@@ -143,18 +145,18 @@ const handlers: Handlers = {
     return null;
   },
 
-  async train({ reft, examples, training, checkpointSeconds }, { emit }) {
-    return toTheEnd(engine().train(reft, examples, training), checkpointSeconds, emit);
+  async train({ reft, examples, training, checkpointSeconds }, line) {
+    return toTheEnd(engine().train(reft, examples, training), checkpointSeconds, line);
   },
 
-  async resume({ checkpoint, examples, checkpointSeconds }, { emit }) {
+  async resume({ checkpoint, examples, checkpointSeconds }, line) {
     const run = engine().resume(checkpoint, examples);
-    await emit({ reft: run.reft, configs: engine().reftConfigs(run.reft) });
-    return toTheEnd(run, checkpointSeconds, emit);
+    await line.emit({ reft: run.reft, configs: engine().reftConfigs(run.reft) });
+    return toTheEnd(run, checkpointSeconds, line);
   },
 
-  async trainStep({ reft, examples, training }) {
-    return pace()(await timed(() => engine().trainStep(reft, examples, training)));
+  async trainStep({ reft, examples, training }, line) {
+    return engine().trainStep(reft, examples, training, watching(line));
   },
 };
 
@@ -186,48 +188,39 @@ function share([trainable = 0, total = 0]: Float64Array): TrainableParameters {
   return { trainable, total, percent: (100 * trainable) / total, bytes: 4 * trainable };
 }
 
-/** Trains step by step as long as the page asks for more; where so many seconds have passed there is a checkpoint after an epoch. */
+/** Who watches a training for the page. */
+function watching({ tell, signal }: Pick<Line<never, TrainNews>, "tell" | "signal">): StepWatch {
+  return { cancelled: () => signal.aborted, progress: (progress) => tell({ progress }) };
+}
+
+/**
+ * Trains step by step as long as the page asks for more. Where so many seconds have passed there is a checkpoint after an epoch, and one
+ * of the last whole step where the page ends the training before.
+ */
 async function toTheEnd(
   run: WebTraining,
   checkpointSeconds: number | undefined,
-  emit: (step: TrainedStep) => Promise<void>,
+  { tell, emit, signal }: Line<TrainStep, TrainNews>,
 ) {
-  const paced = pace();
+  const watch = watching({ tell, signal });
+  const checkpoint = async () => tell({ checkpoint: new Uint8Array(await run.checkpoint()) });
   let since = performance.now();
   const isDue = () => checkpointSeconds !== undefined && performance.now() - since >= checkpointSeconds * 1000;
   try {
-    for (let timedStep = await timed(() => run.next()); timedStep; timedStep = await timed(() => run.next())) {
-      const step = paced(timedStep);
-      if (!step.epochEnds || !isDue()) {
-        await emit(step);
-        continue;
+    for (let step = await run.next(watch); step; step = await run.next(watch)) {
+      if (step.epochEnds && isDue()) {
+        await checkpoint();
+        since = performance.now();
       }
-      const checkpoint = new Uint8Array(await run.checkpoint());
-      since = performance.now();
-      await emit({ ...step, checkpoint });
+      await emit(step);
     }
+  } catch (error) {
+    if (signal.aborted && checkpointSeconds !== undefined) await checkpoint();
+    throw error;
   } finally {
     run.free();
   }
   return null;
-}
-
-/** A step, and how long it took. */
-async function timed<Step extends EngineStep | undefined>(work: () => Promise<Step>) {
-  const start = performance.now();
-  const step = await work();
-  return step && { ...step, seconds: (performance.now() - start) / 1000 };
-}
-
-/** Adds the epoch's tokens per second so far. A step by itself would say little: the next one is made while its loss is read. */
-function pace() {
-  let [epoch, tokens, seconds] = [0, 0, 0];
-  return (step: Omit<TrainStep, "tokensPerSecond">): TrainStep => {
-    if (step.epoch !== epoch) [epoch, tokens, seconds] = [step.epoch, 0, 0];
-    tokens += step.tokens;
-    seconds += step.seconds;
-    return { ...step, tokensPerSecond: tokens / seconds };
-  };
 }
 
 /** The answers under way. Their tokens and their switches take turns. */
@@ -306,9 +299,9 @@ async function answer<C extends Call>(
   state: Running,
 ): Promise<Reply<C>> {
   const { signal } = state.controller;
-  const tell = (item: Calls[C]["streams"]) => post({ id, kind: "item", item });
+  const tell = (news: Calls[C]["tells"]) => post({ id, kind: "news", news });
   const emit = async (item: Calls[C]["streams"]) => {
-    tell(item);
+    post({ id, kind: "item", item });
     while (state.wanted === 0 && !signal.aborted) {
       await new Promise<void>((resolve) => {
         state.wake = resolve;
@@ -321,7 +314,9 @@ async function answer<C extends Call>(
     signal.throwIfAborted();
     return { id, kind: "done", value: await handlers[call](takes, { tell, emit, signal }) };
   } catch (error) {
-    return { id, kind: "error", error: describe(error) };
+    const thrown = describe(error);
+    // The engine does not know why it was ended.
+    return { id, kind: "error", error: thrown.kind === "aborted" && signal.aborted ? describe(signal.reason) : thrown };
   }
 }
 

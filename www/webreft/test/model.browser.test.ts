@@ -5,7 +5,6 @@ import {
   type Persona,
   type Reft,
   type ReftConfig,
-  type TrainStep,
   WebReft,
   WebReftError,
 } from "webreft";
@@ -200,12 +199,7 @@ test("examples are held back, patience ends the training, and the best parameter
   const checkpoints: Uint8Array<ArrayBuffer>[] = [];
   const onCheckpoint = (bytes: Uint8Array<ArrayBuffer>) => checkpoints.push(bytes);
   const steps = await all(reft.train(EXAMPLES, { ...options, keepBest: true, onCheckpoint }));
-  for (const { epoch, step, epochEnds, validationLoss, tokensPerSecond } of steps) {
-    expect(validationLoss !== undefined).toBe(epochEnds);
-    const soFar = steps.filter((other) => other.epoch === epoch && other.step <= step);
-    const sum = (of: (step: TrainStep) => number) => soFar.map(of).reduce((a, b) => a + b);
-    expect(tokensPerSecond).toBeCloseTo(sum(({ tokens }) => tokens) / sum(({ seconds }) => seconds));
-  }
+  for (const { epochEnds, validationLoss } of steps) expect(validationLoss !== undefined).toBe(epochEnds);
   const losses = steps.flatMap(({ validationLoss }) => validationLoss ?? []);
   const best = losses.indexOf(Math.min(...losses)) + 1;
   expect(losses.length).toBe(best + options.patience);
