@@ -29,7 +29,7 @@ export default defineConfig({
     fileParallelism: false,
     projects: [
       { test: { name: "node", environment: "node", testTimeout: 30_000, include: ["*/test/*.node.test.ts"] } },
-      chromium("chromium", ["webreft/test/{model,store,stored,trouble,gpu}.browser.test.ts"], BROWSER_ARGS),
+      chromium("chromium", ["webreft/test/{model,store,stored,trouble,gpu,watch}.browser.test.ts"], BROWSER_ARGS),
       chromium("chromium without adapter", ["webreft/test/absent.browser.test.ts"], ARGS_WITHOUT_GPU),
     ],
   },

@@ -4,6 +4,7 @@ import { type App, asProblem, endsModel } from "../app.js";
 import { type Curve, LossChart } from "../chart.js";
 import { button, data, field, h, number } from "../dom.js";
 import { bytes, plural, seconds } from "../format.js";
+import { untilAborted } from "../until-aborted.js";
 import { FIRST, type Method, methods } from "../methods.js";
 import type { ExamplesView } from "./examples.js";
 import { configFor, courseFor, type Settings } from "./settings.js";
@@ -88,12 +89,11 @@ export function mountCompare(root: HTMLElement, app: App, examples: ExamplesView
     status.textContent = `${where}: preparing`;
     rows.append(row.root);
     try {
-      await train(model, asked, learned, row, (step) => {
+      await train(model, asked, learned, row, controller.signal, (step) => {
         row.add(step);
         status.textContent = `${where}: step ${step.step} of ${step.steps}`;
         const { validationLoss } = step;
         if (validationLoss !== undefined) chart.add([{ ...step, loss: validationLoss }], at);
-        return !controller.signal.aborted;
       });
     } catch (error) {
       const problem = asProblem(error);
@@ -157,20 +157,19 @@ export function mountCompare(root: HTMLElement, app: App, examples: ExamplesView
   show();
 }
 
-/** Trains by the given settings until there is no wish for more, and lets go of it. */
+/** Trains by the given settings to the end or an abort, and lets go of it. */
 async function train(
   model: WebReft,
   asked: Settings,
   learned: Answer[],
   row: MethodRow,
-  wantsMore: (step: TrainStep) => boolean,
+  signal: AbortSignal,
+  hear: (step: TrainStep) => void,
 ): Promise<void> {
   const reft = model.reft(configFor(asked));
   try {
     row.size((await reft.trainableParameters()).trainable);
-    for await (const step of reft.train(learned, { ...courseFor(asked), validation: HELD })) {
-      if (!wantsMore(step)) break;
-    }
+    await untilAborted(reft.train(learned, { ...courseFor(asked), validation: HELD, signal }), hear);
     row.file((await reft.save()).length);
   } finally {
     await reft.dispose();

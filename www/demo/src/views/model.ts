@@ -17,8 +17,8 @@ const PHASES: Record<LoadProgress["phase"], string> = {
   check: "Comparing the GPU with the CPU",
 };
 
-/** Phases that count kernels; the others count bytes. */
-const COUNTED: ReadonlySet<LoadProgress["phase"]> = new Set(["compile", "check"]);
+/** Phases that tell a share; the others count bytes. */
+const SHARES: ReadonlySet<LoadProgress["phase"]> = new Set(["compile", "check"]);
 
 export function mountModel(root: HTMLElement, app: App): void {
   let controller = new AbortController();
@@ -51,8 +51,8 @@ export function mountModel(root: HTMLElement, app: App): void {
   const bar = h("progress", { "aria-label": "Loading the model" });
   const onProgress = ({ phase: name, loaded, total }: LoadProgress) => {
     phase.textContent = PHASES[name];
-    const told = COUNTED.has(name) ? String : bytes;
-    amount.textContent = total ? `${told(loaded)} of ${told(total)}` : told(loaded);
+    if (SHARES.has(name)) amount.textContent = `${Math.round((100 * loaded) / total)} %`;
+    else amount.textContent = total ? `${bytes(loaded)} of ${bytes(total)}` : bytes(loaded);
     if (total) bar.value = loaded / total;
     else bar.removeAttribute("value");
   };

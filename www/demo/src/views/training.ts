@@ -1,10 +1,11 @@
 /** Training: start, pause and stop, the loss as it falls; and going on with what was left in the middle. */
-import type { Answer, Reft, TrainOptions, TrainStep, WatchOptions, WebReft } from "webreft";
+import type { Answer, Reft, StepProgress, TrainOptions, TrainStep, WatchOptions, WebReft } from "webreft";
 import type { App } from "../app.js";
 import { LossChart } from "../chart.js";
 import { button, data, h, saveFile } from "../dom.js";
 import { plural, seconds } from "../format.js";
 import { Keeper, type Unfinished } from "../unfinished.js";
+import { untilAborted } from "../until-aborted.js";
 import type { ExamplesView } from "./examples.js";
 import { configFor, courseFor, mountSettings } from "./settings.js";
 
@@ -16,27 +17,30 @@ export function mountTraining(root: HTMLElement, app: App, examples: ExamplesVie
   const keeper = new Keeper();
 
   let controller = new AbortController();
-  let held: Promise<void> | undefined;
-  let release = () => {};
+  /** Until it is gone on with; resolved with whether it is. */
+  let held: Promise<boolean> | undefined;
+  let release = (_goesOn: boolean) => {};
   const train = button("Train", { class: "primary", "data-testid": "train" }, () => void start());
   const pause = button("Pause", { "data-testid": "pause", hidden: true }, () => {
     if (held) {
-      release();
+      release(true);
       held = undefined;
     } else {
       held = new Promise((resolve) => {
         release = resolve;
       });
+      controller.abort("paused");
     }
     pause.textContent = held ? "Go on" : "Pause";
   });
   const stop = button("Stop", { "data-testid": "stop", hidden: true }, () => {
     controller.abort("stopped");
-    release();
+    release(false);
   });
 
   const offer = h("div", { class: "offer", role: "status", "data-testid": "unfinished", hidden: true });
   const status = h("p", { class: "status", "data-testid": "train-status" }, "Load a model first.");
+  const progress = stepProgress();
   const spoken = h("span", { class: "visually-hidden", role: "status" });
   const chartBox = h("div", {
     class: "chart",
@@ -106,28 +110,44 @@ export function mountTraining(root: HTMLElement, app: App, examples: ExamplesVie
         const asked = settings.read();
         clear();
         add(...(left?.steps ?? []));
-        let checkpoint: Unfinished["checkpoint"] | undefined;
-        const watch: WatchOptions = {
+        let checkpoint = left?.checkpoint;
+        let kept = checkpoint;
+        const keep = () => {
+          if (checkpoint && checkpoint !== kept) {
+            keeper.keep(model, { examples: learned, settings: asked, steps, checkpoint });
+          }
+          kept = checkpoint;
+        };
+        const watch = (): WatchOptions => ({
           checkpointSeconds: CHECKPOINT_SECONDS,
           onCheckpoint: (bytes) => {
             checkpoint = bytes;
           },
-        };
+          onProgress: progress.show,
+          signal: controller.signal,
+        });
         let reft: Reft | undefined;
         try {
-          const run = left
-            ? await model.resume(left.checkpoint, learned, watch)
-            : begin(model.reft(configFor(asked)), learned, { ...courseFor(asked), ...watch });
-          reft = run.reft;
-          for await (const step of run.steps) {
-            add(step);
-            if (checkpoint) keeper.keep(model, { examples: learned, settings: asked, steps, checkpoint });
-            checkpoint = undefined;
-            await held;
-            if (controller.signal.aborted) break;
+          for (;;) {
+            const before = reft;
+            const run = checkpoint
+              ? await model.resume(checkpoint, learned, watch())
+              : begin(model.reft(configFor(asked)), learned, { ...courseFor(asked), ...watch() });
+            reft = run.reft;
+            await before?.dispose();
+            const aborted = await untilAborted(run.steps, (step) => {
+              progress.hide();
+              add(step);
+              keep();
+            });
+            progress.hide();
+            keep();
+            if (!aborted || !(await held)) break;
+            controller = new AbortController();
           }
           await keeper.forget(model);
         } finally {
+          progress.hide();
           const last = steps.at(-1);
           if (reft && last) {
             const counts = `${plural(learned.length, "example")}, ${plural(last.step, "step")}`;
@@ -176,6 +196,7 @@ export function mountTraining(root: HTMLElement, app: App, examples: ExamplesVie
     ),
     offer,
     status,
+    progress.element,
     chartBox,
     listed,
     ...settings.roots,
@@ -208,6 +229,34 @@ export function mountTraining(root: HTMLElement, app: App, examples: ExamplesVie
   });
   app.changed();
 }
+
+/** A bar for what takes longer than a second; short steps would make it flicker. */
+function stepProgress() {
+  const name = h("span", {});
+  const left = h("span", { class: "number" });
+  const bar = h("progress", { max: "1" });
+  const element = h("div", { class: "loading", hidden: true, "data-testid": "step-progress" });
+  element.append(h("div", { class: "loading-line" }, name, left), bar);
+  const show = ({ phase, step, steps, share, secondsLeft = 0 }: StepProgress) => {
+    if (element.hidden && secondsLeft < 1) return;
+    element.hidden = false;
+    const told = `${PHASES[phase]} ${step} of ${steps}`;
+    if (name.textContent !== told) name.textContent = told;
+    bar.setAttribute("aria-label", told);
+    left.textContent = secondsLeft ? `${seconds(secondsLeft)} left` : "";
+    bar.value = share;
+  };
+  const hide = () => {
+    element.hidden = true;
+  };
+  return { element, show, hide };
+}
+
+const PHASES: Record<StepProgress["phase"], string> = {
+  prepare: "Preparing for step",
+  step: "Step",
+  validate: "Validating after step",
+};
 
 /** A new training; one that goes on comes in the same form. */
 function begin(reft: Reft, examples: Answer[], options: TrainOptions) {
