@@ -2,10 +2,7 @@
 import { type TrainStep, WebReftError } from "webreft";
 
 /** Hears of all steps until the training is at its end, or aborted; tells whether it was. */
-export async function untilAborted(
-  steps: AsyncIterable<TrainStep>,
-  hear: (step: TrainStep) => void,
-): Promise<boolean> {
+export async function untilAborted(steps: AsyncIterable<TrainStep>, hear: (step: TrainStep) => void): Promise<boolean> {
   try {
     for await (const step of steps) hear(step);
     return false;

@@ -36,11 +36,7 @@ export class Client {
   }
 
   /** One call, to its result. */
-  call<C extends Call>(
-    call: C,
-    takes: Calls[C]["takes"],
-    listening: Listening<C> = {},
-  ): Promise<Calls[C]["returns"]> {
+  call<C extends Call>(call: C, takes: Calls[C]["takes"], listening: Listening<C> = {}): Promise<Calls[C]["returns"]> {
     return new Promise((resolve, reject) => {
       this.#start(call, takes, listening, {
         item: () => {},

@@ -1,13 +1,6 @@
 /** The main job in a real browser, on the CPU: load, generate, train, save, load again. */
 import { expect, test } from "vitest";
-import {
-  type LoadProgress,
-  type Persona,
-  type Reft,
-  type ReftConfig,
-  WebReft,
-  WebReftError,
-} from "webreft";
+import { type LoadProgress, type Persona, type Reft, type ReftConfig, WebReft, WebReftError } from "webreft";
 import numbers from "../../../tests/numbers/loreft.json";
 import { all, EXAMPLES, failure, fileBytes, LOREFT, load, numbersIn, Q8, shared } from "./fixtures.js";
 

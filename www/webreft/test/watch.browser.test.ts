@@ -1,6 +1,6 @@
 /** Work that takes long: it tells how far it is, and ends soon after it is told to, in the middle of a step and of a prompt. */
 import { describe, expect, test } from "vitest";
-import { type LoadProgress, type StepProgress, type TrainOptions, type TrainStep, type WebReft } from "webreft";
+import type { LoadProgress, StepProgress, TrainOptions, TrainStep, WebReft } from "webreft";
 import { failure, LOREFT, load, NANO } from "./fixtures.js";
 
 /** Milliseconds from an abort to the end of what it ends. */
@@ -64,7 +64,12 @@ describe.each(["cpu", "gpu"] as const)("on the %s", (backend) => {
   test("a training tells how far each step is, and what is before and after it", async () => {
     const model = await open();
     const told: StepProgress[] = [];
-    const options = { ...TRAINING, epochs: 2, validation: 2, onProgress: (progress: StepProgress) => told.push(progress) };
+    const options = {
+      ...TRAINING,
+      epochs: 2,
+      validation: 2,
+      onProgress: (progress: StepProgress) => told.push(progress),
+    };
     const steps: TrainStep[] = [];
     for await (const step of model.reft(LOREFT).train(examples, options)) steps.push(step);
     expect(steps).toHaveLength(2);

@@ -4,8 +4,8 @@ import { type App, asProblem, endsModel } from "../app.js";
 import { type Curve, LossChart } from "../chart.js";
 import { button, data, field, h, number } from "../dom.js";
 import { bytes, plural, seconds } from "../format.js";
-import { untilAborted } from "../until-aborted.js";
 import { FIRST, type Method, methods } from "../methods.js";
+import { untilAborted } from "../until-aborted.js";
 import type { ExamplesView } from "./examples.js";
 import { configFor, courseFor, type Settings } from "./settings.js";
 
