@@ -20,7 +20,7 @@ describe.each(["cpu", "gpu"] as const)("on the %s", (backend) => {
   const [prompt, examples] = [long(backend), learned(backend)];
 
   const open = (onProgress?: (progress: LoadProgress) => void) =>
-    load(NANO, { backend, contextLength: 1024, ...(onProgress && { onProgress }) });
+    load(NANO, { backend, contextLength: 512, ...(onProgress && { onProgress }) });
 
   /** Aborts as soon as this much is done; tells when, and when the work had ended. */
   function aborting(share: number) {
@@ -160,7 +160,7 @@ describe.each(["cpu", "gpu"] as const)("on the %s", (backend) => {
 });
 
 test("a single step is aborted in its middle, and can be made again", async () => {
-  const model = await load(NANO, { contextLength: 1024 });
+  const model = await load(NANO, { contextLength: 512 });
   const [reft, examples] = [model.reft(LOREFT), learned("cpu")];
   const controller = new AbortController();
   const onProgress = ({ phase, share }: StepProgress) => {
