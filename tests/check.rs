@@ -1,4 +1,4 @@
-//! The check of a GPU against the CPU notices every shader that the model uses and that is broken, and llvmpipe at a large vocabulary.
+//! The check of a GPU against the CPU notices every shader that a model uses and that is broken, and llvmpipe at a large vocabulary.
 
 mod common;
 mod support;
@@ -6,12 +6,13 @@ mod support;
 use common::Random;
 use pollster::block_on;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use webreft::backend::{Backend, Gpu};
 use webreft::engine::{Engine, Input};
 use webreft::files::ModelFiles;
-use webreft::generate::GenerateOptions;
+use webreft::generate::{GenerateOptions, Persona};
 use webreft::gguf::{ALIGNMENT, Writer};
-use webreft::kernel::Hyper;
+use webreft::kernel::{Hyper, KERNELS};
 use webreft::model::{LoadOptions, Model, Verdict, check};
 use webreft::quant::{F32, Format, Q8_0};
 use webreft::reft::ReftConfig;
@@ -26,89 +27,168 @@ fn device(backend: &Backend) -> &Gpu {
     gpu
 }
 
-fn engine(backend: &Backend) -> Engine {
-    let file = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/llama/model-q4_0.gguf"));
-    support::load_file(backend, file.expect("the traces"), Some(64)).expect("a sound file")
+/// A part of a kernel's shader, and what stands there when it is broken.
+type Change = (&'static str, &'static str, &'static str);
+
+/// A model, and changes that matter to it alone.
+struct Case {
+    file: &'static str,
+    /// In what a format's codes stand for, in every kernel that reads them.
+    formats: &'static [(&'static str, &'static str)],
+    /// In what other architectures do not have.
+    own: &'static [Change],
+}
+
+const CODES: &str = "unpack4xI8(quants & 0x0f0f0f0fu)";
+
+/// Families of formats, and what architectures have: biases, norms of queries and keys, norms after, windows, caps.
+const CASES: [Case; 6] = [
+    Case { file: "golden/llama/model-q4_0.gguf", formats: &[("- 8.0", "- 7.0")], own: &[] },
+    Case {
+        file: "golden/llama/model-f16.gguf",
+        formats: &[("unpack2x16float(pairs.y)", "unpack2x16float(pairs.x)")],
+        own: &[],
+    },
+    Case {
+        file: "llamacpp/data/archs/llama_odd-q4_k_m.gguf",
+        formats: &[
+            (CODES, "unpack4xI8(quants & 0x07070707u)"),
+            ("scale * (codes - 16.0)", "scale * (codes - 15.0)"),
+            ("- 32.0", "- 31.0"),
+        ],
+        own: &[],
+    },
+    Case {
+        file: "llamacpp/data/archs/qwen2-q8_0.gguf",
+        formats: &[("scale * vec4<f32>(unpack4xI8(quants))", "-scale * vec4<f32>(unpack4xI8(quants))")],
+        own: &[],
+    },
+    Case { file: "llamacpp/data/archs/gemma3-q4_0.gguf", formats: &[], own: &WINDOWS },
+    Case { file: "llamacpp/data/archs/gemma2-q8_0.gguf", formats: &[], own: &CAPS },
+];
+
+const WINDOWS: [Change; 3] = [
+    ("attention", "end - min(params.window, end)", "0u"),
+    ("attention_backward_q", "end - min(params.window, end)", "0u"),
+    ("attention_backward_kv", "min(params.window, reach[line].y - first)", "reach[line].y - first"),
+];
+
+const CAPS: [Change; 7] = [
+    ("attention", "capped(sum, params.cap)", "sum"),
+    ("attention_backward_q", "capped(params.scale * s, params.cap)", "params.scale * s"),
+    ("attention_backward_q", "* cap_slope(s, params.cap)", ""),
+    ("attention_backward_kv", "capped(params.scale * s, params.cap)", "params.scale * s"),
+    ("attention_backward_kv", "* cap_slope(s, params.cap)", ""),
+    ("cap", "capped(logits[i], params.cap)", "logits[i]"),
+    ("cross_entropy", "* cap_slope(logits[start + i], params.cap)", ""),
+];
+
+/// A change for every kernel that a model uses.
+const BROKEN: [Change; 30] = [
+    ("accumulate", "sum[i] += x[i]", "sum[i] -= x[i]"),
+    ("add", "a[i] + b[i]", "a[i] - b[i]"),
+    ("add_rms_norm", "x[start + i] + d[start + i]", "x[start + i] - d[start + i]"),
+    ("attention", "sum += share[j]", "sum -= share[j]"),
+    ("attention_backward_kv", "dk_sums[part] += share", "dk_sums[part] -= share"),
+    ("attention_backward_q", "sums[part] += share", "sums[part] -= share"),
+    ("broadcast_row", "= x[i]", "= -x[i]"),
+    ("cap", "params.cap);", "params.cap) + 1.0;"),
+    ("cross_entropy", "p - weight[at]", "p + weight[at]"),
+    ("embed", "params.scale * weight4", "-params.scale * weight4"),
+    ("gather_rows", "value = x[from_row * width + i]", "value = x[i]"),
+    ("glu", "up * activate4", "up + activate4"),
+    ("glu_backward", "= d * up *", "= d + up *"),
+    ("grad_norm", "sum += grad[i] * grad[i]", "sum += grad[i]"),
+    ("lowrank_edit", "sums.x + bias", "sums.x - bias"),
+    ("lowrank_edit_backward", "sum -= proj", "sum += proj"),
+    ("lowrank_edit_params", "sum -= du * before", "sum += du * before"),
+    ("matmul", "sums[j] += x4[j] * w4", "sums[j] -= x4[j] * w4"),
+    ("matmul_backward", "sums[j] += d4[j] * w", "sums[j] -= d4[j] * w"),
+    ("matvec", "sums[t] += x[t * width + far]", "sums[t] -= x[t * width + far]"),
+    ("optimizer", "p[i] * kept - hyper", "p[i] * kept + hyper"),
+    ("qk_norm", "* qkv[row + group.start + i] * s", "* qkv[row + group.start + i]"),
+    ("qk_norm_backward", "- qkv[start + i] * pull", "+ qkv[start + i] * pull"),
+    ("rms_norm", "w[i] * x[start + i]", "w[i] + x[start + i]"),
+    ("rms_norm_backward", "x[start + i] * pull", "x[start + i] / pull"),
+    ("rope_qkv", "value.x * angle.y + value.y", "value.x * angle.y - value.y"),
+    ("rope_qkv_backward", "value.x * angle.x + value.y", "value.x * angle.x - value.y"),
+    ("rotation", "rot[row + d] -= pull * base", "rot[row + d] += pull * base"),
+    ("rotation_backward", "work[g_at + d] -= pull * base", "work[g_at + d] += pull * base"),
+    ("sample", "before <= aim", "before > aim"),
+];
+
+fn engine(backend: &Backend, file: &str) -> Engine {
+    let path = format!("{}/tests/{file}", env!("CARGO_MANIFEST_DIR"));
+    support::load_with(backend, path.as_ref(), 64)
 }
 
 fn verdict(engine: &Engine) -> Verdict {
     block_on(check(engine.model())).expect("the device is there")
 }
 
-/// What interventions bring along: they are not the model's.
-const OF_REFT: [&str; 7] = [
-    "grad_norm",
-    "lowrank_edit",
-    "lowrank_edit_backward",
-    "lowrank_edit_params",
-    "optimizer",
-    "rotation",
-    "rotation_backward",
-];
-
-/// A shader, what stands in it, and what stands there when it is broken.
-const BROKEN: [(&str, &str, &str); 18] = [
-    ("add", "a[i] + b[i]", "a[i] - b[i]"),
-    ("add_rms_norm", "x[start + i] + d[start + i]", "x[start + i] - d[start + i]"),
-    ("attention", "sum += share[j]", "sum -= share[j]"),
-    ("attention_backward_kv", "dk_sums[part] += share", "dk_sums[part] -= share"),
-    ("attention_backward_q", "sums[part] += share", "sums[part] -= share"),
-    ("cross_entropy", "p - weight[at]", "p + weight[at]"),
-    ("embed", "params.scale * weight4", "-params.scale * weight4"),
-    ("gather_rows", "value = x[from_row * width + i]", "value = x[i]"),
-    ("glu", "up * activate4", "up + activate4"),
-    ("glu_backward", "= d * up *", "= d + up *"),
-    ("matmul", "sums[j] += x4[j] * w4", "sums[j] -= x4[j] * w4"),
-    ("matmul_backward", "sums[j] += d4[j] * w", "sums[j] -= d4[j] * w"),
-    ("matvec", "sums[t] += x[t * width + far]", "sums[t] -= x[t * width + far]"),
-    ("rms_norm", "w[i] * x[start + i]", "w[i] + x[start + i]"),
-    ("rms_norm_backward", "x[start + i] * pull", "x[start + i] / pull"),
-    ("rope_qkv", "value.x * angle.y + value.y", "value.x * angle.y - value.y"),
-    ("rope_qkv_backward", "value.x * angle.x + value.y", "value.x * angle.x - value.y"),
-    ("sample", "before <= aim", "before > aim"),
-];
-
-/// The kernels of a decode step, of a prefill and of a training step.
+/// The kernels of a prefill, of a decode step with interventions, and of a training step on two sequences, one after the other.
 fn used(engine: &Engine) -> BTreeSet<&'static str> {
-    let prompt = engine.prompt(&Input::Text("a cat sat".to_owned()), vec![]).expect("a prompt");
+    let reft = Rc::new(engine.reft(&[ReftConfig::default()]).expect("interventions"));
+    let persona = vec![Persona::new(reft.clone())];
+    let prompt = engine.prompt(&Input::Text("a cat sat".to_owned()), persona).expect("a prompt");
     let prefill = webreft::generate::prefill_plan(engine.model(), &prompt).expect("a plan");
     let generation = engine.generate(&[prompt], &GenerateOptions::default()).expect("a generation");
-    let reft = engine.reft(&[ReftConfig::default()]).expect("interventions");
     let mut trainer = Trainer::new(&engine.model().backend, &reft).expect("a trainer");
+    trainer.at_once = 1;
     let sequence = Sequence::new(&reft, (1..30).collect(), 9, 64).expect("a sequence");
-    trainer.step(engine.model(), &reft, &[&sequence], &Hyper::with_rate(1e-3)).expect("a step");
+    let sequences = [&sequence, &sequence];
+    trainer.step(engine.model(), &reft, &sequences, &Hyper::with_rate(1e-3)).expect("a step");
     let plans = [&prefill, generation.step_plan(), trainer.last_plan().expect("a step was made")];
-    let steps = plans.into_iter().flat_map(|prepared| prepared.plan().steps());
-    steps.map(|step| step.kernel.name).filter(|name| !OF_REFT.contains(name)).collect()
+    plans.into_iter().flat_map(|prepared| prepared.plan().steps()).map(|step| step.kernel.name).collect()
 }
 
-#[test]
-fn a_sound_device_passes_and_every_kernel_of_the_model_is_compared() {
-    let engine = engine(&gpu());
-    let verdict = verdict(&engine);
-    assert!(verdict.is_sound(), "{:?}", verdict.faults);
-    let used = used(&engine);
-    let missing: Vec<_> = used.iter().filter(|name| !verdict.kernels.contains(name)).collect();
-    assert!(used.len() > 12 && missing.is_empty(), "not compared: {missing:?}");
-    let unbroken: Vec<_> =
-        used.iter().filter(|name| !BROKEN.iter().any(|(broken, ..)| broken == *name)).collect();
-    assert!(unbroken.is_empty(), "no broken form of {unbroken:?}");
-    assert!(verdict.operations > 0 && engine.model().check_key().contains("Q4_0"));
+/// The changes to a model's shaders: at least one to each that its plans use.
+fn changes(case: &Case, used: &BTreeSet<&'static str>) -> Vec<Change> {
+    let of_weights = KERNELS.iter().map(|operation| &operation.kernel).filter(|kernel| kernel.weight);
+    let formats =
+        of_weights.flat_map(|kernel| case.formats.iter().map(|(from, to)| (kernel.name, *from, *to)));
+    let all = BROKEN.into_iter().chain(formats).chain(case.own.iter().copied());
+    all.filter(|(kernel, ..)| used.contains(kernel)).collect()
 }
 
+/// What is the same in every model is broken under the first that uses it.
 #[test]
-fn every_broken_shader_is_noticed() {
+fn every_broken_shader_of_every_kind_of_model_is_noticed() {
     let backend = gpu();
-    let engine = engine(&backend);
-    let mut unnoticed = Vec::new();
-    for (kernel, from, to) in BROKEN {
-        device(&backend).break_kernel(kernel, from, to);
-        let faults = verdict(&engine).faults;
-        if !faults.iter().any(|fault| fault.kernel == kernel && !fault.place.is_empty()) {
-            unnoticed.push((kernel, faults));
+    let models: Vec<(&Case, Engine, Vec<Change>)> =
+        CASES.iter().map(|case| sound(case, engine(&backend, case.file))).collect();
+    let (mut broken, mut unnoticed) = (BTreeSet::new(), Vec::new());
+    for (case, engine, changes) in &models {
+        for change in changes.iter().filter(|change| broken.insert(**change)) {
+            let (kernel, from, to) = *change;
+            device(&backend).break_kernel(kernel, from, to);
+            let faults = verdict(engine).faults;
+            if !faults.iter().any(|fault| fault.kernel == kernel && !fault.place.is_empty()) {
+                unnoticed.push(format!("{}: {to:?} in {kernel}: {faults:?}", case.file));
+            }
         }
     }
-    assert!(unnoticed.is_empty(), "{unnoticed:?}");
+    assert!(unnoticed.is_empty(), "of {} changes unnoticed:\n{}", broken.len(), unnoticed.join("\n"));
+}
+
+/// A model of which nothing is broken, with changes to each kernel that it uses, all of which are compared.
+fn sound(case: &Case, engine: Engine) -> (&Case, Engine, Vec<Change>) {
+    let (verdict, used) = (verdict(&engine), used(&engine));
+    assert!(verdict.is_sound() && verdict.operations > 0, "{}: {:?}", case.file, verdict.faults);
+    let changes = changes(case, &used);
+    for kernel in &used {
+        assert!(verdict.kernels.contains(kernel), "{}: {kernel} is not compared", case.file);
+        assert!(changes.iter().any(|change| change.0 == *kernel), "{}: no broken form of {kernel}", case.file);
+    }
+    (case, engine, changes)
+}
+
+#[test]
+fn a_verdict_holds_for_a_device_a_version_and_shapes() {
+    let key = engine(&gpu(), CASES[0].file).model().check_key();
+    for part in [env!("CARGO_PKG_VERSION"), "Q4_0 [", "context 64", "n_vocab: "] {
+        assert!(key.contains(part), "no {part:?} in {key:?}");
+    }
 }
 
 /// A narrow model of one layer with random weights and so many tokens.

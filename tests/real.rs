@@ -14,11 +14,11 @@ use pollster::block_on;
 use serde_json::Value;
 use support::{Tensors, load_with, logits, plain_sequence, transposed};
 use webreft::backend::Backend;
-use webreft::engine::Engine;
+use webreft::engine::{Engine, Example};
 use webreft::generate::{GenerateOptions, Prompt};
 use webreft::kernel::Hyper;
 use webreft::reft::{Base, Layers, Params, Reft, ReftConfig};
-use webreft::train::{Sequence, Trainer, reference};
+use webreft::train::{Sequence, TrainOptions, Trainer, reference};
 
 /// Below this difference of the two highest logits, rounding may choose the token.
 const CLEAR_MARGIN: f64 = 1e-3;
@@ -290,6 +290,43 @@ fn smollm2_trains_a_loreft_of_the_last_token_as_pyreft_does() {
 #[ignore = "needs SmolLM2: run `cargo xtask test`"]
 fn smollm2_trains_lorefts_of_first_and_last_token_as_pyreft_does() {
     check_training("loreft_f1l1_layers8_15_22");
+}
+
+/// The same training before its first step, as a file: browsers go on from it (`www/webreft/test/real.browser.test.ts`). Bases and
+/// parameters are pyreft's to the bit; rotations are computed, so that another processor may round them otherwise.
+#[test]
+#[ignore = "needs SmolLM2: run `cargo xtask test`"]
+fn smollm2_has_the_start_that_browsers_train_from() {
+    let (engine, train, name) = (smollm2(), json("train.json"), "loreft_l1_layer15");
+    let case = &train["cases"][name];
+    let reft = start(&engine, name, case);
+    let text = |example: &Value, key: &str| example[key].as_str().expect("a text").to_owned();
+    let examples: Vec<Example> = list(&train["examples"])
+        .iter()
+        .map(|example| Example::answer(text(example, "prompt"), text(example, "completion")))
+        .collect();
+    let sequences = engine.sequences(&reft, &examples).expect("examples");
+    for (sequence, parts) in sequences.iter().zip(list(&train["ids"])) {
+        assert_eq!(sequence.tokens, [0, 1].map(|part| ids(&parts[part])).concat());
+    }
+    let learning_rate = case["learning_rate"].as_f64().expect("a rate");
+    let options = TrainOptions { epochs: 4, learning_rate, ..TrainOptions::default() };
+    let mut training = engine.training(&reft, &examples, &options).expect("a training");
+    let trainer = Trainer::new(&engine.model().backend, &reft).expect("the optimizer's state fits");
+    let made = block_on(training.checkpoint(engine.model(), &reft, &trainer)).expect("a checkpoint");
+    let file = folder().join("browser_start.safetensors");
+    let new = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("browser_start.safetensors");
+    std::fs::write(&new, &made).expect("target takes a file");
+    let [made, kept] = [new.clone(), file.clone()].map(Tensors::open);
+    let advice = format!("copy {} to {}", new.display(), file.display());
+    let about = "webreft-checkpoint";
+    assert_eq!(made.about(about), kept.about(about), "{advice}");
+    for exact in ["theta", "bases"] {
+        assert!(made.f32(exact) == kept.f32(exact), "{exact} differ: {advice}");
+    }
+    let [made, kept] = [made, kept].map(|file| file.f32("rotations"));
+    let off = made.iter().zip(&kept).map(|(made, kept)| (made - kept).abs()).fold(0.0, f32::max);
+    assert!(made.len() == kept.len() && off <= 1e-6, "rotations are off by {off:.1e}: {advice}");
 }
 
 #[test]

@@ -98,6 +98,26 @@ fn only_kept_tokens_are_chosen() {
     }
 }
 
+/// Vocabularies of Qwen 2.5 and of Gemma 3.
+#[test]
+fn only_kept_tokens_of_a_real_vocabulary_are_chosen_on_the_cpu() {
+    let mut random = Random::new(5);
+    for n_vocab in [151_936, 262_144] {
+        let row = random_rows(&mut random, 1, n_vocab);
+        let highest = (0..n_vocab).max_by(|a, b| row[0][*a].total_cmp(&row[0][*b]));
+        assert_eq!(chosen(&Backend::cpu(), &row, &[GREEDY]), Vec::from_iter(highest), "{n_vocab}");
+        for choice in [
+            Choice { top_k: 40, seed: 1, ..ALL },
+            Choice { top_p: 0.3, seed: 2, ..ALL },
+            Choice { min_p: 0.5, seed: 3, ..ALL },
+            Choice { top_k: 5000, top_p: 0.9, min_p: 0.9, seed: 4, temperature: 0.8 },
+        ] {
+            let token = chosen(&Backend::cpu(), &row, &[choice])[0];
+            assert!(may_be_kept(&row[0], &choice, token), "{choice:?}: token {token} of {n_vocab}");
+        }
+    }
+}
+
 /// Rounding may tip a draw that falls on the edge between two tokens, and nothing else.
 #[test]
 fn all_backends_draw_as_the_twin() {

@@ -1,17 +1,18 @@
+import { dirname } from "node:path";
 import { playwright } from "@vitest/browser-playwright";
 import { defineConfig } from "vitest/config";
 import { ARGS_WITHOUT_GPU, BROWSER_ARGS, browserPath } from "./browser.mjs";
 
 /** Tests in a Chromium that is started with these arguments. */
-function chromium(name: string, include: string[], args: string[]) {
+function chromium(name: string, include: string[], args: string[], globalSetup = "webreft/test/hub.setup.ts") {
   return {
     assetsInclude: ["**/*.gguf"],
-    server: { fs: { allow: [".."] } },
+    server: { fs: { allow: ["..", dirname(process.env["WEBREFT_SMOLLM2"] ?? "..")] } },
     test: {
       name,
       include,
       testTimeout: 120_000,
-      globalSetup: "webreft/test/hub.setup.ts",
+      globalSetup,
       browser: {
         enabled: true,
         headless: true,
@@ -31,6 +32,7 @@ export default defineConfig({
       { test: { name: "node", environment: "node", testTimeout: 30_000, include: ["*/test/*.node.test.ts"] } },
       chromium("chromium", ["webreft/test/{model,store,stored,trouble,gpu,watch}.browser.test.ts"], BROWSER_ARGS),
       chromium("chromium without adapter", ["webreft/test/absent.browser.test.ts"], ARGS_WITHOUT_GPU),
+      chromium("real", ["webreft/test/real.browser.test.ts"], BROWSER_ARGS, "webreft/test/real.setup.ts"),
     ],
   },
 });

@@ -45,6 +45,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "TypeScript types", run: || script("types") },
     Stage { name: "TypeScript format and lints", run: || script("lint") },
     Stage { name: "package tests in Node and Chromium", run: browser_tests },
+    Stage { name: "SmolLM2 in Chromium", run: real_browser_tests },
     Stage { name: "page in headless Chromium", run: || demo::headless(0, None) },
     Stage { name: "models of real sizes in headless Chromium", run: shapes::load },
     Stage { name: "fuzzing, half a minute each", run: || fuzz::fuzz(&fuzz::Options::short()) },
@@ -119,4 +120,10 @@ fn rust_docs() -> Result<()> {
 fn browser_tests() -> Result<()> {
     let chromium = tools::chromium()?;
     run(www::script("test").env("WEBREFT_CHROMIUM", chromium))
+}
+
+/// SmolLM2 on the CPU and on SwiftShader.
+fn real_browser_tests() -> Result<()> {
+    let (chromium, path) = (tools::chromium()?, SMOLLM2.path()?);
+    run(www::script("test:real").env("WEBREFT_CHROMIUM", chromium).env(SMOLLM2.variable, path))
 }

@@ -4,6 +4,7 @@
 //! gives wrong gradients, silently, for a vocabulary above 26,214. So every kind of product that the model runs is run once at its
 //! full size, and the CPU computes a few of its outputs from a few rows of the weights.
 
+mod edits;
 mod probes;
 mod products;
 
@@ -112,7 +113,8 @@ pub async fn check_with(model: &Model, control: &dyn Control) -> Result<Verdict>
         return Ok(verdict);
     }
     let cpu = Backend::cpu_with(1);
-    let (slabs, probes) = (products::slabs(model), probes::probes(model));
+    let (slabs, mut probes) = (products::slabs(model), probes::probes(model));
+    probes.push(edits::edits(model));
     let n_all = slabs.len() + probes.len();
     for (number, slab) in slabs.iter().enumerate() {
         told(control, number, n_all)?;

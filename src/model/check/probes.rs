@@ -34,7 +34,7 @@ impl<'a> Made<'a> {
     }
 
     /// Evenly in [−1, 1), the same in every plan that is made alike; nothing on a machine that computes nothing.
-    fn reals(&mut self, label: &str, shape: &[usize]) -> Result<Buf> {
+    pub(super) fn reals(&mut self, label: &str, shape: &[usize]) -> Result<Buf> {
         self.seed += 1;
         if !self.backend.computes() {
             return self.values(label, shape, &[]);
@@ -58,7 +58,7 @@ pub(super) struct Probe {
 }
 
 impl Probe {
-    fn new(place: String, build: impl Fn(&mut Made<'_>) -> Result<Vec<Buf>> + 'static) -> Probe {
+    pub(super) fn new(place: String, build: impl Fn(&mut Made<'_>) -> Result<Vec<Buf>> + 'static) -> Probe {
         Probe { place, build: Box::new(build) }
     }
 
@@ -90,6 +90,17 @@ pub(super) fn probes(model: &Model) -> Vec<Probe> {
     attention.chain([norms(model), gates(model), ropes(model), losses(model), sampling(model)]).collect()
 }
 
+/// Queries whose scores come near the cap, if there is one: where scores are small, none is as good as any.
+fn queries(made: &mut Made<'_>, heads: &Heads, n_queries: usize) -> Result<Buf> {
+    let Heads { n_head, head_dim, scale, cap, .. } = *heads;
+    let spread = scale * (head_dim as f32).sqrt() / 3.0; // of scores of numbers in [−1, 1)
+    let factor = if cap > 0.0 { 0.1 * cap / spread } else { 1.0 };
+    made.seed += 1;
+    let values = reals(made.seed, n_queries * n_head * head_dim);
+    let values: Vec<f32> = values.iter().map(|x| factor * x).collect();
+    made.values("q", &[n_queries, n_head * head_dim], &values)
+}
+
 /// Two queries over all keys of the context, and the keys' gradients.
 fn over_keys(heads: Heads, n_ctx: usize) -> Probe {
     let Heads { n_head, n_head_kv, head_dim, .. } = heads;
@@ -97,8 +108,7 @@ fn over_keys(heads: Heads, n_ctx: usize) -> Probe {
         let n = n_ctx as u32;
         let span = made.words("span", &[2, 2], &[0, n, n / 3, n / 2 + 1])?;
         let reach = made.words("reach", &[n_ctx, 2], &[0, 2].repeat(n_ctx))?;
-        let [q, dout] =
-            [made.reals("q", &[2, n_head * head_dim])?, made.reals("dout", &[2, n_head * head_dim])?];
+        let [q, dout] = [queries(made, &heads, 2)?, made.reals("dout", &[2, n_head * head_dim])?];
         let shape = [n_ctx, n_head_kv * head_dim];
         let [k, v] = [made.reals("k", &shape)?, made.reals("v", &shape)?];
         let forward = kernel::attention(&mut made.plan, &heads, [q, k, v], span);
@@ -122,8 +132,7 @@ fn over_queries(heads: Heads, n_ctx: usize) -> Probe {
     Probe::new(format!("{n_head} heads of {head_dim} over {n_ctx} queries"), move |made| {
         let span = made.words("span", &[n_ctx, 2], &[0, 2].repeat(n_ctx))?;
         let reach = made.words("reach", &[2, 2], &[0, n_ctx as u32, 0, n_ctx as u32])?;
-        let shape = [n_ctx, n_head * head_dim];
-        let [q, dout] = [made.reals("q", &shape)?, made.reals("dout", &shape)?];
+        let [q, dout] = [queries(made, &heads, n_ctx)?, made.reals("dout", &[n_ctx, n_head * head_dim])?];
         let [k, v] = [made.reals("k", &[2, head_dim])?, made.reals("v", &[2, head_dim])?];
         let forward = kernel::attention(&mut made.plan, &heads, [q, k, v], span);
         let [_, dk, dv] = kernel::attention_backward(
