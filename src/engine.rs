@@ -278,7 +278,21 @@ impl Engine {
         load: &LoadOptions,
         on_progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Engine> {
-        let (backend, mut warning) = options.machine.open(options.threads).await?;
+        let opened = options.machine.open(options.threads).await?;
+        Engine::open_on(opened, options, files, load, on_progress).await
+    }
+
+    /// As [`Engine::open`], on a machine that [`Machine::open`] has opened, which comes with a warning where it is not the best there is.
+    ///
+    /// # Errors
+    /// As [`Engine::open`].
+    pub async fn open_on(
+        (backend, mut warning): (Backend, Option<String>),
+        options: &mut MachineOptions,
+        files: &ModelFiles<impl ByteSource>,
+        load: &LoadOptions,
+        on_progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Engine> {
         if matches!(backend, Backend::Gpu(_)) {
             match Engine::load_checked(&backend, options, files, load, on_progress).await {
                 Err(error) if options.machine == Machine::Auto && error.kind() == ErrorKind::Device => {

@@ -7,7 +7,7 @@ import { ARGS_WITHOUT_GPU, BROWSER_ARGS, browserPath } from "./browser.mjs";
 function chromium(name: string, include: string[], args: string[], globalSetup = "webreft/test/hub.setup.ts") {
   return {
     assetsInclude: ["**/*.gguf"],
-    server: { fs: { allow: ["..", dirname(process.env["WEBREFT_SMOLLM2"] ?? "..")] } },
+    server: { fs: { allow: ["..", dirname(process.env.WEBREFT_SMOLLM2 ?? "..")] } },
     test: {
       name,
       include,
@@ -30,7 +30,7 @@ export default defineConfig({
     fileParallelism: false,
     projects: [
       { test: { name: "node", environment: "node", testTimeout: 30_000, include: ["*/test/*.node.test.ts"] } },
-      chromium("chromium", ["webreft/test/{model,store,stored,trouble,gpu,watch}.browser.test.ts"], BROWSER_ARGS),
+      chromium("chromium", ["webreft/test/{model,store,stored,trouble,gpu,watch,faults}.browser.test.ts"], BROWSER_ARGS),
       chromium("chromium without adapter", ["webreft/test/absent.browser.test.ts"], ARGS_WITHOUT_GPU),
       chromium("real", ["webreft/test/real.browser.test.ts"], BROWSER_ARGS, "webreft/test/real.setup.ts"),
     ],

@@ -31,6 +31,9 @@ enum Shape {
     Qwen25,
     #[value(name = "llama-3.2-1b")]
     Llama32,
+    /// Two narrow layers with heads of 256 values under Qwen 2.5's vocabulary: little to compute, and long loops.
+    #[value(name = "wide-vocabulary")]
+    WideVocabulary,
 }
 
 /// A shape, in the numbers of its `config.json`.
@@ -85,6 +88,18 @@ impl Shape {
                 n_vocab: 128_256,
                 n_ctx: 131_072,
                 rope_base: 500_000.0,
+            },
+            Shape::WideVocabulary => Sizes {
+                architecture: "llama",
+                pre: "qwen2",
+                n_embd: 512,
+                n_layer: 2,
+                n_head: 2,
+                n_head_kv: 1,
+                n_ff: 512,
+                n_vocab: 151_936,
+                n_ctx: 2048,
+                rope_base: 1_000_000.0,
             },
         }
     }

@@ -8,7 +8,8 @@ use crate::serve::serve;
 use crate::shell::{command, root, run};
 use crate::{tools, wasm, www};
 
-const SHAPES: [&str; 3] = ["smollm2-135m", "qwen2.5-0.5b", "llama-3.2-1b"];
+/// The first is for the GPU, the others are for the CPU.
+const SHAPES: [&str; 4] = ["wide-vocabulary", "smollm2-135m", "qwen2.5-0.5b", "llama-3.2-1b"];
 
 /// Writes the models where they are not there yet, and loads each: some 1.3 GB in all. The package must be built.
 pub(crate) fn load() -> Result<()> {

@@ -8,7 +8,7 @@ declare module "vitest" {
 }
 
 export default function setup({ provide }: TestProject) {
-  const path = process.env["WEBREFT_SMOLLM2"];
+  const path = process.env.WEBREFT_SMOLLM2;
   if (!path) throw new Error("WEBREFT_SMOLLM2 names no model: `cargo xtask models` prints what to set");
   provide("smollm2", path);
 }

@@ -1,0 +1,2 @@
+import "./give-faults.js";
+import "webreft/worker";
