@@ -168,6 +168,7 @@ struct LosesBetweenSubmits<'a> {
 
 impl Control for LosesBetweenSubmits<'_> {
     fn progress(&self, _share: f64) {
+        self.gpu.believe(1e3); // each step of the plan is a submit of its own
         self.told.set(self.told.get() + 1);
         if self.told.get() == 2 {
             self.gpu.lose();
@@ -178,7 +179,6 @@ impl Control for LosesBetweenSubmits<'_> {
 #[test]
 fn a_gpu_lost_between_two_submits_ends_the_step() {
     let gpu = gpu();
-    device(&gpu).believe(1e3); // each step of the plan is a submit of its own
     let engine = engine(&gpu);
     let reft = engine.reft(&[ReftConfig::default()]).expect("interventions");
     let mut trainer = Trainer::new(&gpu, &reft).expect("a trainer");
