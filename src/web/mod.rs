@@ -18,7 +18,7 @@ use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::{JsCast, JsValue};
 
 use crate::backend::{Backend, Machine};
-use crate::bench;
+use crate::bench::{self, BenchOptions};
 use crate::engine::{Engine, MachineOptions, Source};
 use crate::error::{Error, Result};
 use crate::generate::{Generation, Persona, Prompt};
@@ -50,10 +50,6 @@ extern "C" {
 
     #[wasm_bindgen(method)]
     fn call(this: &OnProgress, nothing: &JsValue, phase: &str, loaded: f64, total: f64);
-
-    /// Milliseconds, from the worker's own clock.
-    #[wasm_bindgen(js_namespace = performance)]
-    fn now() -> f64;
 }
 
 #[wasm_bindgen(start)]
@@ -361,12 +357,12 @@ impl WebEngine {
         reported(step?.expect("a training has a step"), &training)
     }
 
-    /// Measures the model on its machine, with a prompt of so many tokens; returns a report as JSON.
+    /// Measures the model on its machine, with a prompt and a training batch of so many tokens; returns a report as JSON.
     ///
     /// # Errors
     /// As [`bench::run`].
-    pub async fn bench(&self, tokens: usize) -> Result<String> {
-        let report = bench::run(&self.engine, tokens, &now).await?;
+    pub async fn bench(&self, tokens: usize, sequences: usize) -> Result<String> {
+        let report = bench::run(&self.engine, &BenchOptions { tokens, sequences }).await?;
         Ok(serde_json::to_string(&report).expect("a report is plain data"))
     }
 

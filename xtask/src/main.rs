@@ -35,7 +35,7 @@ enum Command {
     Test(test::Options),
     /// Fetch the real models that tests run, and print the variables that name them
     Models(models::Options),
-    /// Measure decode, prefill and a training step, natively and in headless Chromium
+    /// Measure prefill, decode and a training step, natively and in headless Chromium, and print a table
     Bench(bench::Options),
     /// Train methods on the same tasks with the same budget, and write a table and plots of what came of it
     Compare(compare::Options),

@@ -289,11 +289,13 @@ export class WebReft {
   }
 
   /**
-   * Measures decode, prefill and a training step with a prompt of so many tokens, against what the machine reaches in a
-   * plain copy and in plain multiply-adds.
+   * Measures decode, prefill and a training step: medians of three runs, with a prompt and a training batch of so many tokens, the batch
+   * divided among so many sequences.
+   *
+   * @throws {WebReftError} `input` for more tokens than the context holds beside an answer of 64.
    */
-  bench(tokens = 256): Promise<Record<string, unknown>> {
-    return this.#client.call("bench", tokens);
+  bench({ tokens = 64, sequences = 1 } = {}): Promise<Record<string, unknown>> {
+    return this.#client.call("bench", { tokens, sequences });
   }
 
   /** Ends everything at once: calls under way fail with `aborted`, memory and GPU are given back. Twice is no harm. */

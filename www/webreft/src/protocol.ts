@@ -55,7 +55,7 @@ export interface Calls {
   load: Told<{ wasm: WasmSource | undefined; opening: Opening; options: LoadOptions }, LoadProgress, ModelInfo>;
   inspect: Plain<{ wasm: WasmSource | undefined; opening: Opening; options: InspectOptions }, Inspection>;
   memory: Plain<null, Memory>;
-  bench: Plain<number, Record<string, unknown>>;
+  bench: Plain<{ tokens: number; sequences: number }, Record<string, unknown>>;
   newReft: Plain<{ configs: ReftConfig[]; head: HeadConfig | undefined }, number>;
   scores: Plain<{ reft: number; texts: string[] }, number[][]>;
   wouldTrain: Plain<ReftConfig[], TrainableParameters>;

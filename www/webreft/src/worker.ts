@@ -67,8 +67,8 @@ const handlers: Handlers = {
     return { gpu: engine().gpuBytes(), wasm: wasm?.memory.buffer.byteLength ?? 0 };
   },
 
-  async bench(tokens) {
-    const report = JSON.parse(await engine().bench(tokens));
+  async bench({ tokens, sequences }) {
+    const report = JSON.parse(await engine().bench(tokens, sequences));
     return { ...report, ...(adapter && { adapter: adapter.name }) };
   },
 

@@ -1,20 +1,23 @@
-//! How fast a model runs on a machine, against what the same machine reaches in a plain copy and in plain multiply-adds.
+//! How fast single plans run on a machine, against what the same machine reaches in a plain copy and in plain multiply-adds.
 //!
-//! Times come from a clock that the caller gives; each figure is the best of several runs.
+//! Each figure is the best of several runs.
 
+use super::middle;
 use crate::backend::{Backend, NoControl, Prepared};
+use crate::clock::seconds;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::generate::{self, GenerateOptions, Generation, Persona, Prompt};
 use crate::kernel::{self, FMAS_A_ROUND, Hyper};
 use crate::plan::{Buf, Plan};
-use crate::reft::{Layers, ReftConfig};
 use crate::train::{Sequence, Trainer};
 use serde::Serialize;
 use std::rc::Rc;
 
 /// Runs of which the best counts.
 const ROUNDS: usize = 5;
+/// Seconds after which plans get no further run.
+const LONG: f64 = 2.0;
 
 /// What was measured.
 #[derive(Clone, Debug, Serialize)]
@@ -70,23 +73,20 @@ pub struct Phase {
     pub share_of_fma: f64,
 }
 
-/// Measures a model. `n_tokens` is the length of the prompt and of the training batch; `clock` tells milliseconds.
+/// Measures a model. `n_tokens` is the length of the prompt and of the training batch.
 ///
 /// # Errors
 /// `Input` if the context does not hold `n_tokens`, `Device` if the device was lost.
-pub async fn run(engine: &Engine, n_tokens: usize, clock: &dyn Fn() -> f64) -> Result<Report> {
+pub async fn run(engine: &Engine, n_tokens: usize) -> Result<Report> {
     let backend = &engine.model().backend;
-    let bench = Bench {
-        copy_gb_s: copy_ceiling(backend, clock).await?,
-        fma_gflop_s: fma_ceiling(backend, clock).await?,
-    };
+    let bench = Bench { copy_gb_s: copy_ceiling(backend).await?, fma_gflop_s: fma_ceiling(backend).await? };
     let tokens: Vec<u32> = (0..n_tokens as u32).map(|i| i * 7919 % engine.info().n_vocab as u32).collect();
     let mut gpu_bytes = 0;
 
     let prompt = [Prompt { tokens: tokens.clone(), personas: vec![] }];
     let options = GenerateOptions { max_tokens: 1, ..Default::default() };
     let generation = engine.generate_with(&prompt, &options, &NoControl).await?;
-    let [ms] = best_ms([generation.step_plan()], 8, clock).await?;
+    let [ms] = best_ms([generation.step_plan()], 8).await?;
     let decode = bench.phase(generation.step_plan(), 1, ms);
     gpu_bytes = backend.memory().max(gpu_bytes);
     let edited = async |positions: &str| {
@@ -97,14 +97,14 @@ pub async fn run(engine: &Engine, n_tokens: usize, clock: &dyn Fn() -> f64) -> R
     let plans = [&generation, &on_prompt, &on_all].map(Generation::step_plan);
     let mut decodes = [f64::MAX; 3];
     for _ in 0..4 {
-        for (best, ms) in decodes.iter_mut().zip(best_ms(plans, 8, clock).await?) {
+        for (best, ms) in decodes.iter_mut().zip(best_ms(plans, 8).await?) {
             *best = best.min(ms);
         }
     }
     drop((generation, on_prompt, on_all));
 
     let prepared = generate::prefill_plan(engine.model(), &prompt[0])?;
-    let [ms] = best_ms([&prepared], 1, clock).await?;
+    let [ms] = best_ms([&prepared], 1).await?;
     let prefill = bench.phase(&prepared, n_tokens, ms);
     gpu_bytes = backend.memory().max(gpu_bytes);
     drop(prepared);
@@ -121,7 +121,7 @@ pub async fn run(engine: &Engine, n_tokens: usize, clock: &dyn Fn() -> f64) -> R
     keeping.keep_states(engine.model(), &reft, &mut kept, &NoControl).await?;
     keeping.step_with(engine.model(), &reft, &[&kept[0]], &hyper, &NoControl).await?.mean().await?;
     let kept = keeping.last_plan().expect("a step was made");
-    let [ms, train_matmuls_ms, train_kept_ms] = best_ms([step, &matmuls, kept], 1, clock).await?;
+    let [ms, train_matmuls_ms, train_kept_ms] = best_ms([step, &matmuls, kept], 1).await?;
     let train = bench.phase(step, n_tokens, ms);
     gpu_bytes = backend.memory().max(gpu_bytes);
 
@@ -141,12 +141,6 @@ pub async fn run(engine: &Engine, n_tokens: usize, clock: &dyn Fn() -> f64) -> R
         decode_edited_ms: decodes[2],
         gpu_bytes,
     })
-}
-
-/// A LoReFT of rank 4 in the layer in the middle.
-fn middle(engine: &Engine, positions: &str) -> ReftConfig {
-    let layers = Layers::List(vec![engine.info().n_layer / 2]);
-    ReftConfig { layers, positions: positions.to_owned(), ..ReftConfig::default() }
 }
 
 /// What the machine reaches at best.
@@ -173,43 +167,43 @@ impl Bench {
 
 /// Milliseconds of the best run of each plan; `runs` of one are submitted before one is waited for. The plans take turns, so
 /// that what else the machine has to do falls on all of them alike.
-async fn best_ms<const N: usize>(
-    plans: [&Prepared; N],
-    runs: usize,
-    clock: &dyn Fn() -> f64,
-) -> Result<[f64; N]> {
+async fn best_ms<const N: usize>(plans: [&Prepared; N], runs: usize) -> Result<[f64; N]> {
     let mut best = [f64::MAX; N];
+    let begin = seconds();
     for round in 0..=ROUNDS {
+        if round > 1 && seconds() - begin > LONG {
+            break;
+        }
         for (prepared, best) in plans.iter().zip(&mut best) {
             let last = prepared.plan().steps().last().expect("there are steps");
             let last = *last.args.last().expect("it writes something");
-            let start = clock();
+            let start = seconds();
             for _ in 0..runs {
                 prepared.run()?;
             }
             prepared.tensor(last).sync().await?;
             if round > 0 {
-                *best = best.min((clock() - start) / runs as f64); // the first run compiles
+                *best = best.min(1e3 * (seconds() - start) / runs as f64); // the first run compiles
             }
         }
     }
     Ok(best)
 }
 
-async fn copy_ceiling(backend: &Backend, clock: &dyn Fn() -> f64) -> Result<f64> {
+async fn copy_ceiling(backend: &Backend) -> Result<f64> {
     let shape = [4096, 4096];
     let mut plan = Plan::new("copy");
     let x = plan.kept("x", &shape);
     kernel::copy(&mut plan, "y", x);
-    let [ms] = best_ms([&backend.prepare(plan)?], 1, clock).await?;
+    let [ms] = best_ms([&backend.prepare(plan)?], 1).await?;
     Ok((2 * 4 * shape[0] * shape[1]) as f64 / ms / 1e6)
 }
 
-async fn fma_ceiling(backend: &Backend, clock: &dyn Fn() -> f64) -> Result<f64> {
+async fn fma_ceiling(backend: &Backend) -> Result<f64> {
     let (n, rounds) = (1 << 20, 256);
     let mut plan = Plan::new("multiply-add");
     let y: Buf = plan.kept("y", &[n]);
     kernel::bench_fma(&mut plan, y, rounds);
-    let [ms] = best_ms([&backend.prepare(plan)?], 1, clock).await?;
+    let [ms] = best_ms([&backend.prepare(plan)?], 1).await?;
     Ok((2 * FMAS_A_ROUND * rounds) as f64 * n as f64 / ms / 1e6)
 }
