@@ -260,11 +260,18 @@ impl Engine {
         on_progress: &mut dyn FnMut(LoadProgress),
     ) -> Result<Engine> {
         let header = &files.header;
-        let (tokenizer, template, outline) = check(files, options)?;
-        check_room(outline.bytes(header, options.quantize), backend.max_bytes())?;
+        let (tokenizer, template, outline) = checked(backend, files, options)?;
         let model = outline.load(backend, (header, &files.sources), options, on_progress).await?;
         let info = info(header, &model, template.is_some());
         Ok(Engine { model, tokenizer, template, info, warnings: Vec::new() })
+    }
+
+    /// Refuses what [`Engine::load`] refuses before it reads a weight.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn check<S>(backend: &Backend, files: &ModelFiles<S>, options: &LoadOptions) -> Result<()> {
+        checked(backend, files, options).map(|_| ())
     }
 
     /// Opens a machine and loads a model onto it. A GPU is compared with the CPU first, at the model's own shapes, unless the verdict is
@@ -614,8 +621,19 @@ impl Engine {
 /// Tokenizer, chat template, and their hashes where the header does not have what they are of.
 type Text = (Tokenizer, Option<ChatTemplate>, Option<TextHashes>);
 
+/// What files say of text and of the model, which the machine's memory can hold.
+fn checked<S>(
+    backend: &Backend,
+    files: &ModelFiles<S>,
+    options: &LoadOptions,
+) -> Result<(Tokenizer, Option<ChatTemplate>, Outline)> {
+    let (tokenizer, template, outline) = read(files, options)?;
+    check_room(outline.bytes(&files.header, options.quantize), backend.max_bytes())?;
+    Ok((tokenizer, template, outline))
+}
+
 /// What files say of text and of the model; one error tells all that is wrong with them.
-fn check<S>(
+fn read<S>(
     files: &ModelFiles<S>,
     options: &LoadOptions,
 ) -> Result<(Tokenizer, Option<ChatTemplate>, Outline)> {

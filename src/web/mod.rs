@@ -107,6 +107,17 @@ impl WebEngine {
         read_load_options(&options).map(|_| ())
     }
 
+    /// Checks the headers of a model's files before the files are fetched.
+    ///
+    /// # Errors
+    /// As [`ModelFiles::open`](crate::files::ModelFiles::open) and [`Engine::check`]; what a GPU holds is not known.
+    pub async fn check(files: Vec<Reader>, options: Ts<types::LoadOptions>) -> Result<()> {
+        let (machine, options) = read_load_options(&options)?;
+        let cpu = Backend::cpu();
+        let backend = if machine == Machine::Cpu { cpu } else { cpu.tally() };
+        Engine::check(&backend, &source::open(files).await?, &options)
+    }
+
     /// Loads a model, onto a GPU that is compared with the CPU unless `sound` has its key: one GGUF file, all parts of a split one, or the files of a repository of safetensors.
     ///
     /// # Errors

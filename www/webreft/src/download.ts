@@ -23,7 +23,7 @@ export type Version = string;
 export interface Watch {
   /** The version that the file on disk is a part of. */
   version: Version | undefined;
-  /** Called before the first byte of a version is written, with its size where the server says it. */
+  /** Called before the first byte of a version is written, with its size where the server says it; may refuse it. */
   onVersion(version: Version | undefined, bytes: number | undefined): Promise<void>;
   onBytes(loaded: number, total: number): void;
   onVerify(loaded: number, total: number): void;
@@ -87,7 +87,12 @@ async function fetchRest(file: RemoteFile, sink: Sink, network: Network, watch: 
   if (start === 0) {
     sink.truncate(0);
     watch.version = version;
-    await watch.onVersion(version, total);
+    try {
+      await watch.onVersion(version, total);
+    } catch (error) {
+      await response.body?.cancel();
+      throw error;
+    }
   }
   await write(url, response, sink, network, total, watch);
 }

@@ -21,6 +21,8 @@ export interface Opening {
 export interface Listener {
   signal: AbortSignal;
   tell(progress: LoadProgress): void;
+  /** Refuses a large model by its headers, before it is fetched. */
+  check(headers: Reader[]): Promise<void>;
 }
 
 /** What is done with the files, and what to tell the visitor about how they came. */
@@ -28,6 +30,8 @@ export type Work<Value> = (files: Reader[], warnings: string[]) => Promise<Value
 
 /** Milliseconds between two reports of a download. */
 const REPORT = 50;
+/** Bytes of a model that are fetched without asking its headers first whether it can be loaded. */
+const UNASKED = 2 ** 30;
 
 /**
  * Opens a model's files for some work. What comes from the network is stored first, and no other tab loads it meanwhile;
@@ -129,12 +133,20 @@ async function lackOfRoom(store: ModelStore, record: Record): Promise<string | u
   return `The model is not stored: ${mb(bytes - stored)} are wanted, and the browser leaves ${mb(Math.max(quota - usage, 0))}; remove models that are stored`;
 }
 
-/** Fetches what is missing of a model, file by file. */
-async function fetchMissing(store: ModelStore, record: Record, network: Network, { tell }: Listener): Promise<void> {
+/** Fetches what is missing of a model, file by file. A large one is checked as soon as its size is known. */
+async function fetchMissing(store: ModelStore, record: Record, network: Network, listener: Listener): Promise<void> {
+  const { tell } = listener;
   const { files, stored } = await store.describe(record);
   const sizes = record.files.map(({ bytes, done }, i) => (done ? files[i]?.stored : bytes));
   let loaded = stored;
   let reported = 0;
+  let checked = false;
+  const check = async () => {
+    if (checked) return;
+    await listener.check(await Promise.all(record.files.map((file) => headerReader(file, network))));
+    checked = true;
+  };
+  const sum = () => sizes.reduce((sum: number, size) => sum + (size ?? 0), 0);
   const report = (phase: "download" | "verify", loaded: number, total: number) => {
     if (performance.now() - reported < REPORT && loaded !== total) return;
     reported = performance.now();
@@ -151,10 +163,12 @@ async function fetchMissing(store: ModelStore, record: Record, network: Network,
         async onVersion(version, bytes) {
           record.files[index] = { ...file, ...(version && { version }), ...(bytes && { bytes }) };
           await store.save(record);
+          sizes[index] = bytes;
+          if (sum() > UNASKED) await check();
         },
         onBytes(got, size) {
           sizes[index] = size || undefined;
-          const total = sizes.every((size) => size !== undefined) ? sizes.reduce((sum, size) => sum + size, 0) : 0;
+          const total = sizes.every((size) => size !== undefined) ? sum() : 0;
           loaded = before + got;
           report("download", loaded, total);
         },

@@ -2,6 +2,7 @@
 import init, {
   type InitOutput,
   type LoadOptions,
+  type Reader,
   type StepWatch,
   WebEngine,
   type WebGeneration,
@@ -39,7 +40,8 @@ const handlers: Handlers = {
     wasm = await init({ module_or_path: where });
     WebEngine.checkOptions(options);
     const { backend, found, warnings: heard } = await choose(options);
-    return withFiles(opening, { tell, signal }, async (files, warnings) => {
+    const check = (headers: Reader[]) => WebEngine.check(headers, { ...options, backend });
+    return withFiles(opening, { tell, signal, check }, async (files, warnings) => {
       tell({ phase: "header", loaded: 0, total: files.reduce((sum, { length }) => sum + length, 0) });
       const onProgress = (phase: LoadProgress["phase"], loaded: number, total: number) =>
         tell({ phase, loaded, total });

@@ -23,6 +23,7 @@ export default async function setup({ provide }: TestProject) {
       "tiny-Q4_0.gguf": await models("model-q4_0.gguf"),
       "tiny-F16.gguf": await models("model-f16.gguf"),
     },
+    "tiny/long": { "long-Q8_0.gguf": withContext(q8, 1 << 24) },
     "tiny/parts": { "tiny-Q8_0-00001-of-00002.gguf": first, "tiny-Q8_0-00002-of-00002.gguf": second },
     "tiny/safetensors": {
       "config.json": await models("model/config.json"),
@@ -32,4 +33,13 @@ export default async function setup({ provide }: TestProject) {
   });
   provide("hub", hub.address);
   return hub.close;
+}
+
+/** The same model with room for so many tokens, as it says. */
+function withContext(gguf: Uint8Array, length: number): Uint8Array {
+  const bytes = gguf.slice();
+  const key = new TextEncoder().encode("llama.context_length");
+  const at = bytes.findIndex((_, i) => key.every((byte, j) => bytes[i + j] === byte));
+  new DataView(bytes.buffer, bytes.byteOffset).setUint32(at + key.length + 4, length, true); // after the type
+  return bytes;
 }

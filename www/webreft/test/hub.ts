@@ -19,9 +19,11 @@ export type Repository = Record<string, Uint8Array>;
  * - `slow`: files come in small pieces with pauses between them.
  * - `gated`: nothing without the token.
  * - `pages`: the listing has one file on a page.
+ * - `huge`: each file says that it has {@link HUGE} bytes, of which those that there are come.
  */
-export type Behaviour = "plain" | "drop" | "broken" | "damaged" | "slow" | "gated" | "pages";
+export type Behaviour = "plain" | "drop" | "broken" | "damaged" | "slow" | "gated" | "pages" | "huge";
 
+const HUGE = 2 ** 31;
 const PIECE = 16_384;
 const PAUSE = 30;
 
@@ -109,7 +111,8 @@ class Hub {
     const end = range?.[2] ? Math.min(Number(range[2]) + 1, file.length) : file.length;
     const bytes = file.slice(start, end);
     if (behaviour === "damaged" && file.length > PIECE) bytes[bytes.length - 1] = 255 - (bytes.at(-1) ?? 0);
-    const headers = { "Content-Length": bytes.length, "Content-Range": `bytes ${start}-${end - 1}/${file.length}` };
+    const total = behaviour === "huge" ? HUGE : file.length;
+    const headers = { "Content-Length": bytes.length, "Content-Range": `bytes ${start}-${end - 1}/${total}` };
     response.writeHead(range ? 206 : 200, range ? headers : { "Content-Length": bytes.length });
     if (request.method === "HEAD") response.end();
     else if (behaviour === "slow") await trickle(bytes, response);

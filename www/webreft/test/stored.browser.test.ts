@@ -204,6 +204,22 @@ test("a browser that stores nothing, or has no room, says so and reads in ranges
   expect((await WebReft.models.list()).map(({ stored }) => stored)).toEqual([0]);
 });
 
+test("a large model that the wasm heap cannot hold is refused by its header, before it is fetched", async () => {
+  const { endpoint, asked } = hub("huge");
+  const phases: string[] = [];
+  const url = `${endpoint}/tiny/long/resolve/${COMMIT}/long-Q8_0.gguf`;
+  const options: LoadOptions = {
+    backend: "cpu",
+    contextLength: 1 << 24,
+    onProgress: ({ phase }) => phases.push(phase),
+  };
+  const error = await failure(WebReft.load(url, options));
+  expect(error).toMatchObject({ kind: "device", message: expect.stringMatching(/needs \d+\.\d GB.*holds 4\.3 GB/) });
+  expect(phases).toEqual([]);
+  expect((await asked()).map((line) => line.split(" ")[2])).toEqual(["bytes=0-", "bytes=0-4194303"]);
+  expect((await WebReft.models.list()).map(({ stored }) => stored)).toEqual([0]);
+});
+
 test("a gated repository opens with a token", async () => {
   const { endpoint } = hub("gated");
   expect((await failure(WebReft.load(REPOSITORY, { endpoint }))).message).toContain("pass a token");
