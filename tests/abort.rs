@@ -163,14 +163,15 @@ fn a_cpu_computes_the_same_in_pieces() {
         let engine = engine(&backend);
         let reft = engine.reft(&[ReftConfig::default()]).expect("interventions");
         let long = |word: &str| format!("{word} ").repeat(6);
-        let examples: Vec<Example> = (0..40).map(|i| Example::answer(long("a cat") + &"b ".repeat(i % 3), "sat")).collect();
+        let examples: Vec<Example> =
+            (0..40).map(|i| Example::answer(long("a cat") + &"b ".repeat(i % 3), "sat")).collect();
         let options = TrainOptions { epochs: 2, ..TrainOptions::default() };
         let mut training = engine.training(&reft, &examples, &options).expect("a training");
         let mut trainer = Trainer::new(&engine.model().backend, &reft).expect("a trainer");
         let watching = EndsAt::default();
         let mut steps = Vec::new();
-        while let Some(step) =
-            block_on(training.next_with(engine.model(), &reft, &mut trainer, &watching)).expect("nobody ends it")
+        while let Some(step) = block_on(training.next_with(engine.model(), &reft, &mut trainer, &watching))
+            .expect("nobody ends it")
         {
             assert!(step.tokens > 512, "{step:?}: products have rows for two pieces");
             steps.push(step);

@@ -178,7 +178,11 @@ fn sound(case: &Case, engine: Engine) -> (&Case, Engine, Vec<Change>) {
     let changes = changes(case, &used);
     for kernel in &used {
         assert!(verdict.kernels.contains(kernel), "{}: {kernel} is not compared", case.file);
-        assert!(changes.iter().any(|change| change.0 == *kernel), "{}: no broken form of {kernel}", case.file);
+        assert!(
+            changes.iter().any(|change| change.0 == *kernel),
+            "{}: no broken form of {kernel}",
+            case.file
+        );
     }
     (case, engine, changes)
 }

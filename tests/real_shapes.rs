@@ -62,7 +62,8 @@ fn attention_over_a_context() {
     };
     let case = |heads: Heads, n_queries: usize| {
         let name = format!("{n_queries} queries over {CONTEXT} keys, {heads:?}");
-        Case::new(name, roundings(CONTEXT), move |make| attend(make, &heads, n_queries, CONTEXT)).cancelling(1.0)
+        Case::new(name, roundings(CONTEXT), move |make| attend(make, &heads, n_queries, CONTEXT))
+            .cancelling(1.0)
     };
     equal_their_twins(&[
         case(heads(9, 3, 64, None, 0.0), 24),
@@ -89,7 +90,7 @@ fn attend(make: &mut Make<'_>, heads: &Heads, n_queries: usize, n_keys: usize) {
     };
     let reach: Vec<u32> = (0..n_keys).flat_map(reach).collect();
     let reach = make.words("reach", &[n_keys, 2], &reach);
-    attention_backward(&mut make.plan, heads, [q, k, v], [span, reach], forward, dout);
+    attention_backward(&mut make.plan, heads, [q, k, v], [k, v], [span, reach], forward, dout);
 }
 
 #[test]

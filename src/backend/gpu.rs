@@ -268,7 +268,9 @@ impl Gpu {
             None => self.check(),
             Some(error) => {
                 let name = operation.kernel.name;
-                Err(Error::device(format!("the GPU refuses the kernel {name}: {error}; use the CPU or another driver")))
+                Err(Error::device(format!(
+                    "the GPU refuses the kernel {name}: {error}; use the CPU or another driver"
+                )))
             }
         }
     }

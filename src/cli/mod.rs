@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn an_unknown_backend_is_refused_with_the_list() {
-        let error = Cli::try_parse_from(["webreft", "generate", "--model", "m.gguf", "--backend", "tpu"]).err();
+        let error =
+            Cli::try_parse_from(["webreft", "generate", "--model", "m.gguf", "--backend", "tpu"]).err();
         let message = error.expect("there is no such machine").to_string();
         assert!(message.contains("backend \"tpu\" is not known (known: auto, gpu, cpu)"), "{message}");
     }

@@ -395,8 +395,10 @@ mod tests {
     #[test]
     fn a_row_that_the_device_cannot_bind_is_an_error() {
         let info = &tensors(&[(F32, 3)])[0];
-        let error =
-            into_slabs(vec![Part::whole(info, None, None).unwrap()], (4 * 63, usize::MAX)).err().unwrap().to_string();
+        let error = into_slabs(vec![Part::whole(info, None, None).unwrap()], (4 * 63, usize::MAX))
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains("1 rows of 64 values") && error.contains("252 bytes"), "{error}");
     }
 }

@@ -13,7 +13,11 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    pub(crate) fn new(name: impl Into<String>, terms: usize, build: impl Fn(&mut Make<'_>) + 'static) -> Case {
+    pub(crate) fn new(
+        name: impl Into<String>,
+        terms: usize,
+        build: impl Fn(&mut Make<'_>) + 'static,
+    ) -> Case {
         Case { name: name.into(), terms, cancels: 0.0, build: Box::new(build) }
     }
 

@@ -42,8 +42,7 @@ pub(super) fn edits(model: &Model) -> Probe {
         let (edit, rotation, n) = layout(n_embd);
         let theta = made.values("theta", &[n], &parameters(n_embd, n))?;
         let base = made.values("base", &[(RANK + 1) * n_embd], &reflections(n_embd))?;
-        let [rot, drot] =
-            [made.reals("rot", &[RANK * n_embd])?, made.reals("drot", &[RANK * n_embd])?];
+        let [rot, drot] = [made.reals("rot", &[RANK * n_embd])?, made.reals("drot", &[RANK * n_embd])?];
         let [grad, dx] = [made.reals("grad", &[n])?, made.reals("dx", &[n])?];
         let shape = [ROWS, n_embd];
         let [h, dh] = [made.reals("h", &shape)?, made.reals("dh", &shape)?];
