@@ -24,6 +24,18 @@ const TRAINING: TrainOptions = { epochs: 3, batchSize: 2, learningRate: 4e-3 };
 
 const short = (model: WebReft) => model.complete("Hello", { maxTokens: 3 });
 
+/** Aborts as soon as this much is done; tells when, and when the work had ended. */
+function aborting(share: number) {
+  const controller = new AbortController();
+  let at = Number.NaN;
+  const onProgress = (progress: { phase: string; share: number }) => {
+    if (progress.phase === "prepare" || progress.share < share || controller.signal.aborted) return;
+    at = performance.now();
+    controller.abort(new Error("enough"));
+  };
+  return { signal: controller.signal, onProgress, since: () => performance.now() - at };
+}
+
 describe.each(["cpu", "gpu"] as const)("on the %s", (backend) => {
   const examples = learned(backend);
   const training: TrainOptions = { ...TRAINING, batchSize: backend === "cpu" ? 2 : 1 };
@@ -33,17 +45,6 @@ describe.each(["cpu", "gpu"] as const)("on the %s", (backend) => {
     kept ??= WebReft.load(NANO, { backend, contextLength: 512 });
     return kept;
   };
-  /** Aborts as soon as this much is done; tells when, and when the work had ended. */
-  function aborting(share: number) {
-    const controller = new AbortController();
-    let at = Number.NaN;
-    const onProgress = (progress: { phase: string; share: number }) => {
-      if (progress.phase === "prepare" || progress.share < share || controller.signal.aborted) return;
-      at = performance.now();
-      controller.abort(new Error("enough"));
-    };
-    return { signal: controller.signal, onProgress, since: () => performance.now() - at };
-  }
 
   test("a prompt that is long tells how much of it is read", async () => {
     const model = await opened();
@@ -94,36 +95,6 @@ describe.each(["cpu", "gpu"] as const)("on the %s", (backend) => {
     }
   });
 
-  test("a training that is aborted in the middle of a step ends soon, and goes on from its last whole step", async () => {
-    const model = await opened();
-    const whole: number[] = [];
-    for await (const { loss } of model.reft(LOREFT).train(examples, training)) whole.push(loss);
-
-    const seen: number[] = [];
-    let checkpoint: Uint8Array<ArrayBuffer> | undefined;
-    const { since, signal, onProgress } = aborting(0.3);
-    const work = async () => {
-      const watch: TrainOptions = {
-        signal,
-        onProgress: (progress) => progress.step > 2 && onProgress(progress),
-        checkpointSeconds: 600,
-        onCheckpoint: (bytes) => {
-          checkpoint = bytes;
-        },
-      };
-      for await (const { loss } of model.reft(LOREFT).train(examples, { ...training, ...watch })) seen.push(loss);
-    };
-    const error = await failure(work());
-    if (backend === "cpu") expect(since()).toBeLessThan(SOON); // a program in place of a GPU computes each kernel whole
-    expect(error).toMatchObject({ kind: "aborted", cause: signal.reason });
-    expect(await short(model)).not.toBe("");
-
-    if (!checkpoint) throw new Error("an abort leaves a checkpoint");
-    const { steps } = await model.resume(checkpoint, examples);
-    for await (const { loss } of steps) seen.push(loss);
-    expect(seen).toEqual(whole);
-  });
-
   test("a loop that is left ends soon, with a checkpoint", async () => {
     const model = await opened();
     let [checkpoints, at] = [0, Number.NaN];
@@ -139,25 +110,6 @@ describe.each(["cpu", "gpu"] as const)("on the %s", (backend) => {
     expect(await short(model)).not.toBe("");
   });
 
-  test("a step's seconds are its own, and all steps' those of the training", async () => {
-    const model = await opened();
-    const reft = model.reft(LOREFT);
-    const steps: TrainStep[] = [];
-    let start = Number.NaN;
-    for await (const step of reft.train(examples, { ...training, epochs: 4 })) {
-      if (steps.length === 0) start = performance.now(); // what is made before is no step's
-      steps.push(step);
-    }
-    const wall = (performance.now() - start) / 1000;
-    for (const { seconds, tokens, tokensPerSecond } of steps) {
-      expect(seconds).toBeGreaterThan(0.001);
-      expect(tokensPerSecond).toBeCloseTo(tokens / seconds, 6);
-    }
-    const sum = steps.slice(1).reduce((all, { seconds }) => all + seconds, 0);
-    expect(sum).toBeGreaterThan(0.8 * wall);
-    expect(sum).toBeLessThan(1.2 * wall);
-  });
-
   test("loading goes through its phases in order", async () => {
     const phases: string[] = [];
     const onProgress = ({ phase, loaded, total }: LoadProgress) => {
@@ -171,15 +123,66 @@ describe.each(["cpu", "gpu"] as const)("on the %s", (backend) => {
   });
 });
 
+const EXAMPLES = learned("cpu");
+
+test("a training that is aborted in the middle of a step ends soon, and goes on from its last whole step", async () => {
+  const model = await load(NANO, { contextLength: 512 });
+  const whole: number[] = [];
+  for await (const { loss } of model.reft(LOREFT).train(EXAMPLES, TRAINING)) whole.push(loss);
+
+  const seen: number[] = [];
+  let checkpoint: Uint8Array<ArrayBuffer> | undefined;
+  const { since, signal, onProgress } = aborting(0.3);
+  const work = async () => {
+    const watch: TrainOptions = {
+      signal,
+      onProgress: (progress) => progress.step > 2 && onProgress(progress),
+      checkpointSeconds: 600,
+      onCheckpoint: (bytes) => {
+        checkpoint = bytes;
+      },
+    };
+    for await (const { loss } of model.reft(LOREFT).train(EXAMPLES, { ...TRAINING, ...watch })) seen.push(loss);
+  };
+  const error = await failure(work());
+  expect(since()).toBeLessThan(SOON);
+  expect(error).toMatchObject({ kind: "aborted", cause: signal.reason });
+  expect(await short(model)).not.toBe("");
+
+  if (!checkpoint) throw new Error("an abort leaves a checkpoint");
+  const { steps } = await model.resume(checkpoint, EXAMPLES);
+  for await (const { loss } of steps) seen.push(loss);
+  expect(seen).toEqual(whole);
+});
+
+test("a step's seconds are its own, and all steps' those of the training", async () => {
+  const model = await load(NANO, { contextLength: 512 });
+  const reft = model.reft(LOREFT);
+  const steps: TrainStep[] = [];
+  let start = Number.NaN;
+  for await (const step of reft.train(EXAMPLES, { ...TRAINING, epochs: 4 })) {
+    if (steps.length === 0) start = performance.now(); // what is made before is no step's
+    steps.push(step);
+  }
+  const wall = (performance.now() - start) / 1000;
+  for (const { seconds, tokens, tokensPerSecond } of steps) {
+    expect(seconds).toBeGreaterThan(0.001);
+    expect(tokensPerSecond).toBeCloseTo(tokens / seconds, 6);
+  }
+  const sum = steps.slice(1).reduce((all, { seconds }) => all + seconds, 0);
+  expect(sum).toBeGreaterThan(0.8 * wall);
+  expect(sum).toBeLessThan(1.2 * wall);
+});
+
 test("a single step is aborted in its middle, and can be made again", async () => {
   const model = await load(NANO, { contextLength: 512 });
-  const [reft, examples] = [model.reft(LOREFT), learned("cpu")];
+  const reft = model.reft(LOREFT);
   const controller = new AbortController();
   const onProgress = ({ phase, share }: StepProgress) => {
     if (phase === "step" && share > 0.2) controller.abort();
   };
-  const error = await failure(reft.trainStep(examples, { signal: controller.signal, onProgress }));
+  const error = await failure(reft.trainStep(EXAMPLES, { signal: controller.signal, onProgress }));
   expect(error.kind).toBe("aborted");
-  const again = await model.reft(LOREFT).trainStep(examples);
-  expect((await reft.trainStep(examples)).loss).toBe(again.loss);
+  const again = await model.reft(LOREFT).trainStep(EXAMPLES);
+  expect((await reft.trainStep(EXAMPLES)).loss).toBe(again.loss);
 });
