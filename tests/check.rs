@@ -13,8 +13,8 @@ use webreft::files::ModelFiles;
 use webreft::generate::{GenerateOptions, Persona};
 use webreft::gguf::{ALIGNMENT, Writer};
 use webreft::kernel::{Hyper, KERNELS};
-use webreft::model::{LoadOptions, Model, Verdict, check};
-use webreft::quant::{F32, Format, Q8_0};
+use webreft::model::{Fault, LoadOptions, Model, Verdict, check};
+use webreft::quant::{F32, Format, Q4_K, Q6_K, Q8_0};
 use webreft::reft::ReftConfig;
 use webreft::train::{Sequence, Trainer};
 
@@ -39,8 +39,6 @@ struct Case {
     own: &'static [Change],
 }
 
-const CODES: &str = "unpack4xI8(quants & 0x0f0f0f0fu)";
-
 /// Families of formats, and what architectures have: biases, norms of queries and keys, norms after, windows, caps.
 const CASES: [Case; 6] = [
     Case { file: "golden/llama/model-q4_0.gguf", formats: &[("- 8.0", "- 7.0")], own: &[] },
@@ -51,11 +49,7 @@ const CASES: [Case; 6] = [
     },
     Case {
         file: "llamacpp/data/archs/llama_odd-q4_k_m.gguf",
-        formats: &[
-            (CODES, "unpack4xI8(quants & 0x07070707u)"),
-            ("scale * (codes - 16.0)", "scale * (codes - 15.0)"),
-            ("- 32.0", "- 31.0"),
-        ],
+        formats: &[("scale * (codes - 16.0)", "scale * (codes - 15.0)")],
         own: &[],
     },
     Case {
@@ -195,13 +189,13 @@ fn a_verdict_holds_for_a_device_a_version_and_shapes() {
     }
 }
 
-/// A narrow model of one layer with random weights and so many tokens.
-fn model_with(n_vocab: usize) -> Vec<u8> {
-    let (n_embd, n_ff) = (64, 64);
+/// A model of one layer with random weights and so many tokens; the second format is that of its embeddings.
+fn model_with(n_vocab: usize, n_embd: usize, [matrix, embedding]: [&'static Format; 2]) -> Vec<u8> {
+    let n_ff = n_embd;
     let matrices = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
     let mut tensors: Vec<(String, usize, &Format)> =
-        matrices.map(|stem| (format!("blk.0.{stem}.weight"), n_embd, &Q8_0)).into();
-    tensors.push(("token_embd.weight".to_owned(), n_vocab, &Q8_0));
+        matrices.map(|stem| (format!("blk.0.{stem}.weight"), n_embd, matrix)).into();
+    tensors.push(("token_embd.weight".to_owned(), n_vocab, embedding));
     let norms = ["blk.0.attn_norm.weight", "blk.0.ffn_norm.weight", "output_norm.weight"];
     tensors.extend(norms.map(|name| (name.to_owned(), 1, &F32)));
     let mut writer = Writer::default()
@@ -216,12 +210,40 @@ fn model_with(n_vocab: usize) -> Vec<u8> {
     let (mut random, mut data) = (Random::new(3), Vec::new());
     for (name, rows, format) in tensors {
         let ne: Vec<u64> = if rows == 1 { vec![n_embd as u64] } else { vec![n_embd as u64, rows as u64] };
-        let id = if format.name == "F32" { 0 } else { 8 };
-        writer = writer.tensor(&name, &ne, id, data.len() as u64);
+        writer = writer.tensor(&name, &ne, format.ggml_type, data.len() as u64);
         data.extend(random.blocks(format, rows * n_embd));
         data.resize(data.len().next_multiple_of(ALIGNMENT), 0);
     }
     [writer.head(), data].concat()
+}
+
+fn load(backend: &Backend, file: Vec<u8>) -> Model {
+    let model = block_on(async {
+        let files = ModelFiles::gguf(file).await?;
+        Model::load(backend, &files.header, &files.sources, &LoadOptions::default(), &mut |_| ()).await
+    });
+    model.expect("a sound file")
+}
+
+/// Formats whose blocks are wider than the models of [`CASES`].
+#[test]
+fn broken_k_quants_are_noticed() {
+    let backend = gpu();
+    let model = load(&backend, model_with(512, 256, [&Q4_K, &Q6_K]));
+    let faults = || block_on(check(&model)).expect("the device is there").faults;
+    assert_eq!(faults(), []);
+    for (format, from, to) in [
+        ("Q4_K [", "unpack4xI8(quants & 0x0f0f0f0fu)", "unpack4xI8(quants & 0x07070707u)"),
+        ("Q4_K [", "- scale.y", "+ scale.y"),
+        ("Q6_K [", "- 32.0", "- 31.0"),
+    ] {
+        for kernel in ["embed", "matmul", "matmul_backward", "matvec"] {
+            device(&backend).break_kernel(kernel, from, to);
+            let faults = faults();
+            let noticed = |fault: &Fault| fault.kernel == kernel && fault.place.starts_with(format);
+            assert!(faults.iter().any(noticed), "{to:?} in {kernel}: {faults:?}");
+        }
+    }
 }
 
 /// llvmpipe ends a shader after 65,535 turns of its loops, and says nothing. `matmul_backward` makes 37 for each 32 rows of a matrix, as
@@ -230,13 +252,7 @@ fn model_with(n_vocab: usize) -> Vec<u8> {
 fn llvmpipe_is_caught_at_a_large_vocabulary() {
     let backend = gpu();
     for n_vocab in [49_152, 62_000] {
-        let file = model_with(n_vocab);
-        let model = block_on(async {
-            let files = ModelFiles::gguf(file).await.expect("a header");
-            let options = LoadOptions::default();
-            Model::load(&backend, &files.header, &files.sources, &options, &mut |_| ()).await
-        });
-        let model = model.expect("a sound file");
+        let model = load(&backend, model_with(n_vocab, 64, [&Q8_0, &Q8_0]));
         let verdict = block_on(check(&model)).expect("the device is there");
         let is_faulty = n_vocab > 56_681 && backend.name().contains("llvmpipe");
         assert_eq!(verdict.is_sound(), !is_faulty, "{}: {:?}", backend.name(), verdict.faults);
