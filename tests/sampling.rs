@@ -62,7 +62,13 @@ fn temperature_0_takes_the_first_of_the_highest() {
 fn may_be_kept(logits: &[f32], choice: &Choice, token: usize) -> bool {
     let p = softmax(logits, choice.temperature);
     let higher = |than: usize| (0..logits.len()).filter(move |i| logits[*i] > logits[than]);
-    let kept_by_k = |i: usize| choice.top_k == 0 || higher(i).count() < choice.top_k as usize;
+    let mut sorted = logits.to_vec();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let least = match choice.top_k as usize {
+        0 => f32::MIN,
+        top_k => sorted[top_k.min(logits.len()) - 1],
+    };
+    let kept_by_k = |i: usize| logits[i] >= least;
     let kept_mass: f64 = (0..p.len()).filter(|i| kept_by_k(*i)).map(|i| p[i]).sum();
     let mass_above: f64 = higher(token).map(|i| p[i]).sum();
     let highest = p.iter().copied().fold(0.0, f64::max);

@@ -98,8 +98,11 @@ impl Gpu {
     /// Natively returns when a submit is done, whatever was submitted after it; in a browser returns at once.
     pub(super) fn wait(&self, submit: &wgpu::SubmissionIndex) -> Result<()> {
         let wait = wgpu::PollType::Wait { submission_index: Some(submit.clone()), timeout: None };
-        let polled = self.0.device.poll(wait);
-        polled.map(|_| ()).map_err(|error| Error::device(format!("the GPU does not answer: {error}")))
+        let Err(error) = self.0.device.poll(wait) else { return Ok(()) };
+        // A lost device does not know the submit, and says that it is lost when it is polled.
+        let _ = self.0.device.poll(wgpu::PollType::Poll);
+        self.check()?;
+        Err(Error::device(format!("the GPU does not answer: {error}")))
     }
 
     fn encoder(&self) -> wgpu::CommandEncoder {
