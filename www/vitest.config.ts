@@ -30,7 +30,11 @@ export default defineConfig({
     fileParallelism: false,
     projects: [
       { test: { name: "node", environment: "node", testTimeout: 30_000, include: ["*/test/*.node.test.ts"] } },
-      chromium("chromium", ["webreft/test/{model,store,stored,trouble,gpu,watch,faults}.browser.test.ts"], BROWSER_ARGS),
+      chromium(
+        "chromium",
+        ["webreft/test/{model,store,stored,trouble,gpu,watch,faults}.browser.test.ts"],
+        BROWSER_ARGS,
+      ),
       chromium("chromium without adapter", ["webreft/test/absent.browser.test.ts"], ARGS_WITHOUT_GPU),
       chromium("real", ["webreft/test/real.browser.test.ts"], BROWSER_ARGS, "webreft/test/real.setup.ts"),
     ],

@@ -53,6 +53,7 @@ test("a training that was stored goes on with another copy of the model", async 
   if (!bytes) throw new Error("nothing was stored");
   const { steps } = await second.resume(bytes, EXAMPLES);
   const rest = (await all(steps)).map(({ loss }) => loss);
-  expect(rest.length).toBe(6);
-  expect(rest).toEqual(whole.slice(-6));
+  // The loop was left after the first step of the third epoch.
+  expect(rest.length).toBe(5);
+  expect(rest).toEqual(whole.slice(-5));
 });
