@@ -22,8 +22,11 @@ const FEW: usize = 8;
 /// Values of the matrix that are one task where x has one row: a thread takes longer to wake than to multiply fewer.
 const ONE_ROW_TASK: usize = 1 << 16;
 
-/// Tasks that a thread gets before results are put in order.
+/// Tasks that a thread gets before results are put in order, where it is alone: results stay near.
 const TASKS: usize = 4;
+
+/// Results that several threads compute before they are put in order: they wait for each other less often.
+const RESULTS: usize = 1 << 19;
 
 /// Where the matrix's outputs stand in a row of y, which has `width` values: from `first` on.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +55,11 @@ pub fn matmul(pool: &Pool, x: &[f32], w: &Weights<'_>, y: &mut [f32], columns: C
     } else {
         (n_tokens.next_multiple_of(lanes), Some(pack(pool, x, w.cols, lanes)))
     };
-    let at_once = BLOCK * TASKS * pool.threads();
+    let blocks = match pool.threads() {
+        1 => TASKS,
+        threads => (RESULTS / (BLOCK * padded)).max(threads),
+    };
+    let at_once = BLOCK * blocks;
     let mut results = pool.borrow(at_once.min(w.rows.next_multiple_of(BLOCK)) * padded);
     for first_row in (0..w.rows).step_by(at_once) {
         let rows = at_once.min(w.rows - first_row);

@@ -1,6 +1,10 @@
 //! The caller's thread, and those of rayon that help it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Looks at whether others have ended, before their end is slept for: about 100 µs.
+const SPINS: usize = 2000;
 
 #[derive(Clone)]
 pub(super) struct Threads {
@@ -31,9 +35,17 @@ impl Threads {
                 f(item);
             }
         };
+        let busy = AtomicUsize::new(helpers.current_num_threads());
         helpers.in_place_scope(|scope| {
-            (0..helpers.current_num_threads()).for_each(|_| scope.spawn(|_| work()));
+            for _ in 0..helpers.current_num_threads() {
+                scope.spawn(|_| {
+                    work();
+                    busy.fetch_sub(1, Ordering::Release);
+                });
+            }
             work();
+            // The others are about to end: to be woken would take longer.
+            (0..SPINS).take_while(|_| busy.load(Ordering::Acquire) > 0).for_each(|_| std::hint::spin_loop());
         });
     }
 }
