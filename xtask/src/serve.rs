@@ -1,13 +1,13 @@
 //! A small static server for localhost: files, their types, and byte ranges.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Result, anyhow};
-use tiny_http::{Header, Method, Request, Response, Server};
+use tiny_http::{HTTPVersion, Header, Method, Request, Response, Server};
 
 /// Enough for a page, its worker and a model read in ranges.
 const THREADS: usize = 4;
@@ -32,9 +32,9 @@ pub(crate) fn serve(folder: &Path, port: u16) -> Result<String> {
 
 fn answer(folder: &Path, request: Request) -> std::io::Result<()> {
     if !matches!(request.method(), Method::Get | Method::Head) {
-        return request.respond(Response::empty(405));
+        return respond(request, Response::empty(405));
     }
-    let Some(path) = locate(folder, request.url()) else { return request.respond(Response::empty(404)) };
+    let Some(path) = locate(folder, request.url()) else { return respond(request, Response::empty(404)) };
     let mut file = File::open(&path)?;
     let length = file.metadata()?.len();
     let headers = [
@@ -48,7 +48,7 @@ fn answer(folder: &Path, request: Request) -> std::io::Result<()> {
         Some(Some((start, end))) => (206, start, end),
         Some(None) => {
             let unsatisfied = header("Content-Range", &format!("bytes */{length}"));
-            return request.respond(Response::empty(416).with_header(unsatisfied));
+            return respond(request, Response::empty(416).with_header(unsatisfied));
         }
     };
     file.seek(SeekFrom::Start(start))?;
@@ -59,7 +59,16 @@ fn answer(folder: &Path, request: Request) -> std::io::Result<()> {
     if status == 206 {
         response.add_header(header("Content-Range", &format!("bytes {start}-{}/{length}", end - 1)));
     }
-    request.respond(response)
+    respond(request, response)
+}
+
+/// Answers in HTTP 1.0, after which the connection is closed: tiny_http may leave a new connection waiting for as long as its threads wait
+/// for more from old ones, and a browser opens six at once.
+fn respond(request: Request, response: Response<impl Read>) -> std::io::Result<()> {
+    let has_no_body = *request.method() == Method::Head;
+    let mut connection = request.into_writer();
+    response.raw_print(&mut connection, HTTPVersion(1, 0), &[], has_no_body, None)?;
+    connection.flush()
 }
 
 /// The file a URL names, if it is one inside `folder`.
