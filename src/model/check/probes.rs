@@ -101,6 +101,14 @@ fn queries(made: &mut Made<'_>, heads: &Heads, n_queries: usize) -> Result<Buf> 
     made.values("q", &[n_queries, n_head * head_dim], &values)
 }
 
+/// Attention, and its gradients by q, k and v.
+fn attended(made: &mut Made<'_>, heads: &Heads, [q, k, v]: [Buf; 3], runs: [Buf; 2], dout: Buf) -> [Buf; 4] {
+    let forward = kernel::attention(&mut made.plan, heads, [q, k, v], runs[0]);
+    let [dq, dk, dv] =
+        kernel::attention_backward(&mut made.plan, heads, [q, k, v], [k, v], runs, forward, dout);
+    [forward[0], dq, dk, dv]
+}
+
 /// Two queries over all keys of the context, and the keys' gradients.
 fn over_keys(heads: Heads, n_ctx: usize) -> Probe {
     let Heads { n_head, n_head_kv, head_dim, .. } = heads;
@@ -111,17 +119,7 @@ fn over_keys(heads: Heads, n_ctx: usize) -> Probe {
         let [q, dout] = [queries(made, &heads, 2)?, made.reals("dout", &[2, n_head * head_dim])?];
         let shape = [n_ctx, n_head_kv * head_dim];
         let [k, v] = [made.reals("k", &shape)?, made.reals("v", &shape)?];
-        let forward = kernel::attention(&mut made.plan, &heads, [q, k, v], span);
-        let [dq, dk, dv] = kernel::attention_backward(
-            &mut made.plan,
-            &heads,
-            [q, k, v],
-            [k, v],
-            [span, reach],
-            forward,
-            dout,
-        );
-        Ok(vec![forward[0], dq, dk, dv])
+        Ok(attended(made, &heads, [q, k, v], [span, reach], dout).to_vec())
     })
 }
 
@@ -134,16 +132,7 @@ fn over_queries(heads: Heads, n_ctx: usize) -> Probe {
         let reach = made.words("reach", &[2, 2], &[0, n_ctx as u32, 0, n_ctx as u32])?;
         let [q, dout] = [queries(made, &heads, n_ctx)?, made.reals("dout", &[n_ctx, n_head * head_dim])?];
         let [k, v] = [made.reals("k", &[2, head_dim])?, made.reals("v", &[2, head_dim])?];
-        let forward = kernel::attention(&mut made.plan, &heads, [q, k, v], span);
-        let [_, dk, dv] = kernel::attention_backward(
-            &mut made.plan,
-            &heads,
-            [q, k, v],
-            [k, v],
-            [span, reach],
-            forward,
-            dout,
-        );
+        let [_, _, dk, dv] = attended(made, &heads, [q, k, v], [span, reach], dout);
         Ok(vec![dk, dv])
     })
 }
