@@ -83,7 +83,8 @@ impl Tensor {
         self.0.memory.read(words)
     }
 
-    fn len(&self) -> usize {
+    /// The number of words: each is an `f32` or a `u32`.
+    pub(crate) fn len(&self) -> usize {
         self.0.shape.iter().product()
     }
 

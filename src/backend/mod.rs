@@ -24,6 +24,7 @@ pub use control::{Control, NoControl, Part};
 pub use cpu::Cpu;
 pub use gpu::Gpu;
 pub use machine::Machine;
+pub use place::Scratch;
 pub use tally::Tally;
 
 /// Weights of a slab at most, where a program computes in a browser: a product of a whole batch with it is then over in time for messages.
@@ -196,7 +197,15 @@ impl Backend {
     /// # Errors
     /// `Device` if a buffer is larger than the device can bind.
     pub fn prepare(&self, plan: Plan) -> Result<Prepared> {
-        let tensors = place::place_buffers(self, &plan)?;
+        self.prepare_in(&mut Scratch::default(), plan)
+    }
+
+    /// As [`Backend::prepare`], with scratch memory shared with other plans, which must not run at the same time.
+    ///
+    /// # Errors
+    /// As [`Backend::prepare`].
+    pub fn prepare_in(&self, scratch: &mut Scratch, plan: Plan) -> Result<Prepared> {
+        let tensors = place::place_buffers(self, &plan, scratch)?;
         let operations: Vec<_> = plan.steps().iter().map(|step| kernel::operation(step.kernel)).collect();
         let recorded = match self {
             Backend::Gpu(gpu) => Some(gpu.record(&plan, &operations, &tensors)),

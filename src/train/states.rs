@@ -6,7 +6,7 @@
 //! is edited or that the loss reads.
 
 use super::batch::{Batch, Sequence};
-use crate::backend::{Control, Part};
+use crate::backend::{Control, Part, Scratch};
 use crate::error::Result;
 use crate::kernel;
 use crate::model::{self, Cache, Component, Hooks, Inputs, Model, NoHooks, Pass, Place};
@@ -41,6 +41,7 @@ impl States {
         model: &Model,
         reft: &Reft,
         sequences: &mut [Sequence],
+        scratch: &mut Scratch,
         control: &dyn Control,
     ) -> Result<Option<States>> {
         let (n_embd, lowest) = (model.dims.n_embd, reft.lowest());
@@ -67,9 +68,9 @@ impl States {
             let has_keys = states.cache.is_some();
             let skipped = if has_keys { skipped } else { 0 };
             let part = Part::of(control, first, sequence.tokens.len(), n_tokens);
-            states.collect_one(model, sequence, first, &part).await?;
+            states.collect_one(model, sequence, first, scratch, &part).await?;
             if skipped > 0 {
-                states.collect_keys(model, first, skipped, &part).await?;
+                states.collect_keys(model, first, skipped, scratch, &part).await?;
             }
             sequence.kept = Some(Kept { first, has_keys, skipped });
             first += sequence.tokens.len();
@@ -115,6 +116,7 @@ impl States {
         model: &Model,
         sequence: &Sequence,
         first: usize,
+        scratch: &mut Scratch,
         control: &dyn Control,
     ) -> Result<()> {
         let batch = Batch::pack(&[sequence]);
@@ -125,7 +127,7 @@ impl States {
         let mut hooks = Keep { place: self.place, rows, to: &self.tensor };
         model::forward(&mut plan, model, &pass, None, &mut hooks);
         plan.end_after_last("put_rows");
-        let prepared = model.backend.prepare(plan)?;
+        let prepared = model.backend.prepare_in(scratch, plan)?;
         batch.write(&prepared, &pass, &[]);
         prepared.tensor(rows).write(0, &rows_from(first, n_tokens));
         prepared.run_with(&[], control).await.map(|_| ())
@@ -137,6 +139,7 @@ impl States {
         model: &Model,
         first: usize,
         n_tokens: usize,
+        scratch: &mut Scratch,
         control: &dyn Control,
     ) -> Result<()> {
         let mut plan = Plan::new("keys");
@@ -145,7 +148,7 @@ impl States {
         let start = self.begin(&mut plan, index, &mut NoHooks);
         model::forward_from(&mut plan, model, &pass, self.cache.as_ref(), &mut NoHooks, start);
         plan.end_after_last("rope_qkv");
-        let prepared = model.backend.prepare(plan)?;
+        let prepared = model.backend.prepare_in(scratch, plan)?;
         let rows = rows_from(first, n_tokens);
         let places: Vec<[u32; 2]> = (0..).zip(&rows).map(|(position, row)| [position, *row]).collect();
         let spans: Vec<[u32; 2]> = rows.iter().map(|row| [first as u32, row + 1]).collect();

@@ -32,18 +32,24 @@ pub(super) enum Part {
 /// A step, a part of one, or an evaluation, for batches of one shape.
 pub(super) struct StepPlan {
     pub(super) prepared: Prepared,
+    bufs: StepBufs,
+}
+
+/// What is written to a step's plan before it runs, and what is read after.
+pub(super) struct StepBufs {
     pass: Pass,
     /// Rows of the states that are kept, where they are.
     index: Option<Buf>,
     /// The inputs of the way back, where there is one.
     way: Option<WayBack>,
     edits: Vec<EditBufs>,
-    pub(super) objective: Objective,
-    pub(super) norm: Option<Buf>,
+    objective: Objective,
+    norm: Option<Buf>,
 }
 
-impl StepPlan {
-    pub(super) fn new(model: &Model, reft: &Reft, trainer: &Trainer, key: &PlanKey) -> Result<StepPlan> {
+impl StepBufs {
+    /// The plan of a step of this shape, which has no memory yet.
+    pub(super) fn plan(model: &Model, reft: &Reft, trainer: &Trainer, key: &PlanKey) -> (Plan, StepBufs) {
         let (shape, part, task, n_whole, is_kept) = key;
         let mut plan = Plan::new("train");
         let pass = Pass::new(&mut plan, shape.n_tokens);
@@ -82,7 +88,14 @@ impl StepPlan {
         };
 
         let edits = edits.bufs();
-        Ok(StepPlan { prepared: model.backend.prepare(plan)?, pass, index, way, edits, objective, norm })
+        (plan, StepBufs { pass, index, way, edits, objective, norm })
+    }
+}
+
+impl StepPlan {
+    /// A plan with its memory.
+    pub(super) fn new(prepared: Prepared, bufs: StepBufs) -> StepPlan {
+        StepPlan { prepared, bufs }
     }
 
     /// Submits it on a batch; returns the losses, and where it ends a step the length of the gradient.
@@ -92,18 +105,19 @@ impl StepPlan {
         n_whole: usize,
         control: &dyn Control,
     ) -> Result<Vec<Readback>> {
-        batch.write(&self.prepared, &self.pass, &self.edits);
+        let StepBufs { pass, index, way, edits, objective, norm } = &self.bufs;
+        batch.write(&self.prepared, pass, edits);
         let write = |buf: Buf, words: &[u32]| self.prepared.tensor(buf).write(0, words);
-        if let (Some(index), Some(rows)) = (self.index, &batch.states) {
-            write(index, rows);
+        if let (Some(index), Some(rows)) = (index, &batch.states) {
+            write(*index, rows);
         }
-        if let Some(way) = &self.way {
+        if let Some(way) = way {
             write(way.reach, batch.reach.as_flattened());
             let own = (0..).zip(&batch.place).map(|(row, [position, _])| [*position, row]);
             write(way.place, own.collect::<Vec<_>>().as_flattened());
         }
-        self.objective.write(&self.prepared, batch, n_whole);
-        let reads = std::iter::once(self.objective.losses_buf()).chain(self.norm);
+        objective.write(&self.prepared, batch, n_whole);
+        let reads = std::iter::once(objective.losses_buf()).chain(*norm);
         let reads: Vec<_> = reads.map(|buf| self.prepared.tensor(buf)).collect();
         self.prepared.run_with(&reads, control).await
     }

@@ -2,11 +2,11 @@
 
 use super::batch::{Batch, Sequence};
 use super::states::States;
-use super::step::{Part, PlanKey, StepPlan};
+use super::step::{Part, PlanKey, StepBufs, StepPlan};
 use super::task::Task;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::backend::NoControl;
-use crate::backend::{Backend, Control, Part as PartOfRun, Prepared};
+use crate::backend::{Backend, Control, Part as PartOfRun, Prepared, Scratch};
 use crate::error::{Error, Result};
 use crate::kernel::{Dropout, DropoutSettings, GradNorm, Hyper, OptimizerSettings};
 use crate::model::Model;
@@ -37,6 +37,8 @@ pub struct Trainer {
     pub(super) n_steps: u32,
     pub(super) states: Option<States>,
     plans: VecDeque<(PlanKey, StepPlan)>,
+    /// The memory of all plans.
+    scratch: Scratch,
 }
 
 impl Trainer {
@@ -63,6 +65,7 @@ impl Trainer {
             n_steps: 0,
             states: None,
             plans: VecDeque::new(),
+            scratch: Scratch::default(),
         })
     }
 
@@ -88,7 +91,8 @@ impl Trainer {
         control: &dyn Control,
     ) -> Result<()> {
         self.plans.clear();
-        self.states = States::collect(model, reft, sequences, control).await?;
+        self.states = None;
+        self.states = States::collect(model, reft, sequences, &mut self.scratch, control).await?;
         Ok(())
     }
 
@@ -198,11 +202,15 @@ impl Trainer {
         let at = match self.plans.iter().position(|(known, _)| *known == key) {
             Some(at) => at,
             None => {
-                let plan = StepPlan::new(model, reft, self, &key)?;
+                let (plan, bufs) = StepBufs::plan(model, reft, self, &key);
+                if !self.scratch.holds(&plan) {
+                    self.plans.clear(); // lets go of the memory that is too small
+                }
+                let prepared = model.backend.prepare_in(&mut self.scratch, plan)?;
                 if self.plans.len() == PLANS_KEPT {
                     self.plans.pop_front();
                 }
-                self.plans.push_back((key, plan));
+                self.plans.push_back((key, StepPlan::new(prepared, bufs)));
                 self.plans.len() - 1
             }
         };
