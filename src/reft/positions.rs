@@ -50,9 +50,11 @@ impl Positions {
         let terms: Option<Vec<Term>> = list.split('+').map(Term::parse).collect();
         let is_empty = |term: &Term| matches!(term, Term::First(0) | Term::Last(0)); // pyreft's f0+l1
         let terms = terms.map(|terms| terms.into_iter().filter(|term| !is_empty(term)).collect::<Vec<_>>());
-        let ends = |terms: &[Term]| terms.iter().all(|t| matches!(t, Term::First(_) | Term::Last(_)));
+        let ends = |terms: &[Term]| terms.iter().all(Term::is_end);
         match terms {
-            Some(terms) if !terms.is_empty() && no_twins(&terms) && (!pyreft || ends(&terms)) => {
+            Some(terms)
+                if !terms.is_empty() && one_of_each_end(&terms, pyreft) && (!pyreft || ends(&terms)) =>
+            {
                 Ok(Positions { terms, only: None, pyreft })
             }
             _ => Err(Error::input(format!(
@@ -88,23 +90,23 @@ impl Positions {
     /// The edited rows of a sequence of `n_tokens`, the first `n_prompt` of which are the prompt.
     ///
     /// Neither `fN` nor `lM` takes more than half of the prompt, rounded down, as in pyreft; a prompt of one token is edited whole.
-    /// A row that several words name belongs to the first of them. There are no null slots: pyreft fills up with the token after
-    /// the prompt what a short prompt leaves unused, and edits it.
+    /// Where each word has an intervention of its own, each edits all tokens that its word names, one intervention after the other, as in
+    /// pyvene; only the one token of a prompt is not at both of its ends, and belongs to the first of them. One intervention edits a token
+    /// once, however many words name it. There are no null slots: pyreft fills up with the token after the prompt what a short prompt
+    /// leaves unused, and edits it.
     pub fn rows(&self, n_prompt: usize, n_tokens: usize) -> Vec<CountedRow> {
         if self.pyreft {
             return self.pyreft_rows(n_prompt, n_tokens);
         }
-        let mut taken = vec![false; n_tokens];
-        let mut rows = Vec::new();
-        for (number, term) in self.terms.iter().enumerate() {
-            for row in term.rows(n_prompt, n_tokens) {
-                let new = !std::mem::replace(&mut taken[row], true);
-                if new && self.only.is_none_or(|only| only == number) {
-                    rows.push([row as u32, 1]);
-                }
-            }
+        if let Some(only) = self.only {
+            let is_taken =
+                n_prompt == 1 && self.terms[only].is_end() && self.terms[..only].iter().any(Term::is_end);
+            let rows = if is_taken { 0..0 } else { self.terms[only].rows(n_prompt, n_tokens) };
+            return rows.map(|row| [row as u32, 1]).collect();
         }
-        rows
+        let mut taken = vec![false; n_tokens];
+        let rows = self.terms.iter().flat_map(|term| term.rows(n_prompt, n_tokens));
+        rows.filter(|row| !std::mem::replace(&mut taken[*row], true)).map(|row| [row as u32, 1]).collect()
     }
 
     /// pyreft's locations, counted: a slot that a short prompt leaves unused is the token after the prompt, where there is one.
@@ -161,11 +163,12 @@ pub(crate) fn position(row: usize, n_unplaced: usize) -> u32 {
     if row < n_unplaced { 0 } else { row as u32 }
 }
 
-fn no_twins(terms: &[Term]) -> bool {
+/// Whether no two words say how many tokens of the same end are meant, unless they say the same; pyreft's words say it once.
+fn one_of_each_end(terms: &[Term], pyreft: bool) -> bool {
     let kind = std::mem::discriminant::<Term>;
-    let ends = |term: &Term| !matches!(term, Term::Single(_) | Term::Slice(..));
-    let twin = |(i, term): (usize, &Term)| terms[..i].iter().any(|before| kind(before) == kind(term));
-    !terms.iter().enumerate().filter(|(_, term)| ends(term)).any(twin)
+    let contradicts = |term: &Term, before: &Term| kind(before) == kind(term) && (pyreft || before != term);
+    let contradicted = |(i, term): (usize, &Term)| terms[..i].iter().any(|before| contradicts(term, before));
+    !terms.iter().enumerate().filter(|(_, term)| term.is_end()).any(contradicted)
 }
 
 impl Term {
@@ -187,6 +190,11 @@ impl Term {
             (_, Some((from, to))) => Some(Term::Slice(end(from)?, end(to)?)),
             (_, None) => text.parse().ok().map(Term::Single),
         }
+    }
+
+    /// Whether it names so many tokens of one of the prompt's ends.
+    fn is_end(&self) -> bool {
+        matches!(self, Term::First(_) | Term::Last(_))
     }
 
     fn rows(self, n_prompt: usize, n_tokens: usize) -> Range<usize> {
@@ -271,6 +279,8 @@ mod tests {
             "2:5",
             "-3:",
             "0+2+-1",
+            "l1+l1+l1",
+            "all+all",
             "pyreft:f3+l3",
         ] {
             assert_eq!(Positions::parse(text).unwrap().to_string(), text);
@@ -279,9 +289,21 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for text in
-            ["", "f", "f0", "x1", "f1+f2", "f1+", "l-1", "f1l1", "f99999999", "1:2:3", "--1", "pyreft:all"]
-        {
+        for text in [
+            "",
+            "f",
+            "f0",
+            "x1",
+            "f1+f2",
+            "f1+",
+            "l-1",
+            "f1l1",
+            "f99999999",
+            "1:2:3",
+            "--1",
+            "pyreft:all",
+            "pyreft:l1+l1",
+        ] {
             assert!(Positions::parse(text).is_err(), "{text:?}");
         }
     }
@@ -311,6 +333,15 @@ mod tests {
         assert_eq!(rows("-2:", 4, 5), [2, 3]);
         assert_eq!(rows(":-1+-1+0", 3, 5), [0, 1, 2]);
         assert_eq!(rows("3:1", 4, 5), [0; 0]);
+    }
+
+    #[test]
+    fn interventions_of_their_own_share_tokens_and_a_tied_one_edits_each_once() {
+        let positions = Positions::parse("2:5+all+3+l1").unwrap();
+        let rows = |part: &Positions| part.rows(5, 6).into_iter().map(|[row, _]| row).collect::<Vec<_>>();
+        let parts: Vec<Vec<u32>> = positions.parts(false).iter().map(rows).collect();
+        assert_eq!(parts, [vec![2, 3, 4], vec![0, 1, 2, 3, 4, 5], vec![3], vec![4]]);
+        assert_eq!(rows(&positions.parts(true)[0]), [2, 3, 4, 0, 1, 5]);
     }
 
     #[test]
