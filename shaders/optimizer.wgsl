@@ -10,10 +10,13 @@
 //   hyper         in      see OptimizerSettings in src/kernel/optimizer.rs
 //   decays  [n]   in      1 where decay is wanted, else 0: a rotation's fixed parts never decay
 //   grad    [n]   in
-//   norm          in      the factor
+//   norm          in      the length of the gradient, and the factor
 //   p       [n]   in out  the parameters
 //   m       [n]   in out  running mean of g
 //   v       [n]   in out  running mean of g²
+//   before  [n]   out     the parameters as they were
+//
+// Where the length is infinite or not a number, nothing is written. Its bits say so: a compiler may assume that no float is.
 //
 // One lane per parameter. hyper comes from f64: 1 − β₂ in f32 would be off by 5e-5.
 
@@ -27,11 +30,15 @@ struct Params { n: u32 }
 @group(0) @binding(5) var<storage, read_write> p: array<f32>;
 @group(0) @binding(6) var<storage, read_write> m: array<f32>;
 @group(0) @binding(7) var<storage, read_write> v: array<f32>;
+@group(0) @binding(8) var<storage, read_write> before: array<f32>;
+
+const EXPONENT = 0x7f800000u;
 
 @compute @workgroup_size(64)
 fn main(@builtin(global_invocation_id) at: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = at.x + at.y * groups.x * 64u;
-    if i >= params.n { return; }
+    if i >= params.n || (bitcast<u32>(norm.length) & EXPONENT) == EXPONENT { return; }
+    before[i] = p[i];
     let g = norm.factor * grad[i] + hyper.gradient_decay * decays[i] * p[i];
     let mean = hyper.beta1 * m[i] + hyper.mean_share * g;
     m[i] = mean;

@@ -44,6 +44,7 @@ use crate::reft::{Reft, ReftConfig, collect};
 use crate::token::{ChatTemplate, HubText, Message, TextHashes, Tokenizer, Turns};
 use crate::train::{self, Checkpoint, Sequence, Target, Task, TrainOptions, Trainer, Training};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
@@ -517,8 +518,8 @@ impl Engine {
     /// A training on examples; nothing is run yet. What the examples are says what is learned.
     ///
     /// # Errors
-    /// `Input` if there are no examples, they are not all of one task, one is empty or too long (all of them are named), or an
-    /// option makes no sense.
+    /// `Input` if there are no examples, they are not all of one task, one is empty or too long (all of them are named), none has a token
+    /// that an intervention edits, or an option makes no sense.
     pub fn training(&self, reft: &Reft, examples: &[Example], options: &TrainOptions) -> Result<Training> {
         let task = examples.first().map_or(Task::Language, |example| example.task(reft, options.beta));
         let differs = |example: &Example| example.task(reft, options.beta) != task;
@@ -528,6 +529,7 @@ impl Engine {
         let sequences = self.sequences(reft, examples)?;
         if !sequences.is_empty() {
             task.check(reft, &sequences.iter().collect::<Vec<_>>())?;
+            train::check_edited(reft, &sequences)?;
         }
         if options.dropout > 0.0 && !reft.interventions.iter().any(|it| it.drops().is_some()) {
             return Err(Error::input("dropout: these interventions have no place for it"));
@@ -541,11 +543,25 @@ impl Engine {
     /// # Errors
     /// As [`Checkpoint::read`] and [`Engine::training`]; `Input` if the examples are others.
     pub fn resume(&self, file: &[u8], examples: &[Example]) -> Result<(Reft, Trainer, Training)> {
+        self.resume_as(file, examples, &Value::Null)
+    }
+
+    /// As [`Engine::resume`], of a training that is as it's asked for: any of the fields `configs`, `head` and `options`, with any of
+    /// their fields.
+    ///
+    /// # Errors
+    /// As [`Engine::resume`]; `Input` with all differences if the checkpoint's training is another.
+    pub fn resume_as(
+        &self,
+        file: &[u8],
+        examples: &[Example],
+        asked: &Value,
+    ) -> Result<(Reft, Trainer, Training)> {
         let checkpoint = Checkpoint::read(&self.model, file)?;
         let reft = checkpoint.reft(&self.model)?;
         let mut trainer = Trainer::new(&self.model.backend, &reft)?;
         let mut training = self.training(&reft, examples, checkpoint.options())?;
-        training.resume(&checkpoint, &reft, &mut trainer)?;
+        training.resume(&checkpoint, asked, &reft, &mut trainer)?;
         Ok((reft, trainer, training))
     }
 

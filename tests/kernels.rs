@@ -96,10 +96,10 @@ fn large_grids() -> Vec<Case> {
         let hyper =
             make.words("hyper", &[OptimizerSettings::WORDS], &Hyper::with_rate(1e-2).at_step(2).words());
         let norm = make.values("norm", &[2], &[1.0, 1.0]);
-        let [x, sum, p, m] = ["x", "sum", "p", "m"].map(|label| make.reals(label, &[n]));
+        let [x, sum, p, m, before] = ["x", "sum", "p", "m", "before"].map(|label| make.reals(label, &[n]));
         let [decays, v] = ["decays", "v"].map(|label| make.values(label, &[n], &vec![0.5; n]));
         accumulate(&mut make.plan, x, sum, true);
-        optimizer(&mut make.plan, [hyper, decays, norm], sum, [p, m, v]);
+        optimizer(&mut make.plan, [hyper, decays, norm], sum, [p, m, v, before]);
     });
     let rows = Case::new("more rows than a dispatch has workgroups", 64, |make| {
         let [x, y] = ["x", "y"].map(|label| make.reals(label, &[MANY, 4]));
@@ -635,15 +635,26 @@ fn losses_and_steps() -> Vec<Case> {
                         make.words("hyper", &[OptimizerSettings::WORDS], &hyper.at_step(step).words());
                     let decays: Vec<f32> = (0..n).map(|i| (i % 2) as f32).collect();
                     let decays = make.values("decays", &[n], &decays);
-                    let [grad, sum, p, m] = ["grad", "sum", "p", "m"].map(|label| make.reals(label, &[n]));
+                    let [grad, sum, p, m, before] =
+                        ["grad", "sum", "p", "m", "before"].map(|label| make.reals(label, &[n]));
                     let squares: Vec<f32> = make.random.reals(n).iter().map(|x| x * x).collect();
                     let v = make.values("v", &[n], &squares);
                     accumulate(&mut make.plan, grad, sum, step > 1);
                     let norm = grad_norm(&mut make.plan, hyper, sum);
-                    optimizer(&mut make.plan, [hyper, decays, norm], sum, [p, m, v]);
+                    optimizer(&mut make.plan, [hyper, decays, norm], sum, [p, m, v, before]);
                 },
             ));
         }
+    }
+    for length in [f32::INFINITY, f32::NAN] {
+        cases.push(Case::new(format!("a step against a gradient of length {length}"), 64, move |make| {
+            let hyper = Hyper::with_rate(1e-2).at_step(2).words();
+            let hyper = make.words("hyper", &[OptimizerSettings::WORDS], &hyper);
+            let norm = make.values("norm", &[2], &[length, 1.0]);
+            let [decays, grad, p, m] = ["decays", "grad", "p", "m"].map(|label| make.reals(label, &[70]));
+            let [v, before] = ["v", "before"].map(|label| make.reals(label, &[70]));
+            optimizer(&mut make.plan, [hyper, decays, norm], grad, [p, m, v, before]);
+        }));
     }
     for (n_rows, n_in, n_out) in [(2, 4, 1), (6, 130, 3), (70, 64, 5)] {
         cases.push(Case::new(

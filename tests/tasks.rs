@@ -5,6 +5,7 @@
 mod support;
 
 use pollster::block_on;
+use serde_json::json;
 use std::rc::Rc;
 use webreft::ErrorKind;
 use webreft::backend::{Backend, NoControl};
@@ -537,6 +538,63 @@ fn a_checkpoint_of_something_else_is_refused() {
         let error = engine.resume(file, pairs).err().expect("an error");
         assert!(error.to_string().contains(part), "{part:?} is not in: {error}");
     }
+}
+
+#[test]
+fn a_checkpoint_of_another_training_is_refused_with_all_differences() {
+    let engine = engine();
+    let reft = Reft::new(engine.model(), &[config()]).expect("a reft");
+    let trainer = Trainer::new(&engine.model().backend, &reft).expect("the state fits");
+    let pairs = examples(PAIRS);
+    let mut training = engine.training(&reft, &pairs, &options(2)).expect("a training");
+    let file = block_on(training.checkpoint(engine.model(), &reft, &trainer)).expect("a file");
+    let asked = |config: ReftConfig, options: TrainOptions| json!({ "configs": [config], "head": Option::<HeadConfig>::None, "options": options });
+    for same in [asked(config(), options(2)), json!({"options": {"epochs": 2, "validation": 0}})] {
+        assert_eq!(engine.resume_as(&file, &pairs, &same).err(), None);
+    }
+    let mut others = pairs.clone();
+    others.swap(1, 3);
+    let other = ReftConfig { rank: 3, ..config() };
+    let error = engine.resume_as(&file, &others, &asked(other, TrainOptions { seed: 5, ..options(7) }));
+    let error = error.err().expect("an error");
+    assert_eq!(error.kind(), ErrorKind::Input);
+    assert_eq!(
+        error.to_string(),
+        "the checkpoint is of another training: configs[0].rank is 2 in it, asked for is 3; \
+         options.epochs is 2 in it, asked for is 7; options.seed is 0 in it, asked for is 5; \
+         other examples have the numbers 2, 4; go on with the same, or begin without the checkpoint"
+    );
+}
+
+/// The same texts with another class are other examples.
+#[test]
+fn a_checkpoint_knows_labels() {
+    let engine = engine();
+    let head = HeadConfig { outputs: 3, bias: true, pooling: Pooling::Last, seed: 1 };
+    let reft = Reft::with_head(engine.model(), &[config()], Some(head)).expect("a reft");
+    let trainer = Trainer::new(&engine.model().backend, &reft).expect("the state fits");
+    let lines = |label: u32| examples(&format!(r#"{{"text": "the cat", "label": {label}}}"#));
+    let mut training = engine.training(&reft, &lines(0), &options(2)).expect("a training");
+    let file = block_on(training.checkpoint(engine.model(), &reft, &trainer)).expect("a file");
+    let error = engine.resume(&file, &lines(1)).err().expect("an error");
+    assert!(error.to_string().contains("other examples have the numbers 1"), "{error}");
+}
+
+#[test]
+fn a_training_that_edits_nothing_is_refused() {
+    let engine = engine();
+    let with = |positions: &str| ReftConfig { positions: positions.to_owned(), ..config() };
+    for (positions, word) in [("500", "500"), ("3:1", "3:1"), ("f1+-90", "-90")] {
+        let reft = Reft::new(engine.model(), &[with("l1"), with(positions)]).expect("a reft");
+        let error = engine.training(&reft, &examples(PAIRS), &options(2)).err().expect("an error");
+        assert_eq!(error.kind(), ErrorKind::Input);
+        let begin =
+            format!("positions \"{word}\" in layer 1: no token of any example is edited, so that nothing");
+        let end = "the prompts have 4 to 10 tokens, counted from 0";
+        assert!(error.to_string().starts_with(&begin) && error.to_string().ends_with(end), "{error}");
+    }
+    let reft = Reft::new(engine.model(), &[with("2")]).expect("a reft");
+    assert!(engine.training(&reft, &examples(PAIRS), &options(2)).is_ok(), "some prompts have a third token");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use super::{ModelOptions, print_line, read, read_lines, write};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use serde_json::json;
 use std::path::PathBuf;
 use webreft::Result;
 use webreft::engine::{Engine, Example};
@@ -189,7 +190,9 @@ async fn train(engine: &Engine, options: &Options, examples: &[Example]) -> Resu
 /// A new training, or one that goes on from its checkpoint.
 fn begin(engine: &Engine, options: &Options, examples: &[Example]) -> Result<(Reft, Trainer, Training)> {
     if let Some(path) = options.checkpoint.as_ref().filter(|path| path.exists()) {
-        return engine.resume(&read(path)?, examples);
+        let asked =
+            json!({ "configs": [options.reft()], "head": options.head(), "options": options.training() });
+        return engine.resume_as(&read(path)?, examples, &asked);
     }
     let reft = Reft::with_head(engine.model(), &[options.reft()], options.head())?;
     let trainer = Trainer::new(&engine.model().backend, &reft)?;

@@ -27,7 +27,7 @@ kernel! {
 }
 
 kernel! {
-    /// One step of an optimizer over all trained parameters.
+    /// One step of an optimizer over all trained parameters. Where the gradient is not finite, nothing moves.
     OPTIMIZER: optimizer {
         wgsl: [HYPER, include_str!("../../shaders/optimizer.wgsl")],
         params { n: usize }
@@ -39,6 +39,7 @@ kernel! {
             p: InOut<f32>,
             m: InOut<f32>,
             v: InOut<f32>,
+            before: InOut<f32>,
         }
         twin: twin,
     }
@@ -175,18 +176,18 @@ pub fn accumulate(plan: &mut Plan, x: Buf, sum: Buf, onto: bool) {
     );
 }
 
-/// Moves the parameters `p` against their gradient; `m` and `v` are the optimizer's running means, `decays` says which
-/// parameters decay.
-pub fn optimizer(plan: &mut Plan, [hyper, decays, norm]: [Buf; 3], grad: Buf, [p, m, v]: [Buf; 3]) {
+/// Moves the parameters `p` against their gradient and keeps in `before` what they were; `m` and `v` are the optimizer's running means,
+/// `decays` says which parameters decay. Where the gradient's length is not finite, all of them stay as they are.
+pub fn optimizer(plan: &mut Plan, [hyper, decays, norm]: [Buf; 3], grad: Buf, [p, m, v, before]: [Buf; 4]) {
     let [n] = plan.shape(p);
     plan.expect("optimizer: hyper", hyper, &[OptimizerSettings::WORDS]);
-    for (name, buf) in [("decays", decays), ("grad", grad), ("m", m), ("v", v)] {
+    for (name, buf) in [("decays", decays), ("grad", grad), ("m", m), ("v", v), ("before", before)] {
         plan.expect(&format!("optimizer: {name}"), buf, &[n]);
     }
     plan.dispatch(
         &OPTIMIZER,
         optimizer::Params { n },
-        optimizer::Bufs { hyper, decays, grad, norm, p, m, v },
+        optimizer::Bufs { hyper, decays, grad, norm, p, m, v, before },
         [n.div_ceil(64), 1, 1],
     );
 }
@@ -208,8 +209,12 @@ fn twin_accumulate(p: &accumulate::Params, a: accumulate::Args<'_>) {
 }
 
 fn twin(params: &optimizer::Params, a: optimizer::Args<'_>) {
-    let optimizer::Args { hyper, decays, grad, norm, p, m, v } = a;
+    let optimizer::Args { hyper, decays, grad, norm, p, m, v, before } = a;
+    if !norm.length.is_finite() {
+        return;
+    }
     for (i, &g) in grad.iter().enumerate().take(params.n) {
+        before[i] = p[i];
         let g = norm.factor * g + hyper.gradient_decay * decays[i] * p[i];
         m[i] = hyper.beta1 * m[i] + hyper.mean_share * g;
         if hyper.is_sgd {

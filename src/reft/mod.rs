@@ -220,7 +220,7 @@ impl Reft {
     }
 
     /// Asks the model's weights for what is fixed, and makes what follows from the parameters follow from them as they are now.
-    fn follow(&self, backend: &Backend) -> Result<()> {
+    pub(crate) fn follow(&self, backend: &Backend) -> Result<()> {
         let mut plan = Plan::new("followers");
         let base = plan.tensor(&self.base);
         self.magnitudes.iter().for_each(|magnitudes| magnitudes.plan_norms(&mut plan, base));
@@ -299,10 +299,12 @@ impl Reft {
     /// The parameters of each intervention that has its own, as they are now. In place of X stands R [R, D].
     ///
     /// # Errors
-    /// `Device` if they cannot be read.
+    /// `Device` if they cannot be read, `Input` if one is not finite.
     pub async fn values(&self) -> Result<Vec<Params>> {
         let (theta, rot) = (self.theta.read(), self.rot.read());
         let (theta, rot) = (theta.f32().await?, rot.f32().await?);
+        check_finite("parameters", &theta)?;
+        check_finite("rotations", &rot)?;
         let values = self.owners().map(|(_, it)| {
             let mut params = Params::default();
             for part in it.parts() {
@@ -359,6 +361,14 @@ impl Reft {
     /// Trained numbers, as pyreft counts them: R in full.
     pub fn n_params(&self) -> usize {
         self.theta.shape().iter().product()
+    }
+}
+
+/// Fails unless all numbers are finite: nothing else is saved.
+fn check_finite(name: &str, values: &[f32]) -> Result<()> {
+    match values.iter().find(|value| !value.is_finite()) {
+        Some(value) => Err(Error::input(format!("{name}: expected finite numbers, got {value}"))),
+        None => Ok(()),
     }
 }
 

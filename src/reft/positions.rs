@@ -132,6 +132,11 @@ impl Positions {
         rows
     }
 
+    /// The word that counts, where each has an intervention of its own; else all of them.
+    pub fn word(&self) -> String {
+        self.only.map_or_else(|| self.to_string(), |only| self.terms[only].to_string())
+    }
+
     /// Whether tokens after the prompt are edited.
     pub fn beyond_prompt(&self) -> bool {
         let counts = |(number, _): &(usize, &Term)| self.only.is_none_or(|only| only == *number);

@@ -98,6 +98,12 @@ impl Sequence {
         edited.chain(labelled).chain([self.tokens.len() - 1]).min().unwrap_or(0)
     }
 
+    /// Tokens of the prompt; of a text of which nothing is foretold all of them.
+    fn n_prompt(&self) -> usize {
+        let n_read = self.labels.first().map_or(self.tokens.len(), |(row, _)| row + 1);
+        n_read - self.n_virtual
+    }
+
     fn edited(reft: &Reft, tokens: Vec<u32>, n_prompt: usize, n_ctx: usize) -> Result<Sequence> {
         let (n_virtual, n_unplaced, n_tokens) = (reft.n_virtual(), reft.n_unplaced(), tokens.len());
         if n_virtual + n_tokens > n_ctx {
@@ -109,6 +115,28 @@ impl Sequence {
         let tokens = virtual_tokens(n_virtual).chain(tokens).collect();
         Ok(Sequence { tokens, n_virtual, n_unplaced, edits, ..Sequence::default() })
     }
+}
+
+/// Fails if some parameters would never move, as the interventions that have them edit no token of any sequence.
+///
+/// # Errors
+/// `Input` with the positions and the lengths of the prompts.
+pub(crate) fn check_edited(reft: &Reft, sequences: &[Sequence]) -> Result<()> {
+    let edits = |owner: usize, sequence: &Sequence| {
+        let mut edits = reft.interventions.iter().zip(&sequence.edits);
+        edits.any(|(it, edits)| it.owner == owner && !edits.rows.is_empty())
+    };
+    let mut trained = reft.owners().filter(|(_, it)| it.kind.is_trained());
+    let idle = trained.find(|(owner, _)| !sequences.iter().any(|sequence| edits(*owner, sequence)));
+    let Some((_, it)) = idle else { return Ok(()) };
+    let lengths = sequences.iter().map(Sequence::n_prompt);
+    let (least, most) = (lengths.clone().min().unwrap_or(0), lengths.max().unwrap_or(0));
+    let lengths = if least == most { most.to_string() } else { format!("{least} to {most}") };
+    Err(Error::input(format!(
+        "positions {:?} in layer {}: no token of any example is edited, so that nothing would be learned; the prompts have {lengths} tokens, counted from 0",
+        it.positions.word(),
+        it.place.layer
+    )))
 }
 
 impl Target {

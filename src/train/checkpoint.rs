@@ -9,13 +9,14 @@
 
 use super::training::Pending;
 use super::validation::Shown;
-use super::{StepTime, TrainOptions, TrainStep, Trainer, Training};
+use super::{Sequence, StepTime, Target, TrainOptions, TrainStep, Trainer, Training};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::reft::{HeadConfig, Reft, ReftConfig};
 use crate::tensor::Tensor;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
+use serde_json::{Number, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 
@@ -28,8 +29,8 @@ struct About {
     configs: Vec<ReftConfig>,
     head: Option<HeadConfig>,
     options: TrainOptions,
-    /// SHA-256 of all tokens.
-    examples: String,
+    /// What tells each example from others.
+    examples: Vec<String>,
     n_done: usize,
     n_steps: u32,
     order: Vec<usize>,
@@ -54,8 +55,12 @@ impl Training {
     /// All that is wanted to go on, as a file; the training itself goes on as if nothing had been.
     ///
     /// # Errors
-    /// `Device` if the device was lost.
+    /// `Device` if the device was lost; `Input` if the training has diverged, or a parameter is not finite.
     pub async fn checkpoint(&mut self, model: &Model, reft: &Reft, trainer: &Trainer) -> Result<Vec<u8>> {
+        if let Some(error) = &self.diverged {
+            return Err(error.clone());
+        }
+        self.check_end(model, reft, trainer).await?;
         let mut values = Vec::new();
         for (name, tensor) in tensors(reft, trainer) {
             values.push((name, tensor.read().f32().await?));
@@ -70,8 +75,8 @@ impl Training {
             fingerprint: model.fingerprint.clone(),
             configs: reft.configs.clone(),
             head: reft.head.map(|head| head.config),
-            options: self.options.clone(),
-            examples: self.examples(),
+            options: self.given.clone(),
+            examples: self.examples.clone(),
             n_done: self.n_done,
             n_steps: trainer.n_steps,
             order: self.order.clone(),
@@ -88,28 +93,28 @@ impl Training {
         Ok(safetensors::serialize(views, Some(metadata)).expect("every tensor is whole"))
     }
 
-    /// What tells these examples from others.
-    fn examples(&self) -> String {
-        let mut digest = Sha256::new();
-        for sequence in &self.sequences {
-            let source = sequence.source.iter().map(|source| &source.tokens);
-            for tokens in std::iter::once(&sequence.tokens).chain(source) {
-                digest.update((tokens.len() as u64).to_le_bytes());
-                digest.update(bytemuck::cast_slice::<u32, u8>(tokens));
-            }
-        }
-        digest.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
     /// Goes on where the checkpoint was made. The training must be a new one on the same examples with the checkpoint's options, the
-    /// interventions and the trainer new ones of [`Checkpoint::reft`].
+    /// interventions and the trainer new ones of [`Checkpoint::reft`]. `asked` is what the caller expects of the training: any of the
+    /// fields `configs`, `head` and `options`, with any of their fields.
     ///
     /// # Errors
-    /// `Input` if the examples are others.
-    pub fn resume(&mut self, checkpoint: &Checkpoint, reft: &Reft, trainer: &mut Trainer) -> Result<()> {
+    /// `Input` with all differences if the examples are others, or the checkpoint is not what is asked for.
+    pub fn resume(
+        &mut self,
+        checkpoint: &Checkpoint,
+        asked: &Value,
+        reft: &Reft,
+        trainer: &mut Trainer,
+    ) -> Result<()> {
         let about = &checkpoint.about;
-        if about.examples != self.examples() {
-            return Err(Error::input("the checkpoint is of a training on other examples"));
+        let mut differences = Vec::new();
+        compare("", &checkpoint.settings(), asked, &mut differences);
+        differences.extend(other_examples(&about.examples, &self.examples));
+        if !differences.is_empty() {
+            let differences = differences.join("; ");
+            return Err(Error::input(format!(
+                "the checkpoint is of another training: {differences}; go on with the same, or begin without the checkpoint"
+            )));
         }
         for (name, tensor) in tensors(reft, trainer) {
             tensor.write_f32(checkpoint.values(name, tensor)?);
@@ -171,8 +176,130 @@ impl Checkpoint {
         Reft::with_head(model, &self.about.configs, self.about.head)
     }
 
+    /// What a training can be asked to have: configurations, head and options.
+    fn settings(&self) -> Value {
+        let About { configs, head, options, .. } = &self.about;
+        let text = json!({ "configs": configs, "head": head, "options": options.json() }).to_string();
+        serde_json::from_str(&text).expect("just written")
+    }
+
     /// How they were trained.
     pub fn options(&self) -> &TrainOptions {
         &self.about.options
+    }
+}
+
+/// What tells each example from others: a hash of its tokens, of what is learned of them, and of the tokens of its source.
+pub(super) fn fingerprints(sequences: &[Sequence], group: usize) -> Vec<String> {
+    sequences.chunks(group).map(fingerprint).collect()
+}
+
+fn fingerprint(sequences: &[Sequence]) -> String {
+    let mut digest = Sha256::new();
+    let mut take_in = |words: &[u32]| {
+        digest.update((words.len() as u64).to_le_bytes());
+        digest.update(bytemuck::cast_slice::<u32, u8>(words));
+    };
+    for sequence in sequences {
+        let labels: Vec<u32> = sequence.labels.iter().flat_map(|(row, id)| [*row as u32, *id]).collect();
+        take_in(&sequence.tokens);
+        take_in(&labels);
+        take_in(sequence.source.as_ref().map_or(&[], |source| &source.tokens));
+        match &sequence.target {
+            Target::None => take_in(&[]),
+            Target::Class(class) => take_in(&[*class]),
+            Target::Classes(classes) => take_in(classes),
+            Target::Values(values) => take_in(bytemuck::cast_slice(values)),
+        }
+    }
+    digest.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Collects where a value is not what is asked for; fields that are not asked for may be anything.
+fn compare(place: &str, told: &Value, asked: &Value, differences: &mut Vec<String>) {
+    match (told, asked) {
+        (_, Value::Null) if place.is_empty() => {}
+        (Value::Object(_), Value::Object(fields)) => {
+            for (name, asked) in fields {
+                let place = if place.is_empty() { name.clone() } else { format!("{place}.{name}") };
+                compare(&place, &told[name], asked, differences);
+            }
+        }
+        (Value::Array(of_told), Value::Array(of_asked)) if of_told.len() == of_asked.len() => {
+            for (number, (told, asked)) in of_told.iter().zip(of_asked).enumerate() {
+                compare(&format!("{place}[{number}]"), told, asked, differences);
+            }
+        }
+        (Value::Number(told), Value::Number(asked)) if is_same(told, asked) => {}
+        _ if told == asked => {}
+        _ => differences.push(format!("{place} is {told} in it, asked for is {asked}")),
+    }
+}
+
+/// Whether two numbers are the same as JSON and as Rust: 1 is 1.0, and 0.1 is the f32 next to it.
+fn is_same(a: &Number, b: &Number) -> bool {
+    let (a, b) = (a.as_f64().unwrap_or(f64::NAN), b.as_f64().unwrap_or(f64::NAN));
+    a == b || a.fract() != 0.0 && a as f32 == b as f32
+}
+
+/// Examples that are named where they differ.
+const NAMED: usize = 10;
+
+/// How examples differ from those of the checkpoint, if they do.
+fn other_examples(told: &[String], given: &[String]) -> Option<String> {
+    let differing = |(told, given): (&String, &String)| told != given;
+    let numbers: Vec<String> = (1..)
+        .zip(told.iter().zip(given))
+        .filter(|(_, pair)| differing(*pair))
+        .map(|(number, _): (usize, _)| number.to_string())
+        .collect();
+    let mut words = Vec::new();
+    if told.len() != given.len() {
+        words.push(format!("it has {} examples, given are {}", told.len(), given.len()));
+    }
+    match numbers.len() {
+        0 => {}
+        n if n <= NAMED => words.push(format!("other examples have the numbers {}", numbers.join(", "))),
+        n => words.push(format!("{n} other examples, the first ones {}", numbers[..NAMED].join(", "))),
+    }
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{compare, other_examples};
+    use serde_json::json;
+
+    #[test]
+    fn differences_are_told_by_their_places() {
+        let told =
+            json!({"configs": [{"rank": 4, "layers": [1, 2]}], "head": null, "options": {"epochs": 3}});
+        let differences = |asked| {
+            let mut differences = Vec::new();
+            compare("", &told, &asked, &mut differences);
+            differences
+        };
+        assert!(differences(json!({"options": {"epochs": 3}, "head": null})).is_empty());
+        assert_eq!(
+            differences(json!({"configs": [{"rank": 8, "layers": [1]}], "options": {"epochs": 4}})),
+            [
+                "configs[0].layers is [1,2] in it, asked for is [1]",
+                "configs[0].rank is 4 in it, asked for is 8",
+                "options.epochs is 3 in it, asked for is 4"
+            ]
+        );
+    }
+
+    #[test]
+    fn other_examples_are_told_by_their_numbers() {
+        let names = |names: &str| names.chars().map(String::from).collect::<Vec<_>>();
+        let told = |given| other_examples(&names("abcdefghijkl"), &names(given));
+        assert_eq!(told("abcdefghijkl"), None);
+        assert_eq!(told("abXdefghijYl").unwrap(), "other examples have the numbers 3, 11");
+        assert_eq!(told("abcdefghij").unwrap(), "it has 12 examples, given are 10");
+        assert_eq!(
+            told("ABCDEFGHIJKLM").unwrap(),
+            "it has 12 examples, given are 13, 12 other examples, the first ones 1, 2, 3, 4, 5, 6, 7, 8, 9, 10"
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 mod batch;
 mod checkpoint;
+mod divergence;
 mod options;
 mod pool;
 mod reference;
@@ -16,6 +17,7 @@ mod training;
 mod validation;
 mod watch;
 
+pub(crate) use batch::check_edited;
 pub use batch::{Batch, Sequence, Shape, Target};
 pub use checkpoint::Checkpoint;
 pub use options::TrainOptions;

@@ -140,10 +140,11 @@ fn plan_update(plan: &mut Plan, reft: &Reft, trainer: &Trainer, part: Part, even
         return None;
     }
     let [m, v] = trainer.moments.each_ref().map(|tensor| plan.tensor(tensor));
+    let before = plan.tensor(&trainer.before);
     let [hyper, decays] = [&trainer.hyper, &trainer.decays].map(|tensor| plan.tensor(tensor));
     let norm = kernel::grad_norm(plan, hyper, grad);
     plan.commit();
-    kernel::optimizer(plan, [hyper, decays, norm], grad, [theta, m, v]);
+    kernel::optimizer(plan, [hyper, decays, norm], grad, [theta, m, v, before]);
     reft.plan_followers(plan);
     Some(norm)
 }

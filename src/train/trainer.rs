@@ -29,6 +29,10 @@ pub struct Trainer {
     pub(super) sum: Tensor,
     /// The optimizer's running means.
     pub(super) moments: [Tensor; 2],
+    /// The parameters as they were before the last step that moved them.
+    pub(super) before: Tensor,
+    /// Whether a step is known to have moved them.
+    pub(super) has_moved: bool,
     pub(super) hyper: Tensor,
     pub(super) decays: Tensor,
     pub(super) dropout: Dropout,
@@ -58,6 +62,8 @@ impl Trainer {
             gradients: Gradients { theta: like("dtheta", &reft.theta)?, rot: like("drot", &reft.rot)? },
             sum: like("dsum", &reft.theta)?,
             moments: [like("m", &reft.theta)?, like("v", &reft.theta)?],
+            before: like("before", &reft.theta)?,
+            has_moved: false,
             hyper: backend.tensor("hyper", &[OptimizerSettings::WORDS])?,
             decays: backend.tensor_of("decays", &[decays.len()], bytemuck::cast_slice(&decays))?,
             dropout: Dropout::default(),

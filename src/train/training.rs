@@ -1,5 +1,6 @@
 //! The loop over epochs and batches, one call a step.
 
+use super::checkpoint::fingerprints;
 use super::reference::reference_with;
 use super::validation::{Shown, hold_back};
 use super::watch::{NoWatch, Phase, Watch, Watched};
@@ -81,6 +82,8 @@ const SHORT_SECONDS: f64 = 0.1;
 pub struct Training {
     /// Those that are learned, then those that are held back.
     pub(super) sequences: Vec<Sequence>,
+    /// What tells each example from others, in the order in which they were given.
+    pub(super) examples: Vec<String>,
     /// Groups that are learned.
     n_learned: usize,
     task: Task,
@@ -89,6 +92,8 @@ pub struct Training {
     optimizer: Optimizer,
     is_prepared: bool,
     pub(super) options: TrainOptions,
+    /// The options as they were given.
+    pub(super) given: TrainOptions,
     /// The options as the interventions' file tells them.
     told: Value,
     schedule: Schedule,
@@ -101,6 +106,8 @@ pub struct Training {
     time: Option<StepTime>,
     /// When the step that is known to be done last was done.
     done: Option<f64>,
+    /// Why the training ended before its end, where a number was not finite.
+    pub(super) diverged: Option<Error>,
 }
 
 impl Training {
@@ -114,8 +121,10 @@ impl Training {
         }
         let optimizer = options.check()?;
         let group = if matches!(task, Task::Reward | Task::Preference { .. }) { 2 } else { 1 };
+        let examples = fingerprints(&sequences, group);
         let (sequences, n_learned) = hold_back(sequences, group, options)?;
-        let mut options = options.clone();
+        let given = options.clone();
+        let mut options = given.clone();
         if options.batch_size == 0 || options.batch_size > n_learned {
             options.batch_size = n_learned;
         }
@@ -124,11 +133,13 @@ impl Training {
         let random = ChaCha8Rng::seed_from_u64(options.seed);
         Ok(Training {
             sequences,
+            examples,
             n_learned,
             task,
             group,
             optimizer,
             is_prepared: false,
+            given,
             told: options.json(),
             options,
             schedule,
@@ -139,6 +150,7 @@ impl Training {
             shown: Shown::default(),
             time: None,
             done: None,
+            diverged: None,
         })
     }
 
@@ -230,7 +242,8 @@ impl Training {
     ///
     /// # Errors
     /// `Device` if the device was lost, `Aborted` if `watch` ended the call. After that the training stands where its last whole step
-    /// left it; asked again, it goes on.
+    /// left it; asked again, it goes on. `Input` if a loss, a gradient or a parameter is not finite: that ends the training, and the
+    /// interventions get back their last parameters with a finite loss, or with `keep_best` the best ones.
     pub async fn next_with(
         &mut self,
         model: &Model,
@@ -238,13 +251,18 @@ impl Training {
         trainer: &mut Trainer,
         watch: &dyn Watch,
     ) -> Result<Option<TrainStep>> {
+        if let Some(error) = &self.diverged {
+            return Err(error.clone());
+        }
         if !self.is_prepared {
             self.prepare(model, reft, trainer, watch).await?;
         }
         if self.pending.is_none() {
             self.pending = self.submit(model, reft, trainer, watch).await?;
         }
-        let Some(pending) = self.pending.take() else { return Ok(None) };
+        let Some(pending) = self.pending.take() else {
+            return self.check_end(model, reft, trainer).await.map(|()| None);
+        };
         if self.is_ahead(model, &pending) {
             match self.submit(model, reft, trainer, watch).await {
                 Ok(next) => self.pending = next,
@@ -256,8 +274,11 @@ impl Training {
         }
         let (step, time) = self.report(pending).await?;
         self.time = Some(time);
+        self.check_step(model, reft, trainer, &step).await?;
         self.note(reft, trainer, step.loss);
-        self.validated(model, reft, trainer, watch, step, time).await.map(Some)
+        let step = self.validated(model, reft, trainer, watch, step, time).await?;
+        self.check_step(model, reft, trainer, &step).await?;
+        Ok(Some(step))
     }
 
     /// Whether the step after this one is submitted before this one is reported.

@@ -99,11 +99,11 @@ impl Shown {
         patience > 0 && self.epochs_since >= patience
     }
 
-    /// Gives the interventions the best parameters, where they are kept.
-    pub(super) fn restore(&self, reft: &Reft) {
-        if let Some([theta, rotations]) = &self.best {
-            reft.theta.write_f32(theta);
-            reft.rot.write_f32(rotations);
-        }
+    /// Gives the interventions the best parameters; whether there are any.
+    pub(super) fn restore(&self, reft: &Reft) -> bool {
+        let Some([theta, rotations]) = &self.best else { return false };
+        reft.theta.write_f32(theta);
+        reft.rot.write_f32(rotations);
+        true
     }
 }

@@ -324,12 +324,21 @@ impl WebEngine {
         Ok(WebTraining { engine: self.engine.clone(), reft, number, trainer, training })
     }
 
-    /// Goes on with a training on the same examples from a checkpoint, on interventions of its own.
+    /// Goes on with a training on the same examples from a checkpoint, on interventions of its own. Options that are given must be those
+    /// of the checkpoint.
     ///
     /// # Errors
-    /// As [`Engine::resume`].
-    pub fn resume(&self, checkpoint: &[u8], examples: Vec<Ts<Example>>) -> Result<WebTraining> {
-        let (reft, trainer, training) = self.engine.resume(checkpoint, &read_examples(&examples)?)?;
+    /// As [`Engine::resume_as`].
+    pub fn resume(
+        &self,
+        checkpoint: &[u8],
+        examples: Vec<Ts<Example>>,
+        training: Ts<types::Training>,
+    ) -> Result<WebTraining> {
+        from_js::<types::Training>("options", &training)?;
+        let asked = serde_json::json!({ "options": plain("options", &training)? });
+        let examples = read_examples(&examples)?;
+        let (reft, trainer, training) = self.engine.resume_as(checkpoint, &examples, &asked)?;
         let number = self.refts.hold(reft);
         Ok(WebTraining {
             engine: self.engine.clone(),
@@ -491,11 +500,17 @@ fn from_js<T: Tsify + DeserializeOwned>(what: &str, value: &Ts<T>) -> Result<T>
 where
     T::JsType: JsCast,
 {
+    serde_json::from_value(plain(what, value)?).map_err(|error| Error::input(error.to_string()).at(what))
+}
+
+/// What JavaScript gave, as JSON.
+fn plain<T: Tsify>(what: &str, value: &Ts<T>) -> Result<serde_json::Value>
+where
+    T::JsType: JsCast,
+{
     let wrong = |reason: String| Error::input(reason).at(what);
     let text = js_sys::JSON::stringify(&value.js_value()).map_err(|_| wrong("no plain data".to_owned()))?;
-    let text = text.as_string().unwrap_or_default();
-    let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-    serde_json::from_value(value).map_err(|error| wrong(error.to_string()))
+    serde_json::from_str(&text.as_string().unwrap_or_default()).map_err(|error| wrong(error.to_string()))
 }
 
 fn to_js<T: Tsify + Serialize>(value: T) -> Result<Ts<T>> {

@@ -66,7 +66,8 @@ fn step(made: &mut Made<'_>, grad: Buf, n: usize) -> Result<[Buf; 5]> {
     let [v, decays] = [made.values("v", &[n], &vec![0.5; n])?, made.values("decays", &[n], &vec![1.0; n])?];
     kernel::accumulate(&mut made.plan, grad, sum, true);
     let norm = kernel::grad_norm(&mut made.plan, hyper, sum);
-    kernel::optimizer(&mut made.plan, [hyper, decays, norm], sum, [p, m, v]);
+    let before = made.reals("before", &[n])?;
+    kernel::optimizer(&mut made.plan, [hyper, decays, norm], sum, [p, m, v, before]);
     Ok([sum, norm, p, m, v])
 }
 

@@ -222,17 +222,21 @@ export class WebReft {
   }
 
   /**
-   * Goes on with a training on the same examples from a checkpoint, as if it had never been left. The interventions come first.
+   * Goes on with a training on the same examples from a checkpoint, as if it had never been left. The interventions come first. The
+   * training's options are in the checkpoint; those that are given must be the same.
    *
-   * @throws {WebReftError} `file` for bytes that are no checkpoint, `input` for one of other examples or another model.
+   * @throws {WebReftError} `file` for bytes that are no checkpoint, `input` for one of other examples, other options (with all that
+   * differs) or another model.
    */
   async resume(
     checkpoint: ArrayBuffer | Uint8Array<ArrayBuffer>,
     examples: Example[],
-    options: WatchOptions = {},
+    options: TrainOptions = {},
   ): Promise<{ reft: Reft; steps: AsyncGenerator<TrainStep, void, undefined> }> {
-    const takes = { checkpoint: new Uint8Array(checkpoint), examples, checkpointSeconds: checkpointSeconds(options) };
-    const stream = this.#client.stream("resume", takes, { signal: options.signal, news: newsFor(options) });
+    const { signal, onProgress, onCheckpoint, checkpointSeconds: _, ...training } = options;
+    const bytes = new Uint8Array(checkpoint);
+    const takes = { checkpoint: bytes, examples, training, checkpointSeconds: checkpointSeconds(options) };
+    const stream = this.#client.stream("resume", takes, { signal, news: newsFor(options) });
     const first = await stream.next();
     if (first.done || !("reft" in first.value)) throw new WebReftError("bug", "the training did not begin");
     const { reft, configs } = first.value;

@@ -76,7 +76,12 @@ export interface Calls {
     TrainStep
   >;
   resume: Told<
-    { checkpoint: Uint8Array<ArrayBuffer>; examples: Example[]; checkpointSeconds: number | undefined },
+    {
+      checkpoint: Uint8Array<ArrayBuffer>;
+      examples: Example[];
+      training: Training;
+      checkpointSeconds: number | undefined;
+    },
     TrainNews,
     null,
     TrainStep | Made

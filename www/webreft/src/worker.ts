@@ -151,8 +151,8 @@ const handlers: Handlers = {
     return toTheEnd(engine().train(reft, examples, training), checkpointSeconds, line);
   },
 
-  async resume({ checkpoint, examples, checkpointSeconds }, line) {
-    const run = engine().resume(checkpoint, examples);
+  async resume({ checkpoint, examples, training, checkpointSeconds }, line) {
+    const run = engine().resume(checkpoint, examples, training);
     await line.emit({ reft: run.reft, configs: engine().reftConfigs(run.reft) });
     return toTheEnd(run, checkpointSeconds, line);
   },
