@@ -48,6 +48,12 @@ use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+mod states;
+mod steer;
+
+pub use states::{HiddenStates, StatesAt};
+pub use steer::{ContrastPair, SteerOptions};
+
 /// A model, its tokenizer and its chat template.
 pub struct Engine {
     model: Model,
@@ -600,15 +606,20 @@ impl Engine {
     }
 
     fn render(&self, input: &Input) -> Result<String> {
+        self.render_as(input, true)
+    }
+
+    /// An input as text, with or without what makes the assistant begin.
+    fn render_as(&self, input: &Input, begins: bool) -> Result<String> {
         match (&self.template, input) {
             (None, Input::Text(text)) => Ok(text.clone()),
             (None, Input::Messages(_)) => {
                 Err(Error::unsupported("the model has no chat template; give the prompt as text"))
             }
-            (Some(template), Input::Messages(messages)) => template.render(messages, true, None),
+            (Some(template), Input::Messages(messages)) => template.render(messages, begins, None),
             (Some(template), Input::Text(text)) => {
                 let message = Message { role: "user".to_owned(), content: text.clone() };
-                template.render(&[message], true, None)
+                template.render(&[message], begins, None)
             }
         }
     }

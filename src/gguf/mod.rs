@@ -117,6 +117,21 @@ pub async fn read(source: &impl ByteSource) -> Result<Header> {
     }
 }
 
+/// Reads the header of a whole GGUF file.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_whole(bytes: &[u8]) -> Result<Header> {
+    let file_len = bytes.len() as u64;
+    match Parts::read(bytes, file_len) {
+        Ok(parts) => parts.into_header(bytes.to_vec(), file_len),
+        Err(Stop::Bad(error)) => Err(error),
+        Err(Stop::More(end)) => {
+            Err(Error::file(format!("the file is cut off: expected {end} bytes, it has {file_len}")))
+        }
+    }
+}
+
 /// A header as it was read, before its parts are held against each other.
 struct Parts {
     version: u32,

@@ -17,6 +17,7 @@ mod magnitude;
 mod params;
 mod positions;
 mod rotation;
+mod steer;
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -38,6 +39,7 @@ pub use kinds::Kind;
 pub use params::{Params, Part, Sizes};
 pub use positions::{CountedRow, Positions, pyreft_slots};
 pub use rotation::Base;
+pub use steer::SteerMethod;
 
 pub(crate) use intervention::Dropped;
 pub(crate) use positions::{position, virtual_tokens};

@@ -59,7 +59,11 @@ impl Sizes {
             Function::Scale => (0, vec![("scale", vec![n_embd])]),
             Function::Rows { .. } => (0, Vec::new()), // as `of_rows` has them
             Function::LowRank { projection, learned, bias, .. } => {
-                let rank = if projection == Projection::Boundless { n_embd } else { rank };
+                let rank = match (projection, learned) {
+                    (Projection::Boundless, _) => n_embd,
+                    (Projection::FromZero, Learned::Bias) => 1, // a vector
+                    _ => rank,
+                };
                 let rows = if projection.is_square() { n_embd } else { rank };
                 let has_weight = !matches!(learned, Learned::Bias | Learned::Source);
                 let all = [

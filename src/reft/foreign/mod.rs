@@ -1,8 +1,10 @@
-//! Files of the Python libraries, both ways: pyreft's directories ([`pyreft`]) and peft's ([`peft`]).
+//! Files of other libraries, both ways: pyreft's directories ([`pyreft`]), peft's ([`peft`]), and llama.cpp's control vectors
+//! ([`control_vector`]).
 //!
 //! A directory is a list of files, each with its name; folders in front of a name do not count. As one file it is a `.zip`
 //! ([`unpack_directory`], [`pack_directory`]). A training goes to pyreft as a script ([`pyreft_script`]).
 
+pub mod control_vector;
 pub mod peft;
 mod peft_ia3;
 mod peft_prompt;
@@ -64,11 +66,16 @@ impl Interventions {
     }
 }
 
-/// Reads a directory of either library; of peft's, LoRA, (IA)³, prompt tuning, P-tuning and prefix tuning.
+/// Reads a directory of pyreft or peft; of peft's, LoRA, (IA)³, prompt tuning, P-tuning and prefix tuning. Or one file, a control vector.
 ///
 /// # Errors
-/// As [`pyreft::read`] and [`peft::read`].
+/// As [`pyreft::read`], [`peft::read`] and [`control_vector::read`].
 pub fn read(files: &[File], unsaved: &Unsaved) -> Result<Interventions> {
+    if let [(_, bytes)] = files
+        && control_vector::is_one(bytes)
+    {
+        return control_vector::read(bytes);
+    }
     match find(files, peft::CONFIG)? {
         Some(config) => match json(peft::CONFIG, config)?["peft_type"].as_str() {
             Some("IA3") => peft_ia3::read(files),
@@ -79,10 +86,10 @@ pub fn read(files: &[File], unsaved: &Unsaved) -> Result<Interventions> {
     }
 }
 
-/// Writes interventions as a directory of the library of this name: `pyreft` or `peft`.
+/// Writes interventions as a directory of the library of this name: `pyreft` or `peft`; or steering vectors as one file, `llama.cpp`'s.
 ///
 /// # Errors
-/// `Input` for another library, else as [`pyreft::write`] and [`peft::PeftLora::of`].
+/// `Input` for another library, else as [`pyreft::write`] and [`peft::PeftLora::of`]; `Unsupported` for what a control vector cannot say.
 pub async fn write(model: &Model, reft: &Reft, library: &str) -> Result<Vec<File>> {
     match library {
         "pyreft" => pyreft::write(reft).await,
@@ -91,7 +98,8 @@ pub async fn write(model: &Model, reft: &Reft, library: &str) -> Result<Vec<File
             Function::Rows { .. } => peft_prompt::write(model, reft).await,
             _ => Ok(peft::write(&peft::PeftLora::of(reft).await?, &model.name)),
         },
-        _ => Err(Error::not_known("library", library, ["pyreft", "peft"])),
+        "llama.cpp" => control_vector::write(model, reft).await,
+        _ => Err(Error::not_known("library", library, ["pyreft", "peft", "llama.cpp"])),
     }
 }
 

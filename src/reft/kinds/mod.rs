@@ -26,13 +26,14 @@ mod parallel_adapter;
 mod prefix_tuning;
 mod prompt_tuning;
 mod series_adapter;
+mod steering_vector;
 mod subtraction;
 mod zero;
 
 pub use crate::kernel::{Activation, Learned};
 
 /// Every kind there is. A new one is a file and a line.
-pub static KINDS: [&Kind; 21] = [
+pub static KINDS: [&Kind; 22] = [
     &loreft::LOREFT,
     &direft::DIREFT,
     &noreft::NOREFT,
@@ -50,6 +51,7 @@ pub static KINDS: [&Kind; 21] = [
     &prompt_tuning::PROMPT_TUNING,
     &p_tuning::P_TUNING,
     &prefix_tuning::PREFIX_TUNING,
+    &steering_vector::STEERING_VECTOR,
     &interchange::INTERCHANGE,
     &addition::ADDITION,
     &subtraction::SUBTRACTION,
