@@ -289,7 +289,8 @@ impl ReftConfig {
         }
     }
 
-    fn scale(&self) -> f32 {
+    /// What the edit is multiplied by.
+    pub(super) fn scale(&self) -> f32 {
         let rank = self.rank as f32;
         match (self.alpha, self.rslora) {
             (0.0, _) => 1.0,

@@ -6,7 +6,11 @@
 
 pub mod control_vector;
 pub mod peft;
+mod peft_files;
 mod peft_ia3;
+mod peft_keys;
+mod peft_names;
+mod peft_patterns;
 mod peft_prompt;
 mod pickle;
 pub mod pyreft;
@@ -76,8 +80,8 @@ pub fn read(files: &[File], unsaved: &Unsaved) -> Result<Interventions> {
     {
         return control_vector::read(bytes);
     }
-    match find(files, peft::CONFIG)? {
-        Some(config) => match json(peft::CONFIG, config)?["peft_type"].as_str() {
+    match find(files, peft_files::CONFIG)? {
+        Some(config) => match json(peft_files::CONFIG, config)?["peft_type"].as_str() {
             Some("IA3") => peft_ia3::read(files),
             Some("PROMPT_TUNING" | "P_TUNING" | "PREFIX_TUNING") => peft_prompt::read(files),
             _ => peft::read(files)?.interventions(),

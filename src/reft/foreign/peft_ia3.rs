@@ -6,12 +6,15 @@
 //! adapter_model.safetensors   base_model.model.model.layers.<L>.<block>.<projection>.ia3_l  [out, 1], or of an input [1, in]
 //! ```
 
-use super::peft::{self, PROJECTIONS, ROOT};
+use super::peft::{PROJECTIONS, ROOT};
+use super::peft_files::{CONFIG, Directory, Numbers, check_rest, directory};
+use super::peft_names::{Name, OneAdapter};
+use super::peft_patterns::check_selection;
 use super::{File, Interventions, alike, values_of};
 use crate::error::{Error, Result};
 use crate::model::{Component, Model};
 use crate::reft::{Components, Intervention, Layers, Params, Reft, ReftConfig};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,19 +31,18 @@ const READERS: [(&str, &str, Component); 2] =
 /// `File` for what is wrong with a file, `Unsupported` for what is trained beside the vectors, and for inputs that several matrices
 /// read.
 pub(super) fn read(files: &[File]) -> Result<Interventions> {
-    let (config, weights) = peft::open(files)?;
-    for (name, plain) in [("fan_in_fan_out", json!(false)), ("modules_to_save", json!([]))] {
-        let value = &config[name];
-        if !value.is_null() && *value != plain {
-            return Err(Error::unsupported(format!("{name} {value}: expected {plain}")).at(peft::CONFIG));
-        }
-    }
-    let scales = scales(weights).map_err(|error| error.at(peft::WEIGHTS))?;
+    let mut directory = Directory::open(files)?;
+    let mut interventions = Interventions { head: directory.take_head()?, ..Interventions::default() };
+    let weights = directory.weights;
+    let names: Vec<String> = directory.tensors.keys().cloned().collect();
+    let places: Vec<Name<'_>> = names.iter().filter_map(|name| Name::parse(name)).collect();
+    let modules: Vec<(usize, &str)> = places.iter().map(|place| (place.layer, place.path)).collect();
+    let scales = scales(std::mem::take(&mut directory.tensors)).map_err(|error| error.at(weights))?;
+    check_selection(&directory.config, &modules).map_err(|error| error.at(CONFIG))?;
     let mut layers: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     for (layer, component) in scales.keys() {
         layers.entry(*layer).or_default().push(component.name().to_owned());
     }
-    let mut interventions = Interventions::default();
     for (components, of_layers) in alike(layers) {
         for layer in &of_layers {
             let own = scales.iter().filter(|((of, _), _)| of == layer);
@@ -57,42 +59,42 @@ pub(super) fn read(files: &[File]) -> Result<Interventions> {
     Ok(interventions)
 }
 
+const EXPECTED: &str =
+    "…layers.<L>.<block>.<projection>.ia3_l, [out, 1], or [1, in] of o_proj and down_proj, or score.weight";
+
 /// The vectors of a file, by layer and by what they scale.
-fn scales(bytes: &[u8]) -> Result<BTreeMap<(usize, Component), Vec<f32>>> {
-    let file = SafeTensors::deserialize(bytes)
-        .map_err(|error| Error::file(format!("not a safetensors file: {error}")))?;
-    let mut scales = BTreeMap::new();
-    for (name, view) in file.iter() {
-        let shape = view.shape();
-        let place = place(name, shape).ok_or_else(|| {
-            Error::unsupported(format!(
-                "tensor {name:?} {shape:?}: expected …layers.<L>.<block>.<projection>.ia3_l, [out, 1], or [1, in] of o_proj and down_proj"
-            ))
-        })?;
-        let values = peft::values(&view).map_err(|error| error.at(format!("tensor {name:?}")))?;
-        if scales.insert(place, values).is_some() {
-            let what = place.1.name();
+fn scales(tensors: BTreeMap<String, Numbers>) -> Result<BTreeMap<(usize, Component), Vec<f32>>> {
+    let (mut scales, mut rest) = (BTreeMap::new(), BTreeMap::new());
+    let names: Vec<String> = tensors.keys().cloned().collect();
+    let mut adapter = OneAdapter::default();
+    for (name, (key, numbers)) in names.iter().zip(tensors) {
+        let found = Name::parse(name).and_then(|it| Some((component(&it, &numbers.shape)?, it)));
+        let Some((component, it)) = found else {
+            rest.insert(key, numbers);
+            continue;
+        };
+        adapter.check(&it).map_err(|error| error.at(format!("tensor {name:?}")))?;
+        if scales.insert((it.layer, component), numbers.values).is_some() {
+            let what = component.name();
             return Err(Error::unsupported(format!("tensor {name:?}: {what} is scaled by another already")));
         }
     }
+    check_rest(&rest, EXPECTED)?;
     match scales.is_empty() {
         true => Err(Error::file("expected …ia3_l, got no tensor")),
         false => Ok(scales),
     }
 }
 
-/// Layer, and what is scaled.
-fn place(name: &str, shape: &[usize]) -> Option<(usize, Component)> {
-    let (_, rest) = name.split_once(".layers.")?;
-    let parts: Vec<&str> = rest.split('.').collect();
-    let [layer, block, projection, "ia3_l"] = parts[..] else { return None };
+/// What a vector of this shape scales.
+fn component(name: &Name<'_>, shape: &[usize]) -> Option<Component> {
     let rows: &[(&str, &str, Component)] = match shape {
         [1, _] => &READERS,
         [_, 1] => &PROJECTIONS,
         _ => return None,
     };
-    let row = rows.iter().find(|row| (row.0, row.1) == (projection, block))?;
-    Some((layer.parse().ok()?, row.2))
+    let row = rows.iter().find(|row| (row.0, row.1) == (name.projection, name.block))?;
+    (name.part == "ia3_l").then_some(row.2)
 }
 
 /// Writes a directory that `PeftModel.from_pretrained` reads; shared parameters become copies.
@@ -129,7 +131,7 @@ pub(super) async fn write(model: &Model, reft: &Reft) -> Result<Vec<File>> {
         "target_modules": targets,
         "task_type": "CAUSAL_LM",
     });
-    Ok(peft::directory(&config, tensors.into_iter().collect()))
+    Ok(directory(&config, tensors.into_iter().collect()))
 }
 
 /// The matrix that peft puts the vector at, with its layer in front, and whether it is for its input.

@@ -8,28 +8,31 @@
 //! peft keeps what an encoder makes and not the encoder: P-tuning comes back as prompt tuning, a projected prefix as a plain one. So they
 //! are written, too.
 
-use super::{File, Interventions, peft};
+use super::peft_files::{CONFIG, Directory, Numbers, check_rest, directory};
+use super::{File, Interventions};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::reft::kinds::Function;
 use crate::reft::{Arithmetic, Params, Reft, ReftConfig};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 const EMBEDDINGS: &str = "prompt_embeddings";
+const EXPECTED: &str = "prompt_embeddings, or score.weight";
 
 /// Reads a directory.
 ///
 /// # Errors
 /// `File` for what is wrong with a file, `Unsupported` for prompts of an encoder and a decoder.
 pub(super) fn read(files: &[File]) -> Result<Interventions> {
-    let (config, weights) = peft::open(files)?;
-    let config = settings(&config).map_err(|error| error.at(peft::CONFIG))?;
-    let embedding = embeddings(weights, config.virtual_tokens).map_err(|error| error.at(peft::WEIGHTS))?;
+    let mut directory = Directory::open(files)?;
+    let head = directory.take_head()?;
+    let config = settings(&directory.config).map_err(|error| error.at(CONFIG))?;
+    let embedding = embeddings(&mut directory, config.virtual_tokens)?;
     let others = BTreeMap::from([("embedding", embedding)]);
     let params = vec![Params { others, ..Params::default() }];
-    Ok(Interventions { configs: vec![config], params, ..Interventions::default() })
+    Ok(Interventions { configs: vec![config], params, head, ..Interventions::default() })
 }
 
 fn settings(config: &Value) -> Result<ReftConfig> {
@@ -48,21 +51,18 @@ fn settings(config: &Value) -> Result<ReftConfig> {
     }
 }
 
-fn embeddings(bytes: &[u8], n_virtual: usize) -> Result<Vec<f32>> {
-    let file = SafeTensors::deserialize(bytes)
-        .map_err(|error| Error::file(format!("not a safetensors file: {error}")))?;
-    let names = file.names();
-    if names != [EMBEDDINGS] {
-        return Err(Error::unsupported(format!("tensors {names:?}: expected {EMBEDDINGS:?} alone")));
-    }
-    let view = file.tensor(EMBEDDINGS).expect("it is there");
-    let shape = view.shape();
+fn embeddings(directory: &mut Directory<'_>, n_virtual: usize) -> Result<Vec<f32>> {
+    let found = directory.tensors.remove(EMBEDDINGS);
+    let weights = directory.weights;
+    check_rest(&directory.tensors, EXPECTED).map_err(|error| error.at(weights))?;
+    let Some(Numbers { shape, values }) = found else {
+        return Err(Error::file(format!("tensor {EMBEDDINGS:?} is missing")).at(weights));
+    };
     if shape.len() != 2 || shape[0] != n_virtual {
-        return Err(Error::file(format!(
-            "tensor {EMBEDDINGS:?}: expected [{n_virtual}, width], got {shape:?}"
-        )));
+        let message = format!("tensor {EMBEDDINGS:?}: expected [{n_virtual}, width], got {shape:?}");
+        return Err(Error::file(message).at(weights));
     }
-    peft::values(&view).map_err(|error| error.at(format!("tensor {EMBEDDINGS:?}")))
+    Ok(values)
 }
 
 /// Writes a directory that `PeftModel.from_pretrained` reads.
@@ -101,5 +101,5 @@ pub(super) async fn write(model: &Model, reft: &Reft) -> Result<Vec<File>> {
         "token_dim": width,
     });
     let view = view.expect("the shape holds the values");
-    Ok(peft::directory(&config, vec![(EMBEDDINGS.to_owned(), view)]))
+    Ok(directory(&config, vec![(EMBEDDINGS.to_owned(), view)]))
 }
