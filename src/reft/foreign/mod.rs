@@ -5,6 +5,7 @@
 //! ([`unpack_directory`], [`pack_directory`]). A training goes to pyreft as a script ([`pyreft_script`]).
 
 pub mod control_vector;
+mod keys;
 pub mod peft;
 mod peft_files;
 mod peft_ia3;
@@ -14,6 +15,7 @@ mod peft_patterns;
 mod peft_prompt;
 mod pickle;
 pub mod pyreft;
+mod pyreft_keys;
 pub mod pyreft_script;
 mod torch;
 mod zip;

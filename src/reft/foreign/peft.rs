@@ -12,8 +12,8 @@
 //! Every pair in the file is loaded, whatever `target_modules` says; a module that it names and the file does not have is the
 //! base model's, as in peft.
 
+use super::keys::shown;
 use super::peft_files::{CONFIG, Directory, Numbers, check_rest, directory};
-use super::peft_keys::shown;
 use super::peft_names::{Name, OneAdapter};
 use super::peft_patterns::{Ordered, check_selection};
 use super::{File, Interventions, alike, transposed, values_of};

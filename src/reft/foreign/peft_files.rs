@@ -5,7 +5,8 @@
 //! adapter_model.safetensors   its tensors; of older directories adapter_model.bin, a file of torch.save
 //! ```
 
-use super::peft_keys::{self, shown};
+use super::keys::shown;
+use super::peft_keys;
 use super::peft_names::{is_original, is_score, refusal};
 use super::torch::{self, Values};
 use super::{File, find, json};

@@ -1,25 +1,11 @@
 //! The keys of peft's `adapter_config.json` (0.3 to 0.21.2), and what each does to an adapter that is loaded: one table for each
 //! kind of adapter.
-//!
-//! peft itself drops keys that it does not know. A newer key may change what is computed, so an unknown key is refused unless its
-//! value asks for nothing: null, false, 0, or empty.
 
-use crate::error::{Error, Faults, Result};
+use super::keys::{self, Effect, Keys, shown};
+use crate::error::{Error, Result};
 use serde_json::Value;
 
-/// What a key does to an adapter that is loaded.
-enum Effect {
-    /// The reader uses or checks the value.
-    Read,
-    /// No value changes what is computed; a comment says why.
-    Harmless,
-    /// These values change nothing, and neither does null, false, 0 or an empty one; every other does this to the computation.
-    Refused(&'static [&'static str], &'static str),
-}
-
 use Effect::{Harmless, Read, Refused};
-
-type Keys = &'static [(&'static str, Effect)];
 
 const MERGE: &str = "merge the adapter into its base model with peft's merge_and_unload, and load that";
 const CONVERT: &str = "peft changes the base model's weights for it; make the adapter a plain LoRA with peft's save_pretrained(path_initial_model_for_weight_conversion=…), or merge it into its base model and load that";
@@ -147,53 +133,11 @@ const KINDS: [(&str, Keys); 5] = [
 /// Fails with every key that asks for something that is not loaded.
 pub(super) fn check(config: &Value) -> Result<()> {
     let peft_type = &config["peft_type"];
-    let Some((_, keys)) = KINDS.iter().find(|(name, _)| peft_type == name) else {
+    let Some((_, own)) = KINDS.iter().find(|(name, _)| peft_type == name) else {
         return Err(Error::unsupported(format!(
             "peft_type {}: expected LORA, IA3, PROMPT_TUNING, P_TUNING or PREFIX_TUNING",
             shown(peft_type)
         )));
     };
-    let mut faults = Faults::default();
-    for (key, value) in config.as_object().into_iter().flatten() {
-        let known = COMMON.iter().chain(*keys).find(|(name, _)| name == key);
-        faults.note(check_key(key, value, known.map(|(_, effect)| effect)));
-    }
-    faults.check()
-}
-
-fn check_key(key: &str, value: &Value, effect: Option<&Effect>) -> Result<()> {
-    let got = shown(value);
-    let message = match effect {
-        Some(Read | Harmless) => return Ok(()),
-        _ if is_nothing(value) => return Ok(()),
-        Some(Refused(neutral, _)) if neutral.contains(&value.to_string().as_str()) => return Ok(()),
-        Some(Refused(neutral, what)) if neutral.is_empty() => format!("{key} {got}: {what}; {MERGE}"),
-        Some(Refused(neutral, what)) => format!("{key} {got}: expected {}: {what}", neutral.join(", ")),
-        None => format!(
-            "{key} {got}: webreft does not know this key, which may change what is computed; set it to null if it does not, else {MERGE}"
-        ),
-    };
-    Err(Error::unsupported(message))
-}
-
-/// Whether a value asks for nothing.
-pub(super) fn is_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(flag) => !flag,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        Value::Object(entries) => entries.is_empty(),
-    }
-}
-
-/// A value as an error shows it: its beginning.
-pub(super) fn shown(value: &Value) -> String {
-    const MOST: usize = 120;
-    let text = value.to_string();
-    match text.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
+    keys::check(&[COMMON, own], config, MERGE)
 }

@@ -3,7 +3,7 @@
 //! `rank_pattern` and `alpha_pattern` are dicts of regular expressions for the end of a module's path. The first that matches
 //! counts: `re.match(rf"(.*\.)?({key})$", path)`, as in peft since 0.15.
 
-use super::peft_keys::shown;
+use super::keys::shown;
 use crate::error::{Error, Result};
 use regex::{Regex, RegexBuilder};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! config.json                        representations, classes; a trainer's directory has none
-//! intkey_layer_<L>_comp_<component>_unit_pos_nunit_1#<k>.bin    the k-th intervention at a place
-//!   loreft             weight [R, D], bias [R], rotate_layer [D, R]
+//! intkey_layer_<L>_comp_<component>_unit_pos_nunit_1#<k>.bin    the k-th intervention at a place; before pyvene 0.1.7 with dots for _
+//!   loreft             weight [R, D], bias [R], rotate_layer [D, R]; of pyreft's PR 179 also rotate_layer_original [D, R] and
+//!                      rotate_layer_base [D, D], which R follows from
 //!   direft             learned_source.weight [R, D], learned_source.bias [R], a rotation
 //!   consreft, lobireft learned_source [R], a rotation
 //!   noreft, nodireft   learned_source.weight [R, D], learned_source.bias [R], proj_layer.weight [R, D], proj_layer.bias [R]
@@ -16,7 +17,7 @@
 //! foreign columns); such a file is read as the NoReFT that it has become, h + Pᵀ(W·h + b − P·h).
 
 use super::torch::{self, Tensor, Values};
-use super::{File, Interventions, Unsaved, base_name, find, json, transposed, values_of};
+use super::{File, Interventions, Unsaved, base_name, find, json, pyreft_keys, transposed, values_of};
 use crate::error::{Error, Result};
 use crate::model::Component;
 use crate::reft::file::check_orthonormal;
@@ -34,10 +35,13 @@ const SCORE: &str = "score.weight";
 const KEY: &str = "intkey_";
 const X: &str = "rotate_layer.parametrizations.weight.original";
 const BASE: &str = "rotate_layer.parametrizations.weight.0.base";
+/// What pyreft's PR 179 saves beside a LoReFT's R.
+const X_BESIDE: &str = "rotate_layer_original";
+const BASE_BESIDE: &str = "rotate_layer_base";
 
 /// One intervention of a directory.
 struct Saved {
-    /// The file's name without `intkey_` and `.bin`.
+    /// The file's name without `intkey_` and `.bin`, with `_` for dots.
     key: String,
     layer: usize,
     component: Component,
@@ -68,7 +72,7 @@ pub fn read(files: &[File], unsaved: &Unsaved) -> Result<Interventions> {
     let mut loaded = Vec::new();
     for it in &saved {
         let name = format!("{KEY}{}.bin", it.key);
-        let bytes = find(files, &name)?.ok_or_else(|| Error::file(format!("{name} is missing")))?;
+        let bytes = file_of(files, &it.key)?.ok_or_else(|| Error::file(format!("{name} is missing")))?;
         let tensors = torch::read(bytes).and_then(|tensors| load(it, tensors, unsaved));
         loaded.push(tensors.map_err(|error| error.at(&name))?);
     }
@@ -81,8 +85,26 @@ pub fn read(files: &[File], unsaved: &Unsaved) -> Result<Interventions> {
     Ok(interventions)
 }
 
+/// A file's name as a key, if it is one of an intervention.
+fn key_of(path: &str) -> Option<String> {
+    let key = base_name(path).strip_prefix(KEY)?.strip_suffix(".bin")?;
+    Some(key.replace('.', "_"))
+}
+
+/// The file of an intervention.
+fn file_of<'a>(files: &'a [File], key: &str) -> Result<Option<&'a [u8]>> {
+    let mut found = files.iter().filter(|(path, _)| key_of(path).is_some_and(|it| it == key));
+    match (found.next(), found.next()) {
+        (Some((first, _)), Some((second, _))) => {
+            Err(Error::input(format!("{first} and {second}: expected one file for an intervention")))
+        }
+        (found, _) => Ok(found.map(|(_, bytes)| bytes.as_slice())),
+    }
+}
+
 /// The interventions that a configuration lists; their keys are made as pyvene makes them.
 fn from_config(config: &serde_json::Value) -> Result<Vec<Saved>> {
+    pyreft_keys::check(config)?;
     let list = |key: &str| {
         let list = config[key].as_array();
         list.ok_or_else(|| Error::file(format!("expected a list {key:?}, got {}", config[key])))
@@ -98,16 +120,12 @@ fn from_config(config: &serde_json::Value) -> Result<Vec<Saved>> {
     for (place, class) in places.iter().zip(classes) {
         let wrong =
             || Error::file(format!("representation {place}: expected layer, component, unit, units, …"));
-        let (Some(layer), Some(name), Some(unit), Some(units)) =
-            (place[0].as_u64(), place[1].as_str(), place[2].as_str(), place[3].as_u64())
+        pyreft_keys::check_representation(place)?;
+        let (Some(layer), Some(name), Some(units)) =
+            (place[0].as_u64(), place[1].as_str(), place[3].as_u64())
         else {
             return Err(wrong());
         };
-        if unit != "pos" || !place[9].is_null() {
-            return Err(Error::unsupported(format!(
-                "representation {place}: expected unit \"pos\" and no intervention_link_key"
-            )));
-        }
         let stem = match name.contains('.') {
             true => format!("comp_{}", name.replace('.', "_")),
             false => format!("layer_{layer}_comp_{name}"),
@@ -125,13 +143,12 @@ fn from_config(config: &serde_json::Value) -> Result<Vec<Saved>> {
 fn from_names(files: &[File]) -> Result<Vec<Saved>> {
     let mut saved = Vec::new();
     for (path, _) in files {
-        let key = base_name(path).strip_prefix(KEY).and_then(|name| name.strip_suffix(".bin"));
-        let Some(key) = key else { continue };
+        let Some(key) = key_of(path) else { continue };
         let number = key.rsplit_once('#').and_then(|(_, number)| number.parse().ok());
         let number =
             number.ok_or_else(|| Error::file(format!("{path}: expected #<number>.bin at its end")))?;
-        let (layer, component) = place_of(key).map_err(|error| error.at(path))?;
-        saved.push(Saved { key: key.to_owned(), layer, component, number, class: None });
+        let (layer, component) = place_of(&key).map_err(|error| error.at(path))?;
+        saved.push(Saved { key, layer, component, number, class: None });
     }
     if saved.is_empty() {
         return Err(Error::file(format!("not a directory of pyreft's: expected {CONFIG}, or {KEY}*.bin")));
@@ -141,7 +158,7 @@ fn from_names(files: &[File]) -> Result<Vec<Saved>> {
 }
 
 /// Modules that pyvene reaches by their path in the model, dots as `_`.
-const MODULES: [(&str, Component); 13] = [
+const MODULES: [(&str, Component); 15] = [
     ("input", Component::BlockInput),
     ("output", Component::BlockOutput),
     ("self_attn_input", Component::AttentionInput),
@@ -154,7 +171,9 @@ const MODULES: [(&str, Component); 13] = [
     ("mlp_input", Component::MlpInput),
     ("mlp_output", Component::MlpOutput),
     ("mlp_act_fn_output", Component::MlpActivation),
+    ("mlp_gate_proj_output", Component::GateOutput),
     ("mlp_up_proj_output", Component::UpOutput),
+    ("mlp_down_proj_output", Component::MlpOutput),
 ];
 
 /// Layer and component of a key: `layer_3_comp_block_output_unit_…`, or by path `comp_model_layers[3]_output_unit_…`.
@@ -323,11 +342,26 @@ impl Tensors {
 
     /// R [R, D]: as it is, or base · Q(X).
     fn rotation(&mut self, kind: &Kind, n_embd: usize, rank: usize) -> Result<Vec<f32>> {
-        if is_bare(kind) {
-            return Ok(transposed(&self.take("rotate_layer", &[n_embd, rank])?, rank));
+        if !is_bare(kind) {
+            return self.product([X, BASE], n_embd, rank);
         }
-        let x = transposed(&self.take(X, &[n_embd, rank])?, rank);
-        let base = self.take(BASE, &[n_embd, n_embd])?;
+        let rows = transposed(&self.take("rotate_layer", &[n_embd, rank])?, rank);
+        if self.0.contains_key(X_BESIDE) || self.0.contains_key(BASE_BESIDE) {
+            let same = self.product([X_BESIDE, BASE_BESIDE], n_embd, rank)?;
+            let off = rows.iter().zip(&same).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            if off > 1e-3 {
+                return Err(Error::file(format!(
+                    "rotate_layer: expected what {X_BESIDE} and {BASE_BESIDE} make, got values that are {off} off"
+                )));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// base · Q(X) transposed, of the tensors with these names.
+    fn product(&mut self, [x, base]: [&str; 2], n_embd: usize, rank: usize) -> Result<Vec<f32>> {
+        let x = transposed(&self.take(x, &[n_embd, rank])?, rank);
+        let base = self.take(base, &[n_embd, n_embd])?;
         let x: Vec<&[f32]> = x.chunks_exact(n_embd).collect();
         let row = |j: usize| {
             let column = householder_column(&x, j);
