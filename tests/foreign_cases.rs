@@ -193,6 +193,7 @@ fn patterns_are_exported() {
 fn every_form_of_a_file_gives_the_same_answer() {
     let engine = engine();
     check(&engine, "bin", &case("bin"), "plain");
+    check(&engine, "bin_legacy", &case("bin_legacy"), "plain");
     check(&engine, "default_keys", &case("default_keys"), "plain");
     let both = [case("plain"), case("bin")].concat();
     let both: Vec<File> = both.into_iter().skip_while(|(name, _)| name != CONFIG).collect();

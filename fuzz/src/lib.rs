@@ -61,6 +61,8 @@ pub enum Target {
     Zip,
     /// A file of interventions.
     Interventions,
+    /// An adapter: its configuration, a zero, and its tensors; as a directory of peft's with either file, and of pyreft's.
+    Adapter,
 }
 
 impl Target {
@@ -76,6 +78,7 @@ impl Target {
             Target::Pickle,
             Target::Zip,
             Target::Interventions,
+            Target::Adapter,
         ];
         targets.into_iter().chain(FORMATS.into_iter().map(Target::Decode)).collect()
     }
@@ -101,6 +104,7 @@ impl Target {
             Target::Pickle => seeds::pickles(),
             Target::Zip => seeds::archives(),
             Target::Interventions => vec![seeds::interventions()],
+            Target::Adapter => seeds::adapters(),
         }
     }
 
@@ -136,6 +140,7 @@ impl Target {
                 let _ = foreign::unpack_directory(bytes);
                 read_torch(bytes.to_vec());
             }
+            Target::Adapter => read_adapter(bytes),
             Target::Interventions => with_tiny(|engine| {
                 let _ = engine.load_reft(bytes);
                 let _ = engine.resume(bytes, &[]);
@@ -251,6 +256,19 @@ fn decode(format: &Format, bytes: &[u8]) {
 
 fn read_torch(bytes: Vec<u8>) {
     let _ = foreign::read(&[(PYREFT_FILE.to_owned(), bytes)], &Unsaved::default());
+}
+
+fn read_adapter(bytes: &[u8]) {
+    let mut files = bytes.splitn(2, |byte| *byte == 0).map(<[u8]>::to_vec);
+    let [config, weights] = [(); 2].map(|()| files.next().unwrap_or_default());
+    for [config_name, weights_name] in [
+        ["adapter_config.json", "adapter_model.safetensors"],
+        ["adapter_config.json", "adapter_model.bin"],
+        ["config.json", PYREFT_FILE],
+    ] {
+        let files = [(config_name.to_owned(), config.clone()), (weights_name.to_owned(), weights.clone())];
+        let _ = foreign::read(&files, &Unsaved::default());
+    }
 }
 
 /// Runs with the tiny model, loaded once.

@@ -154,3 +154,18 @@ pub(crate) fn interventions() -> Vec<u8> {
     let reft = engine.reft(&[ReftConfig { rank: 2, ..Default::default() }]).expect("a configuration");
     block_on(reft.save(engine.model())).expect("a file")
 }
+
+/// Adapters of peft and pyreft, those of the tests: configuration, zero, tensors.
+pub(crate) fn adapters() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases/adapters");
+    let seed = |config: &str, weights: &str| {
+        let [config, weights] = [config, weights].map(|name| std::fs::read(folder.join(name)).expect(name));
+        [config, vec![0], weights].concat()
+    };
+    vec![
+        seed("rank_pattern/adapter_config.json", "rank_pattern/adapter_model.safetensors"),
+        seed("bin/adapter_config.json", "bin/adapter_model.bin"),
+        seed("bin_legacy/adapter_config.json", "bin_legacy/adapter_model.bin"),
+        seed("py_pr179/config.json", "py_pr179/intkey_layer_1_comp_block_output_unit_pos_nunit_1#0.bin"),
+    ]
+}

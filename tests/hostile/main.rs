@@ -1,6 +1,7 @@
 //! Files that lie: none makes the engine panic, hang, or take more memory than the file's own size justifies, and what is wrong
 //! with one is told in one error.
 
+mod adapters;
 mod advisories;
 mod bits;
 mod everything;

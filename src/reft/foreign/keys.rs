@@ -36,7 +36,7 @@ pub(super) fn check_key(key: &str, value: &Value, effect: Option<&Effect>, advic
         Some(Effect::Read | Effect::Harmless) => return Ok(()),
         _ if is_nothing(value) => return Ok(()),
         Some(Effect::Refused(neutral, _)) if neutral.contains(&value.to_string().as_str()) => return Ok(()),
-        Some(Effect::Refused(neutral, what)) if neutral.is_empty() => {
+        Some(Effect::Refused([], what)) => {
             format!("{key} {got}: {what}; {advice}")
         }
         Some(Effect::Refused(neutral, what)) => {

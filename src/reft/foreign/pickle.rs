@@ -10,6 +10,9 @@
 //! torch._utils._rebuild_parameter(tensor, requires_grad, hooks)                            the same
 //! ("storage", torch.FloatStorage, key, device, numbers)                                    the storage in `data/<key>`
 //! ```
+//!
+//! Files from before torch 1.6 are pickles one after the other ([`read_legacy`]): a magic number, the protocol's number, what the
+//! machine was like, the dict, and the list of the storages' keys. There, None and lists occur, too, and a persistent id ends with None.
 
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
@@ -92,11 +95,13 @@ impl Global {
 
 #[derive(Clone, Debug)]
 enum Value {
-    Flag,
+    None,
+    Flag(bool),
     Int(i64),
     Text(Rc<str>),
     Global(Global),
     Tuple(Rc<Nested<Value>>),
+    List(Rc<Nested<Value>>),
     Dict(Rc<Nested<(Value, Value)>>),
     Storage(Dtype, Rc<str>, usize),
     Tensor(Rc<View>),
@@ -112,7 +117,7 @@ struct Nested<T> {
 impl Value {
     fn depth(&self) -> u8 {
         match self {
-            Value::Tuple(tuple) => tuple.depth,
+            Value::Tuple(items) | Value::List(items) => items.depth,
             Value::Dict(dict) => dict.depth,
             _ => 0,
         }
@@ -120,11 +125,13 @@ impl Value {
 
     fn what(&self) -> &'static str {
         match self {
-            Value::Flag => "a flag",
+            Value::None => "nothing",
+            Value::Flag(_) => "a flag",
             Value::Int(_) => "a number",
             Value::Text(_) => "a text",
             Value::Global(_) => "a global",
             Value::Tuple(_) => "a tuple",
+            Value::List(_) => "a list",
             Value::Dict(_) => "a dict",
             Value::Storage(..) => "a storage",
             Value::Tensor(_) => "a tensor",
@@ -148,8 +155,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, Rc<View>>> {
         return Err(Error::file(format!("pickle of {len} bytes: expected at most {MAX_BYTES}; {WRITERS}")));
     }
     let mut machine = Machine { bytes, ..Machine::default() };
-    let top = machine.run()?;
-    let Value::Dict(dict) = &top else {
+    tensors(&machine.run()?)
+}
+
+fn tensors(top: &Value) -> Result<BTreeMap<String, Rc<View>>> {
+    let Value::Dict(dict) = top else {
         return Err(Error::file(format!("pickle of {}: {WRITERS}", top.what())));
     };
     let mut tensors = BTreeMap::new();
@@ -167,14 +177,58 @@ pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, Rc<View>>> {
     Ok(tensors)
 }
 
+/// How a file of torch before 1.6 begins: a pickle of a magic number, and one of the protocol's.
+const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
+
+/// What such a file has in front of its numbers.
+pub(super) struct Legacy {
+    pub(super) tensors: BTreeMap<String, Rc<View>>,
+    /// The storages' keys, in the order of their numbers.
+    pub(super) keys: Vec<Rc<str>>,
+    /// Where the numbers begin.
+    pub(super) end: usize,
+}
+
+/// The pickles of a file of torch before 1.6.
+///
+/// # Errors
+/// `File` for anything but a dict of tensors that a little-endian machine wrote.
+pub(super) fn read_legacy(bytes: &[u8]) -> Result<Legacy> {
+    if !bytes.starts_with(LEGACY) {
+        return Err(Error::file(format!("a bare pickle without torch's magic number: {WRITERS}")));
+    }
+    let mut end = LEGACY.len();
+    let mut next = || {
+        let most = bytes.len().min(end + MAX_BYTES);
+        let mut machine = Machine { bytes: &bytes[end..most], legacy: true, ..Machine::default() };
+        let value = machine.run()?;
+        end += machine.at;
+        Ok::<Value, Error>(value)
+    };
+    let (about, dict, keys) = (next()?, next()?, next()?);
+    let is_little = |(key, value): &(Value, Value)| matches!((key, value), (Value::Text(key), Value::Flag(true)) if &**key == "little_endian");
+    if !matches!(&about, Value::Dict(about) if about.items.iter().any(is_little)) {
+        return Err(Error::file("pickle: expected numbers of a little-endian machine"));
+    }
+    let text = |value: &Value| if let Value::Text(text) = value { Some(text.clone()) } else { None };
+    let keys = match &keys {
+        Value::List(keys) => keys.items.iter().map(text).collect(),
+        _ => None,
+    };
+    let keys = keys.ok_or_else(|| Error::file("pickle: expected a list of the storages' keys"))?;
+    Ok(Legacy { tensors: tensors(&dict)?, keys, end })
+}
+
 #[derive(Default)]
 struct Machine<'a> {
     bytes: &'a [u8],
+    /// Whether it is one of several pickles in a file of torch before 1.6.
+    legacy: bool,
     at: usize,
     stack: Vec<Value>,
     /// Where on the stack the open lists begin.
     marks: Vec<usize>,
-    /// None stands for a dict: nothing may be put into it by another way.
+    /// None stands for a dict or a list: nothing may be put into it by another way.
     memo: BTreeMap<u32, Option<Value>>,
 }
 
@@ -192,7 +246,7 @@ impl Machine<'_> {
 
     fn stop(&mut self) -> Result<Value> {
         let value = self.pop()?;
-        let rest = self.bytes.len() - self.at;
+        let rest = if self.legacy { 0 } else { self.bytes.len() - self.at };
         if !self.stack.is_empty() || !self.marks.is_empty() || rest > 0 {
             let n = self.stack.len();
             return Err(Error::file(format!("end with {n} values and {rest} bytes left over: {WRITERS}")));
@@ -219,7 +273,11 @@ impl Machine<'_> {
             b'M' => self.int(2),
             b'J' => self.int(4),
             0x8a => self.long(),
-            0x88 | 0x89 => self.push(Value::Flag),
+            0x88 | 0x89 => self.push(Value::Flag(opcode == 0x88)),
+            b'N' if self.legacy => self.push(Value::None),
+            b']' if self.legacy => self.push(Value::List(Rc::new(Nested { items: Vec::new(), depth: 1 }))),
+            b'a' if self.legacy => self.append(1),
+            b'e' if self.legacy => self.append_from_mark(),
             b'q' | b'r' => self.put(if opcode == b'q' { 1 } else { 4 }),
             b'h' | b'j' => self.get(if opcode == b'h' { 1 } else { 4 }),
             b'Q' => self.storage(),
@@ -336,6 +394,28 @@ impl Machine<'_> {
         self.push(Value::Dict(dict))
     }
 
+    fn append(&mut self, n: usize) -> Result<()> {
+        let items = self.pop_many(n)?;
+        self.put_into_list(items)
+    }
+
+    fn append_from_mark(&mut self) -> Result<()> {
+        let items = self.pop_marked()?;
+        self.put_into_list(items)
+    }
+
+    fn put_into_list(&mut self, items: Vec<Value>) -> Result<()> {
+        let depth = deeper(items.iter())?;
+        let mut list = match self.pop()? {
+            Value::List(list) => list,
+            other => return Err(Error::file(format!("puts {} values into {}", items.len(), other.what()))),
+        };
+        let inner = Rc::make_mut(&mut list);
+        inner.depth = inner.depth.max(depth);
+        inner.items.extend(items);
+        self.push(Value::List(list))
+    }
+
     fn text(&mut self) -> Result<()> {
         let len = self.number(4)? as usize;
         let text =
@@ -365,7 +445,7 @@ impl Machine<'_> {
     fn put(&mut self, n: usize) -> Result<()> {
         let place = self.number(n)?;
         let value = self.pop()?;
-        let kept = Some(value.clone()).filter(|value| !matches!(value, Value::Dict(_)));
+        let kept = Some(value.clone()).filter(|value| !matches!(value, Value::Dict(_) | Value::List(_)));
         self.memo.insert(place, kept);
         self.push(value)
     }
@@ -374,7 +454,9 @@ impl Machine<'_> {
         let place = self.number(n)?;
         match self.memo.get(&place) {
             Some(Some(value)) => self.push(value.clone()),
-            Some(None) => Err(Error::file(format!("the dict of memo {place} occurs twice: {WRITERS}"))),
+            Some(None) => {
+                Err(Error::file(format!("the dict or list of memo {place} occurs twice: {WRITERS}")))
+            }
             None => Err(Error::file(format!("memo {place} is empty"))),
         }
     }
@@ -388,7 +470,9 @@ impl Machine<'_> {
                 Value::Text(key),
                 Value::Text(_),
                 Value::Int(len),
+                view @ ..,
             ] = tuple.items.as_slice()
+            && (matches!(view, []) && !self.legacy || matches!(view, [Value::None]) && self.legacy)
             && matches!(word, Value::Text(word) if &**word == "storage")
             && let Ok(len) = usize::try_from(*len)
         {
@@ -404,11 +488,11 @@ impl Machine<'_> {
         };
         match (global, args.items.as_slice()) {
             (Global::OrderedDict, []) => self.step(b'}'),
-            (Global::RebuildTensor, [storage, offset, sizes, strides, Value::Flag, Value::Dict(_)]) => {
+            (Global::RebuildTensor, [storage, offset, sizes, strides, Value::Flag(_), Value::Dict(_)]) => {
                 let view = view(storage, offset, sizes, strides)?;
                 self.push(Value::Tensor(Rc::new(view)))
             }
-            (Global::RebuildParameter, [Value::Tensor(view), Value::Flag, Value::Dict(_)]) => {
+            (Global::RebuildParameter, [Value::Tensor(view), Value::Flag(_), Value::Dict(_)]) => {
                 self.push(Value::Tensor(view.clone()))
             }
             (global, args) => {
@@ -565,6 +649,26 @@ mod tests {
         check(b"\x80\x02}..", "left over");
         check(&[b"\x80\x02)".as_slice(), &[0x85; 9], b"."].concat(), "nest");
         check(b"\x80\x02X\xff\xff\xff\xffa", "cut off");
+    }
+
+    #[test]
+    fn lists_are_read_in_legacy_files_only() {
+        let about = b"\x80\x02}X\x0d\0\0\0little_endian\x88s.".as_slice();
+        let file = |about: &[u8], keys: &[u8]| [LEGACY, about, b"\x80\x02}.", keys].concat();
+        let keys = b"\x80\x02]q\0(X\x01\0\0\0aX\x01\0\0\0be.".as_slice();
+        let read = read_legacy(&file(about, keys)).expect("a legacy file");
+        assert_eq!(read.keys, ["a".into(), "b".into()] as [Rc<str>; 2]);
+        assert_eq!(read.end, file(about, keys).len());
+        let refused = |file: &[u8], part: &str| {
+            let error = read_legacy(file).err().expect("no legacy file").to_string();
+            assert!(error.contains(part), "{part:?} is not in: {error}");
+        };
+        refused(b"\x80\x02}.", "without torch's magic number");
+        refused(&file(b"\x80\x02}X\x0d\0\0\0little_endian\x89s.", keys), "little-endian");
+        refused(&file(about, b"\x80\x02}."), "a list of the storages' keys");
+        refused(&file(about, b"\x80\x02]K\x01a."), "a list of the storages' keys");
+        refused(&file(about, b"\x80\x02]q\0h\0a."), "occurs twice");
+        refused(&file(about, b"\x80\x02N"), "cut off");
     }
 
     #[test]

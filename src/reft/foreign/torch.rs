@@ -7,6 +7,9 @@
 //! <name>/version      3
 //! ```
 //!
+//! Before torch 1.6 it is pickles one after the other (`pickle::read_legacy`), then for each storage the count of its numbers in 8
+//! bytes, and the numbers.
+//!
 //! Nothing that is read is larger than the file: storages lie uncompressed in it, and each number is taken once.
 
 use super::pickle::{self, Dtype, View};
@@ -14,6 +17,7 @@ use super::zip::{self, Archive};
 use crate::error::{Error, Result};
 use half::{bf16, f16};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// A row-major tensor.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,9 +62,7 @@ impl Tensor {
 /// `File` if it is damaged, or holds anything but tensors.
 pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     if bytes.starts_with(b"\x80\x02") {
-        return Err(Error::file(
-            "not a zip archive but a bare pickle: save it again with torch 1.6 or newer",
-        ));
+        return read_legacy(bytes);
     }
     let mut archive = Archive::open(bytes, bytes.len())?;
     let names = archive.names();
@@ -76,18 +78,49 @@ pub(super) fn read(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
     }
     let views = pickle::read(&archive.read(&format!("{root}/data.pkl"))?.expect("it is listed"))?;
     let mut storages: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
-    let mut left = bytes.len();
-    let mut tensors = BTreeMap::new();
     for (name, view) in &views {
         if !storages.contains_key(&*view.key) {
             let storage = archive.read(&format!("{root}/data/{}", view.key))?;
             let missing = || Error::file(format!("tensor {name:?}: storage {:?} is missing", view.key));
             storages.insert(&view.key, storage.ok_or_else(missing)?);
         }
-        let tensor = tensor(view, &storages[&*view.key], &mut left);
-        tensors.insert(name.clone(), tensor.map_err(|error| error.at(format!("tensor {name:?}")))?);
     }
-    Ok(tensors)
+    tensors(&views, |key| &storages[key], bytes.len())
+}
+
+/// The tensors of a file from before torch 1.6.
+fn read_legacy(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>> {
+    let pickle::Legacy { tensors: views, keys, end } = pickle::read_legacy(bytes)?;
+    let sizes: BTreeMap<&str, usize> = views.values().map(|view| (&*view.key, view.dtype.size())).collect();
+    let mut storages: BTreeMap<&str, &[u8]> = BTreeMap::new();
+    let mut rest = &bytes[end..];
+    for key in &keys {
+        let size =
+            sizes.get(&**key).ok_or_else(|| Error::file(format!("storage {key:?}: no tensor has it")))?;
+        let cut = || Error::file(format!("cut off: storage {key:?} is not whole"));
+        let (count, numbers) = rest.split_first_chunk().ok_or_else(cut)?;
+        let len = usize::try_from(u64::from_le_bytes(*count)).ok().and_then(|count| count.checked_mul(*size));
+        let (storage, after) = len.and_then(|len| numbers.split_at_checked(len)).ok_or_else(cut)?;
+        storages.insert(key, storage);
+        rest = after;
+    }
+    if let Some((name, view)) = views.iter().find(|(_, view)| !storages.contains_key(&*view.key)) {
+        return Err(Error::file(format!("tensor {name:?}: storage {:?} is missing", view.key)));
+    }
+    tensors(&views, |key| storages[key], bytes.len())
+}
+
+/// The tensors of these views; `left` are the bytes that they may be made of.
+fn tensors<'a>(
+    views: &BTreeMap<String, Rc<View>>,
+    storage: impl Fn(&str) -> &'a [u8],
+    mut left: usize,
+) -> Result<BTreeMap<String, Tensor>> {
+    let tensors = views.iter().map(|(name, view)| {
+        let tensor = tensor(view, storage(&view.key), &mut left);
+        Ok((name.clone(), tensor.map_err(|error| error.at(format!("tensor {name:?}")))?))
+    });
+    tensors.collect()
 }
 
 /// The numbers of a view; `left` are the bytes that tensors may still be made of.

@@ -3,11 +3,17 @@
 A llama in float64 (numpy), with tests/golden/llama/model, answers one prompt greedily; every answer is 24 tokens. An adapter is a
 change of weight matrices, and so is a DoRA, as peft's layer.py and dora.py compute them. `base` and `plain` are also what Transformers and
 peft answer; the script fails if its own differ.
+
+It also writes bin_legacy: `plain` as torch.save did before 1.6, or does with _use_new_zipfile_serialization=False.
 """
 
+import collections
 import json
 import math
 import pathlib
+import pickle
+import sys
+import types
 
 import numpy
 from safetensors import safe_open
@@ -99,9 +105,50 @@ def lengths(path, weight):
     return (numpy.linalg.norm(weight, axis=1) * (1 + (rows % 3) / 10)).astype(numpy.float32).astype(numpy.float64)
 
 
+def legacy(path, state):
+    """A dict of float32 tensors as torch's legacy format has it, with classes of the same names in place of torch's."""
+    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
+    torch.FloatStorage = type("FloatStorage", (), {"__module__": "torch"})
+    utils._rebuild_tensor_v2 = lambda *_: None
+    utils._rebuild_tensor_v2.__module__, utils._rebuild_tensor_v2.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
+    sys.modules |= {"torch": torch, "torch._utils": utils}
+
+    class Storage:
+        def __init__(self, number, values):
+            self.id = ("storage", torch.FloatStorage, str(94000000000000 + 64 * number), "cpu", values.size, None)
+
+    class Tensor:
+        def __init__(self, storage, values):
+            strides = tuple(stride // values.itemsize for stride in values.strides)
+            self.arguments = (storage, 0, values.shape, strides, False, collections.OrderedDict())
+
+        def __reduce__(self):
+            return utils._rebuild_tensor_v2, self.arguments
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value):
+            return value.id if isinstance(value, Storage) else None
+
+    state = {name: values.astype(numpy.float32) for name, values in state.items()}
+    storages = [Storage(number, values) for number, values in enumerate(state.values())]
+    tensors = {name: Tensor(storage, state[name]) for name, storage in zip(state, storages)}
+    sizes = {"short": 2, "int": 4, "long": 4}
+    with open(path, "wb") as file:
+        pickle.dump(0x1950A86A20F9469CFC6C, file, protocol=2)
+        pickle.dump(1001, file, protocol=2)
+        pickle.dump({"protocol_version": 1001, "little_endian": True, "type_sizes": sizes}, file, protocol=2)
+        Pickler(file, protocol=2).dump(tensors)
+        pickle.dump(sorted(storage.id[2] for storage in storages), file, protocol=2)
+        for values in state.values():
+            file.write(values.size.to_bytes(8, "little") + values.tobytes())
+
+
 def main():
     base = tensors(MODEL / "model.safetensors")
     plain = tensors(HERE / "plain/adapter_model.safetensors")
+    (HERE / "bin_legacy").mkdir(exist_ok=True)
+    (HERE / "bin_legacy/adapter_config.json").write_bytes((HERE / "plain/adapter_config.json").read_bytes())
+    legacy(HERE / "bin_legacy/adapter_model.bin", plain)
     patterned = tensors(HERE / "rank_pattern/adapter_model.safetensors")
     k_is_16 = lambda path: 16 if path.endswith("k_proj") else 8
     first_k = lambda path: 40 if path == "model.layers.1.self_attn.k_proj" else 8
