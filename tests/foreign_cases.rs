@@ -210,6 +210,14 @@ fn every_form_of_a_file_gives_the_same_answer() {
     let nested: Vec<File> =
         case("bin").into_iter().map(|(name, bytes)| (format!("a/b/{name}"), bytes)).collect();
     check(&engine, "in a folder", &unpack_directory(&pack_directory(&nested)).expect("an archive"), "plain");
+    let windows: Vec<File> =
+        case("bin").into_iter().map(|(name, bytes)| (format!(r"a\b\{name}"), bytes)).collect();
+    check(
+        &engine,
+        "zipped by Windows",
+        &unpack_directory(&pack_directory(&windows)).expect("an archive"),
+        "plain",
+    );
     type Rename = (&'static str, fn(&str) -> String);
     let renames: [Rename; 7] = [
         ("no prefix", |name| name.replace("base_model.model.", "")),
@@ -471,6 +479,13 @@ fn tensors_that_are_not_loaded_are_refused_by_name() {
     );
     let none = with_tensors(case("plain"), BTreeMap::clear);
     refused("no pair", import(&engine, &none), ErrorKind::File, &["got none"]);
+    let weights: Vec<File> = case("bin").into_iter().filter(|(name, _)| name != CONFIG).collect();
+    refused(
+        "no configuration",
+        import(&engine, &weights),
+        ErrorKind::File,
+        &["adapter_config.json is missing"],
+    );
     let whole: Vec<File> = case("plain").into_iter().filter(|(name, _)| name == CONFIG).collect();
     let parts = ["adapter_model.safetensors is missing", "adapter_model.bin"];
     refused("no tensors", import(&engine, &whole), ErrorKind::File, &parts);

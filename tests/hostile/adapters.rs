@@ -45,10 +45,9 @@ fn adapters_that_are_cut_off_are_refused() {
         alone.read(&files).expect("a sound directory");
         for number in 0..2 {
             let whole = files[number].1.len();
-            for end in (0..whole).step_by(1 + whole / 400) {
+            for end in (0..whole).step_by(1 + whole / 200) {
                 let mut files = files.clone();
                 files[number].1.truncate(end);
-                // A zip archive may end in the middle of what nothing needs; what is read is the whole.
                 let error = alone.read(&files).expect_err("cut off");
                 assert!([ErrorKind::File, ErrorKind::Unsupported].contains(&error.kind()), "{error}");
             }
@@ -63,8 +62,8 @@ fn no_damaged_byte_of_an_adapter_makes_the_reader_panic() {
         for number in 0..2 {
             let whole = files[number].1.len();
             let heads = 0..whole.min(3000);
-            for at in heads.chain(whole.saturating_sub(1200)..whole).step_by(2) {
-                for flip in [0x01, 0x80, 0xff] {
+            for at in heads.chain(whole.saturating_sub(1200)..whole).step_by(7) {
+                for flip in [0x01, 0xff] {
                     let mut files = files.clone();
                     files[number].1[at] ^= flip;
                     let _ = alone.read(&files);
@@ -83,7 +82,7 @@ fn configurations_of_great_size_are_bounded() {
         files
     };
     let lora = |rest: &str| with_config(format!(r#"{{"peft_type": "LORA", "r": 4, "lora_alpha": 8{rest}}}"#));
-    let many: Vec<String> = (0..4000).map(|number| format!(r#""x{number}": 3"#)).collect();
+    let many: Vec<String> = (0..2000).map(|number| format!(r#""x{number}": 3"#)).collect();
     let patterns = lora(&format!(r#", "rank_pattern": {{{}}}"#, many.join(", ")));
     alone.read(&patterns).expect("patterns that match nothing");
     alone.refuses_adapter(

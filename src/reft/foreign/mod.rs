@@ -88,6 +88,9 @@ pub fn read(files: &[File], unsaved: &Unsaved) -> Result<Interventions> {
             Some("PROMPT_TUNING" | "P_TUNING" | "PREFIX_TUNING") => peft_prompt::read(files),
             _ => peft::read(files)?.interventions(),
         },
+        None if files.iter().any(|(path, _)| peft_files::is_weights(base_name(path))) => {
+            Err(Error::file(format!("{} is missing", peft_files::CONFIG)))
+        }
         None => pyreft::read(files, unsaved),
     }
 }
@@ -120,9 +123,9 @@ fn find<'a>(files: &'a [File], name: &str) -> Result<Option<&'a [u8]>> {
     }
 }
 
-/// A path without its folders.
+/// A path without its folders, as archives of Windows have them, too.
 fn base_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+    path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
 fn json(name: &str, bytes: &[u8]) -> Result<Value> {

@@ -21,6 +21,11 @@ pub(super) const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 const PICKLED: &str = "adapter_model.bin";
 
+/// Whether a file of this name holds the tensors of a directory.
+pub(super) fn is_weights(name: &str) -> bool {
+    [WEIGHTS, PICKLED].contains(&name)
+}
+
 /// A matrix, or a vector: shape and row-major numbers, all finite.
 pub(super) struct Numbers {
     pub(super) shape: Vec<usize>,

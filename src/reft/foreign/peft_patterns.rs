@@ -5,7 +5,7 @@
 
 use super::keys::shown;
 use crate::error::{Error, Result};
-use regex::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use std::fmt;
@@ -53,7 +53,7 @@ impl Ordered {
             }
             let regex = compile(&format!("^(.*\\.)?({pattern})$")).map_err(|error| error.at(key))?;
             for (path, found) in paths.iter().zip(&mut values) {
-                if found.is_none() && regex.is_match(path) {
+                if found.is_none() && regex.is_match(path.as_bytes()) {
                     *found = Some(value);
                 }
             }
@@ -62,8 +62,9 @@ impl Ordered {
     }
 }
 
+/// Paths are ASCII; over bytes a pattern is compiled several times as fast.
 fn compile(pattern: &str) -> Result<Regex> {
-    let regex = RegexBuilder::new(pattern).size_limit(MOST).dfa_size_limit(MOST).build();
+    let regex = RegexBuilder::new(pattern).unicode(false).size_limit(MOST).dfa_size_limit(MOST).build();
     regex.map_err(|error| {
         let error = error.to_string();
         let what = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
@@ -147,7 +148,7 @@ impl<'a> Excluded<'a> {
         let ends_with =
             |end: &&str| path.strip_suffix(*end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
         match self {
-            Excluded::Pattern(regex) => regex.is_match(path),
+            Excluded::Pattern(regex) => regex.is_match(path.as_bytes()),
             Excluded::Ends(ends) => ends.iter().any(ends_with),
         }
     }

@@ -104,12 +104,12 @@ fn file_of<'a>(files: &'a [File], key: &str) -> Result<Option<&'a [u8]>> {
 
 /// The interventions that a configuration lists; their keys are made as pyvene makes them.
 fn from_config(config: &serde_json::Value) -> Result<Vec<Saved>> {
-    pyreft_keys::check(config)?;
     let list = |key: &str| {
         let list = config[key].as_array();
         list.ok_or_else(|| Error::file(format!("expected a list {key:?}, got {}", config[key])))
     };
     let (places, classes) = (list("representations")?, list("intervention_types")?);
+    pyreft_keys::check(config)?;
     if places.len() != classes.len() {
         let (n, got) = (places.len(), classes.len());
         return Err(Error::file(format!(
@@ -151,7 +151,9 @@ fn from_names(files: &[File]) -> Result<Vec<Saved>> {
         saved.push(Saved { key, layer, component, number, class: None });
     }
     if saved.is_empty() {
-        return Err(Error::file(format!("not a directory of pyreft's: expected {CONFIG}, or {KEY}*.bin")));
+        return Err(Error::file(format!(
+            "not a directory of pyreft's: expected {CONFIG}, or {KEY}*.bin; of peft's expected adapter_config.json"
+        )));
     }
     saved.sort_by_key(|it| (it.number, it.layer, it.component));
     Ok(saved)
