@@ -401,7 +401,15 @@ impl Engine {
     /// As [`foreign::read`] and [`Reft::with_params`].
     pub fn import_reft(&self, files: &[File], unsaved: &Unsaved) -> Result<Imported> {
         let read = foreign::read(files, unsaved)?;
-        Ok(Imported { reft: read.on(&self.model)?, left_out: read.others.into_keys().collect() })
+        let mut reft = read.on(&self.model)?;
+        let left_out: Vec<String> = read.others.into_keys().collect();
+        if let Some(first) = left_out.first() {
+            let n = left_out.len();
+            reft.warnings.push(format!(
+                "{n} trained tensors of the base model are left out ({first:?} is the first): answers may differ from those after the training"
+            ));
+        }
+        Ok(Imported { reft, left_out })
     }
 
     /// Interventions as the files of a library's directory: `pyreft`'s, or `peft`'s.

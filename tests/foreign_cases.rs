@@ -553,6 +553,19 @@ fn directories_of_every_pyreft_give_the_right_answer() {
 }
 
 #[test]
+fn trained_tensors_of_the_base_model_are_left_out_with_a_warning() {
+    let engine = engine();
+    let mut files = case("py_plain");
+    let tensors = files.iter().find(|(name, _)| name.ends_with(".bin")).expect("a file of torch's").1.clone();
+    files.push(("pytorch_model.bin".to_owned(), tensors));
+    let imported = import(&engine, &files).expect("an intervention");
+    assert_eq!(imported.left_out, ["bias", "rotate_layer", "weight"]);
+    let warning = imported.reft.warnings.join(" ");
+    assert!(warning.contains("3 trained tensors") && warning.contains("\"bias\""), "{warning}");
+    assert!(import(&engine, &case("py_plain")).expect("an intervention").reft.warnings.is_empty());
+}
+
+#[test]
 fn three_interventions_at_one_place_are_read_in_their_order() {
     let engine = engine();
     let unsaved = Unsaved { positions: Some("5:12+5:12+5:12".to_owned()), ..Unsaved::default() };

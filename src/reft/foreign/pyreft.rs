@@ -178,11 +178,17 @@ const MODULES: [(&str, Component); 15] = [
     ("mlp_down_proj_output", Component::MlpOutput),
 ];
 
-/// Layer and component of a key: `layer_3_comp_block_output_unit_…`, or by path `comp_model_layers[3]_output_unit_…`.
+/// Layer and component of a key: `layer_3_comp_block_output_unit_…`, or by path `comp_model_layers[3]_output_unit_…` or
+/// `comp_model_layers_3_output_unit_…`.
 fn place_of(key: &str) -> Result<(usize, Component)> {
     let place = key.rsplit_once("_unit_pos_nunit_").map_or(key, |(place, _)| place);
     let by_name = place.strip_prefix("layer_").and_then(|rest| rest.split_once("_comp_"));
-    let by_path = || place.split_once("layers[").and_then(|(_, rest)| rest.split_once("]_"));
+    let by_path = || {
+        let (_, rest) = place.split_once("layers")?;
+        let rest = rest.strip_prefix('[').or(rest.strip_prefix('_'))?;
+        let (layer, rest) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        Some((layer, rest.strip_prefix("]_").or(rest.strip_prefix('_'))?))
+    };
     let found = match by_name {
         Some((layer, name)) => {
             let component = Component::ALL.into_iter().find(|component| component.name() == name);
@@ -617,13 +623,16 @@ mod tests {
             ("layer_0_comp_attention_value_output", 0, "attention_value_output"),
             ("comp_model_layers[3]_output", 3, "block_output"),
             ("comp_base_model_model_model_layers[12]_mlp_output", 12, "mlp_output"),
+            ("comp_model_layers_3_output", 3, "block_output"),
+            ("comp.model.layers.3.mlp.down_proj.output", 3, "mlp_output"),
+            ("layer.7.comp.block_input", 7, "block_input"),
         ] {
             let key = format!("{place}_unit_pos_nunit_1#0");
             let read = read(&files(&key, vec![1.0, 0.0]), &Unsaved::default()).expect("an intervention");
             assert_eq!(read.configs[0].layers, Layers::List(vec![layer]));
             assert_eq!(read.configs[0].component, Components::from(component));
         }
-        for place in ["comp_model_layers[x]_output", "layer_1_comp_middle", ""] {
+        for place in ["comp_model_layers[x]_output", "comp_model_layers_3_norm", "layer_1_comp_middle", ""] {
             let key = format!("{place}_unit_pos_nunit_1#0");
             assert!(read(&files(&key, vec![1.0, 0.0]), &Unsaved::default()).is_err(), "{place}");
         }

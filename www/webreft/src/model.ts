@@ -210,15 +210,15 @@ export class WebReft {
 
   /**
    * Loads interventions from a `.zip` of a directory that pyreft (`ReftModel.save`, or its trainer) or peft (LoRA, (IA)³, prompt tuning,
-   * P-tuning, prefix tuning) wrote.
+   * P-tuning, prefix tuning) wrote. Where tensors are left out, `warnings` say so.
    *
    * @throws {WebReftError} `file` for bytes that are no such archive, `unsupported` for what webreft does not have, `input` for
    * interventions that do not fit the model.
    */
   async importReft(archive: ArrayBuffer | Uint8Array<ArrayBuffer>, unsaved: Unsaved = {}): Promise<Reft> {
     const takes = { archive: new Uint8Array(archive), unsaved };
-    const { reft, configs } = await this.#client.call("importReft", takes);
-    return new Reft(this.#client, configs, Promise.resolve(reft));
+    const { reft, configs, warnings } = await this.#client.call("importReft", takes);
+    return new Reft(this.#client, configs, Promise.resolve(reft), warnings);
   }
 
   /**

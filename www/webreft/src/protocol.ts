@@ -61,7 +61,7 @@ export interface Calls {
   wouldTrain: Plain<ReftConfig[], TrainableParameters>;
   trainableParameters: Plain<number, TrainableParameters>;
   loadReft: Plain<Uint8Array<ArrayBuffer>, Made & { warnings: string[] }>;
-  importReft: Plain<{ archive: Uint8Array<ArrayBuffer>; unsaved: Unsaved }, Made>;
+  importReft: Plain<{ archive: Uint8Array<ArrayBuffer>; unsaved: Unsaved }, Made & { warnings: string[] }>;
   exportReft: Plain<{ reft: number; library: string }, Uint8Array<ArrayBuffer>>;
   exportScript: Plain<{ reft: number; examples: Example[]; training: Training }, Uint8Array<ArrayBuffer>>;
   saveReft: Plain<number, Uint8Array<ArrayBuffer>>;

@@ -102,7 +102,7 @@ const handlers: Handlers = {
 
   async importReft({ archive, unsaved }) {
     const reft = engine().importReft(archive, unsaved);
-    return { reft, configs: engine().reftConfigs(reft) };
+    return { reft, configs: engine().reftConfigs(reft), warnings: engine().reftWarnings(reft) };
   },
 
   async exportReft({ reft, library }) {
