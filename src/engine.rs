@@ -681,8 +681,12 @@ fn read<S>(
         }
     };
     let outline = faults.note(Outline::read(&files.header, options));
+    let fitting = text.zip(outline).and_then(|((tokenizer, template, hashes), outline)| {
+        let tokenizer = faults.note(tokenizer.for_rows(outline.n_vocab()))?;
+        Some(((tokenizer, template, hashes), outline))
+    });
     faults.check()?;
-    let ((tokenizer, template, hashes), mut outline) = text.zip(outline).expect("nothing is wrong");
+    let ((tokenizer, template, hashes), mut outline) = fitting.expect("nothing is wrong");
     if let Some(hashes) = hashes {
         outline.text = hashes;
     }

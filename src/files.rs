@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::bytes::{ByteSource, FileSource};
 use crate::error::{Error, Result};
 use crate::gguf::{self, Header};
-use crate::repository;
+use crate::repository::{self, Index};
 
 /// The longest text file of a repository that is read; tokenizers of a quarter of a million tokens have 35 MB.
 const MAX_TEXT: u64 = 128 << 20;
@@ -44,22 +44,27 @@ impl<S: ByteSource> ModelFiles<S> {
     }
 
     async fn repository(files: Vec<(String, S)>) -> Result<ModelFiles<S>> {
-        let (mut texts, mut sources) = (BTreeMap::new(), Vec::new());
+        let (mut texts, mut stored) = (BTreeMap::new(), Vec::new());
         for (name, source) in files {
             if name.ends_with(".safetensors") {
-                sources.push(source);
+                stored.push((name, source));
             } else {
                 let bytes = read_text(&source).await.map_err(|error| error.at(&name))?;
                 texts.insert(name, bytes);
             }
         }
-        if sources.is_empty() {
+        if stored.is_empty() {
             return Err(Error::file(
                 "a repository without .safetensors files: expected those beside config.json",
             ));
         }
-        let numbered: Vec<(usize, &S)> = sources.iter().enumerate().collect();
-        let header = repository::read(&texts[repository::CONFIG], &numbered).await?;
+        let index = texts.get(Index::NAME).map(|bytes| Index::read(bytes)).transpose()?;
+        let chosen = Index::choose(index.as_ref(), stored.iter().map(|(name, _)| name.as_str()))?;
+        stored.retain(|(name, _)| chosen.contains(name));
+        let numbered: Vec<(usize, &str, &S)> =
+            stored.iter().enumerate().map(|(number, (name, source))| (number, name.as_str(), source)).collect();
+        let header = repository::read(&texts[repository::CONFIG], index.as_ref(), &numbered).await?;
+        let sources = stored.into_iter().map(|(_, source)| source).collect();
         Ok(ModelFiles { header, sources, texts })
     }
 }

@@ -52,7 +52,7 @@ fn configuration(case: &str) -> Value {
             "query_pre_attn_scalar": 32, "hidden_activation": "gelu_pytorch_tanh", "attn_logit_softcapping": null
         }),
         "phi3" => {
-            json!({ "model_type": "phi3", "rope_theta": 10000.0, "sliding_window": 12, "original_max_position_embeddings": 512 })
+            json!({ "model_type": "phi3", "rope_theta": 10000.0, "original_max_position_embeddings": 512 })
         }
         "smollm3" => {
             json!({ "model_type": "smollm3", "rope_theta": 5000000.0, "no_rope_layers": [1, 1, 1, 0, 1] })

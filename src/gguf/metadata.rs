@@ -196,6 +196,8 @@ pub enum Given {
     F32(f32),
     /// A text.
     Text(String),
+    /// An array of truth values.
+    Flags(Vec<bool>),
 }
 
 impl FromIterator<(String, Given)> for Metadata {
@@ -209,6 +211,11 @@ impl FromIterator<(String, Given)> for Metadata {
                     let start = metadata.bytes.len();
                     metadata.bytes.extend(text.bytes());
                     Value::Text(start..metadata.bytes.len())
+                }
+                Given::Flags(flags) => {
+                    let (at, len) = (metadata.bytes.len(), flags.len());
+                    metadata.bytes.extend(flags.into_iter().map(u8::from));
+                    Value::List(List { item: Type::Bool, len, at, starts: Vec::new() })
                 }
             };
             metadata.entries.insert(key, value);
@@ -230,6 +237,12 @@ impl Metadata {
     /// The keys with a short description of each value, in alphabetical order.
     pub fn describe(&self) -> impl Iterator<Item = (&str, String)> {
         self.entries.iter().map(|(key, value)| (key.as_str(), self.value(value).describe()))
+    }
+
+    /// The number or the numbers of a key, truth values as 0 and 1; none for texts, and for what the file does not have.
+    pub fn numbers(&self, key: &str) -> Option<Vec<f64>> {
+        let value = self.value(self.entries.get(key)?);
+        number(value.value).map(|one| vec![one]).or_else(|| value.items(number))
     }
 
     /// The value of a key, or none if the file does not have it.
@@ -353,13 +366,34 @@ impl FromMetadata<'_> for f32 {
     }
 }
 
+fn flag(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(b) => Some(*b),
+        _ => None,
+    }
+}
+
+/// Any number, and truth values as 0 and 1.
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Int(_, n) => Some(*n as f64),
+        Value::Float(_, x) => Some(*x),
+        Value::Bool(b) => Some(f64::from(u8::from(*b))),
+        Value::Text(_) | Value::List(_) => None,
+    }
+}
+
 impl FromMetadata<'_> for bool {
     const EXPECTED: &'static str = "bool";
     fn from_value(value: ValueRef) -> Option<bool> {
-        match value.value {
-            Value::Bool(b) => Some(*b),
-            _ => None,
-        }
+        flag(value.value)
+    }
+}
+
+impl FromMetadata<'_> for Vec<bool> {
+    const EXPECTED: &'static str = "array of bool";
+    fn from_value(value: ValueRef) -> Option<Vec<bool>> {
+        value.items(flag)
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Header {
     pub tensors: Vec<TensorInfo>,
     /// Vectors that lie in no file but follow from a repository's configuration, by their names in GGUF.
     pub derived: HashMap<String, Vec<f32>>,
+    /// What a repository calls its tensors, by their names in GGUF.
+    pub own_names: HashMap<String, String>,
     by_name: HashMap<String, usize>,
 }
 
@@ -70,7 +72,13 @@ impl Header {
     /// `File` if a tensor's name stands twice.
     pub(crate) fn new(origin: Origin, metadata: Metadata, tensors: Vec<TensorInfo>) -> Result<Header> {
         let by_name = tensor::index(&tensors)?;
-        Ok(Header { origin, metadata, tensors, derived: HashMap::new(), by_name })
+        let (derived, own_names) = (HashMap::new(), HashMap::new());
+        Ok(Header { origin, metadata, tensors, derived, own_names, by_name })
+    }
+
+    /// What the file itself calls a tensor.
+    pub fn own_name<'n>(&'n self, name: &'n str) -> &'n str {
+        self.own_names.get(name).map_or(name, String::as_str)
     }
 
     /// Numbers in all tensors.

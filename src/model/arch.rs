@@ -1,8 +1,9 @@
 //! The architectures webreft runs: a row each, and how a file's metadata becomes dims and constants.
 
+use super::keys;
 use crate::dims::Dims;
 use crate::error::{Error, Faults, Result};
-use crate::gguf::{Header, TensorInfo};
+use crate::gguf::{Header, Origin, TensorInfo};
 use crate::kernel::Activation;
 
 /// What an architecture does its own way.
@@ -12,8 +13,8 @@ pub struct Architecture {
     pub name: &'static str,
     /// Whether rotary pairs are the halves of a head in the file, and not neighbours; in memory they always are.
     pub rope_halves: bool,
-    /// Whether q, k and v have biases.
-    pub qkv_bias: bool,
+    /// Which matrices of a layer have biases in a GGUF file; a repository's configuration says it itself.
+    pub biases: Biases,
     /// Whether q, k and v are one tensor of the file, and so gate and up.
     pub fused: bool,
     /// Where a sublayer has norms.
@@ -26,8 +27,10 @@ pub struct Architecture {
     pub act: Activation,
     /// Whether embeddings are multiplied by √D.
     pub embed_scaled: bool,
-    /// Of so many layers the last sees everything and the others a window, if the file has one.
-    pub global_every: usize,
+    /// What a GGUF file's window is for.
+    pub windows: Windows,
+    /// What a GGUF file without them has as caps of scores and of logits.
+    pub caps: [u32; 2],
     /// The base of rotary frequencies in layers with a window, where it is one of its own and the file does not say.
     pub window_rope_base: Option<u32>,
     /// Of so many layers the last is not turned by position.
@@ -47,6 +50,35 @@ pub enum Norms {
     Around,
 }
 
+/// Which matrices of a layer have biases, by their names in GGUF: those that llama.cpp's builder of the architecture reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Biases {
+    /// Each of these may have one.
+    Optional(&'static [&'static str]),
+    /// Each of these has one.
+    Required(&'static [&'static str]),
+}
+
+impl Biases {
+    const NONE: Biases = Biases::Optional(&[]);
+}
+
+/// Which layers a window of a GGUF file is for. A repository says it by layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Windows {
+    /// None: the architecture's models see everything.
+    Never,
+    /// None, as in llama.cpp, whose builder leaves the window of the file out.
+    Ignored,
+    /// All but the last of so many, unless the file has another pattern.
+    Every {
+        /// So many.
+        layers: usize,
+        /// The window of a file that does not say.
+        usual: Option<usize>,
+    },
+}
+
 /// Which values of queries, and of keys, are normed together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QkGroups {
@@ -57,17 +89,18 @@ pub enum QkGroups {
 }
 
 /// What most do.
-const LLAMA: Architecture = Architecture {
-    name: "llama",
+const COMMON: Architecture = Architecture {
+    name: "",
     rope_halves: false,
-    qkv_bias: false,
+    biases: Biases::NONE,
     fused: false,
     norms: Norms::Before,
     norms_less_one: false,
     qk_norm: None,
     act: Activation::Silu,
     embed_scaled: false,
-    global_every: 1,
+    windows: Windows::Never,
+    caps: [0; 2],
     window_rope_base: None,
     unturned_every: None,
     scaled_by_mean_head: None,
@@ -80,36 +113,59 @@ const GEMMA: Architecture = Architecture {
     norms_less_one: true,
     act: Activation::GeluTanh,
     embed_scaled: true,
-    ..LLAMA
+    ..COMMON
 };
 
 /// Every architecture there is. A new one is a row. Mistral's files say llama.
 pub static ARCHITECTURES: [Architecture; 8] = [
-    LLAMA,
-    Architecture { name: "qwen2", rope_halves: true, qkv_bias: true, ..LLAMA },
-    Architecture { name: "qwen3", rope_halves: true, qk_norm: Some(QkGroups::Heads), ..LLAMA },
-    Architecture { name: "gemma2", global_every: 2, scaled_by_mean_head: Some(46), ..GEMMA },
+    Architecture {
+        name: "llama",
+        biases: Biases::Optional(&[
+            "attn_q",
+            "attn_k",
+            "attn_v",
+            "attn_output",
+            "ffn_gate",
+            "ffn_up",
+            "ffn_down",
+        ]),
+        ..COMMON
+    },
+    Architecture {
+        name: "qwen2",
+        rope_halves: true,
+        biases: Biases::Required(&["attn_q", "attn_k", "attn_v"]),
+        ..COMMON
+    },
+    Architecture { name: "qwen3", rope_halves: true, qk_norm: Some(QkGroups::Heads), ..COMMON },
+    Architecture {
+        name: "gemma2",
+        windows: Windows::Every { layers: 2, usual: Some(4096) },
+        caps: [50, 30],
+        scaled_by_mean_head: Some(46),
+        ..GEMMA
+    },
     Architecture {
         name: "gemma3",
         qk_norm: Some(QkGroups::Heads),
-        global_every: 6,
+        windows: Windows::Every { layers: 6, usual: None },
         window_rope_base: Some(10_000),
         scaled_by_mean_head: Some(62),
         ..GEMMA
     },
-    Architecture { name: "phi3", rope_halves: true, fused: true, ..LLAMA },
-    Architecture { name: "smollm3", unturned_every: Some(4), ..LLAMA },
+    Architecture { name: "phi3", rope_halves: true, fused: true, windows: Windows::Ignored, ..COMMON },
+    Architecture { name: "smollm3", unturned_every: Some(4), ..COMMON },
     Architecture {
         name: "olmo2",
         rope_halves: true,
         norms: Norms::After,
         qk_norm: Some(QkGroups::All),
-        ..LLAMA
+        ..COMMON
     },
 ];
 
 /// What a model computes with besides its weights and its shape.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Consts {
     /// What embeddings are multiplied by.
     pub(super) embed_scale: f32,
@@ -121,14 +177,14 @@ pub(super) struct Consts {
     pub(super) logit_cap: f32,
     /// How far back a layer with a window sees: keys, its own among them.
     pub(super) window: Option<usize>,
-    /// Of so many layers the last has no window.
-    pub(super) global_every: usize,
+    /// For each layer whether it has the window.
+    pub(super) windowed: Vec<bool>,
 }
 
 impl Consts {
     /// How far back layer `number` sees, if not everything.
     pub(super) fn window_of(&self, number: usize) -> Option<usize> {
-        self.window.filter(|_| !(number + 1).is_multiple_of(self.global_every))
+        self.window.filter(|_| self.windowed.get(number) == Some(&true))
     }
 }
 
@@ -147,7 +203,11 @@ pub(super) fn read(header: &Header) -> Result<(&'static Architecture, Dims, Cons
     })?;
     let dims = read_dims(header, name)?;
     check_dims(&dims, header.tensors.len())?;
-    let consts = read_consts(header, arch, &dims)?;
+    let mut faults = Faults::default();
+    faults.note(keys::check(header, arch, &dims));
+    let consts = faults.note(read_consts(header, arch, &dims));
+    faults.check()?;
+    let consts = consts.expect("nothing is wrong");
     Ok((arch, dims, consts))
 }
 
@@ -234,29 +294,72 @@ fn check_dims(dims: &Dims, n_tensors: usize) -> Result<()> {
 
 fn read_consts(header: &Header, arch: &Architecture, dims: &Dims) -> Result<Consts> {
     let key = |what: &str| format!("{}.{what}", arch.name);
-    let cap = |what: &str| {
-        let cap = header.metadata.get::<f32>(&key(what))?.unwrap_or(0.0);
+    let cap = |what: &str, usual: u32| {
+        let cap = header.metadata.get::<f32>(&key(what))?.unwrap_or(usual as f32);
         let sound = cap >= 0.0 && cap.is_finite();
         sound.then_some(cap).ok_or_else(|| {
             Error::file(format!("metadata {:?}: expected a number from 0 on, got {cap}", key(what)))
         })
     };
+    // A configuration's defaults are there already.
+    let caps = if header.origin == Origin::HuggingFace { [0; 2] } else { arch.caps };
     let head_dim = match arch.scaled_by_mean_head {
         Some(n_layer) if n_layer == dims.n_layer => dims.n_embd / dims.n_head,
         _ => dims.head_dim,
     };
-    let every = header.metadata.get::<u32>(&key("attention.sliding_window_pattern"))?;
-    let global_every = every.map_or(arch.global_every, |every| every as usize).max(1);
-    let window = header.metadata.get::<u32>(&key("attention.sliding_window"))?;
     let scale = header.metadata.get::<f32>(&key("attention.scale"))?;
+    let (window, windowed) = read_windows(header, arch, dims)?;
     Ok(Consts {
         embed_scale: if arch.embed_scaled { (dims.n_embd as f32).sqrt() } else { 1.0 },
         attention_scale: scale.unwrap_or((head_dim as f32).sqrt().recip()),
-        attention_cap: cap("attn_logit_softcapping")?,
-        logit_cap: cap("final_logit_softcapping")?,
-        window: window.map(|window| window as usize).filter(|window| *window > 0 && global_every > 1),
-        global_every,
+        attention_cap: cap("attn_logit_softcapping", caps[0])?,
+        logit_cap: cap("final_logit_softcapping", caps[1])?,
+        window,
+        windowed,
     })
+}
+
+/// How far back layers with a window see, and for each layer whether it has one.
+fn read_windows(header: &Header, arch: &Architecture, dims: &Dims) -> Result<(Option<usize>, Vec<bool>)> {
+    let key = |what: &str| format!("{}.attention.{what}", arch.name);
+    let (window_key, pattern_key) = (key("sliding_window"), key("sliding_window_pattern"));
+    let window = header.metadata.get::<u32>(&window_key)?.map(|window| window as usize);
+    let window = match (window, arch.windows) {
+        (None, Windows::Every { usual, .. }) if header.origin != Origin::HuggingFace => usual,
+        _ => window.filter(|window| *window > 0),
+    };
+    let Some(width) = window else { return Ok((None, Vec::new())) };
+    if let Ok(Some(flags)) = header.metadata.get::<Vec<bool>>(&pattern_key) {
+        return match flags.len() == dims.n_layer {
+            true => Ok((window, flags)),
+            false => Err(Error::file(format!(
+                "metadata {pattern_key:?}: expected {} values, one for each layer, got {}",
+                dims.n_layer,
+                flags.len()
+            ))),
+        };
+    }
+    let pattern = header.metadata.get::<u32>(&pattern_key)?.map(|every| every as usize);
+    match (arch.windows, pattern) {
+        (Windows::Ignored, _) => Ok((None, Vec::new())),
+        (Windows::Never, None) if width >= dims.n_ctx => Ok((None, Vec::new())),
+        (Windows::Never, None) => Err(Error::unsupported(format!(
+            "metadata {window_key:?}: a window of {width} is not supported for {} (supported: none, or the whole context)",
+            arch.name
+        ))),
+        (Windows::Never, Some(every)) | (Windows::Every { .. }, Some(every)) => Ok((window, all_but(every, dims))),
+        (Windows::Every { layers, .. }, None) => Ok((window, all_but(layers, dims))),
+    }
+}
+
+/// For each layer whether it is not the last of `every`; all are not where that is 0.
+fn all_but(every: usize, dims: &Dims) -> Vec<bool> {
+    (0..dims.n_layer).map(|number| every == 0 || !(number + 1).is_multiple_of(every)).collect()
+}
+
+/// Whether a GGUF file of this architecture may have layers with a window.
+pub(super) fn has_windows(arch: &Architecture) -> bool {
+    matches!(arch.windows, Windows::Every { .. })
 }
 
 /// The context to make ready: what is asked for, or the model's own up to a usual size.

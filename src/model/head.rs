@@ -57,7 +57,7 @@ impl Model {
 
     /// Appends the logits [M, V] of normed rows [M, D].
     fn logits_of(&self, plan: &mut Plan, xn: Buf) -> Buf {
-        let logits = linear(plan, "logits", xn, &self.weights.head);
+        let logits = linear(plan, "logits", xn, &self.weights.head, None);
         if self.consts.logit_cap > 0.0 {
             kernel::cap(plan, logits, self.consts.logit_cap);
         }

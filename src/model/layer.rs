@@ -89,17 +89,20 @@ pub(super) fn layer(
         false => attn[0],
     };
     at.edit(plan, Component::AttentionValueOutput, value, Inputs::default());
-    let delta = linear(plan, "o", value, &weights.attn_out);
-    let inputs = Inputs { sublayer: Some(xn), ..Inputs::of_matrix(value) };
+    let bias = weights.attn_out_bias.as_ref().map(|bias| plan.tensor(bias));
+    let delta = linear(plan, "o", value, &weights.attn_out, bias);
+    let inputs = Inputs { sublayer: Some(xn), matrix: Some(value), bias };
     at.edit(plan, Component::AttentionOutput, delta, inputs);
     stream.pending = Some(normed(plan, delta, weights.attn_post_norm.as_ref(), eps));
     let attn_delta = delta;
 
     let xn = sublayer_input(plan, stream, weights.ffn_norm.as_ref(), eps, Component::MlpInput, &mut at);
     let h_mid = stream.h;
-    let gate_up = linear(plan, "gate_up", xn, &weights.gate_up);
-    at.edit(plan, Component::GateOutput, gate_up, Inputs::of_matrix(xn));
-    at.edit(plan, Component::UpOutput, gate_up, Inputs::of_matrix(xn));
+    let bias = weights.gate_up_bias.as_ref().map(|bias| plan.tensor(bias));
+    let gate_up = linear(plan, "gate_up", xn, &weights.gate_up, bias);
+    let inputs = Inputs { bias, ..Inputs::of_matrix(xn) };
+    at.edit(plan, Component::GateOutput, gate_up, inputs);
+    at.edit(plan, Component::UpOutput, gate_up, inputs);
     let gate = at.stands(Component::MlpActivation).then(|| kernel::glu_gate(plan, model.arch.act, gate_up));
     let act = match gate {
         Some(gate) => {
@@ -108,8 +111,9 @@ pub(super) fn layer(
         }
         None => kernel::glu(plan, model.arch.act, gate_up),
     };
-    let delta = linear(plan, "down", act, &weights.down);
-    let inputs = Inputs { sublayer: Some(xn), ..Inputs::of_matrix(act) };
+    let bias = weights.down_bias.as_ref().map(|bias| plan.tensor(bias));
+    let delta = linear(plan, "down", act, &weights.down, bias);
+    let inputs = Inputs { sublayer: Some(xn), matrix: Some(act), bias };
     at.edit(plan, Component::MlpOutput, delta, inputs);
     stream.pending = Some(normed(plan, delta, weights.ffn_post_norm.as_ref(), eps));
     if at.stands(Component::BlockOutput) {
@@ -159,12 +163,8 @@ fn attention_inputs(
 ) -> (Buf, [Buf; 3]) {
     let weights = &model.weights.layers[at.layer];
     let [n_tokens, _] = plan.shape(xn);
-    let qkv = plan.scratch("qkv", &[n_tokens, weights.qkv.rows]);
     let bias = weights.qkv_bias.as_ref().map(|bias| plan.tensor(bias));
-    if let Some(bias) = bias {
-        kernel::broadcast_row(plan, bias, qkv);
-    }
-    kernel::matmul(plan, xn, &weights.qkv, qkv, bias.is_some());
+    let qkv = linear(plan, "qkv", xn, &weights.qkv, bias);
     for component in QKV {
         at.edit(plan, component, qkv, Inputs { bias, ..Inputs::of_matrix(xn) });
     }
@@ -346,11 +346,14 @@ fn attention_backward(
     sublayer_input_gradient(plan, trace.h[0], norm, eps, dxn, dh);
 }
 
-/// x · Wᵀ in a new buffer.
-pub(super) fn linear(plan: &mut Plan, label: &str, x: Buf, matrix: &Matrix) -> Buf {
+/// x · Wᵀ + bias, where there is one, in a new buffer.
+pub(super) fn linear(plan: &mut Plan, label: &str, x: Buf, matrix: &Matrix, bias: Option<Buf>) -> Buf {
     let [n_tokens, _] = plan.shape(x);
     let y = plan.scratch(label, &[n_tokens, matrix.rows]);
-    kernel::matmul(plan, x, matrix, y, false);
+    if let Some(bias) = bias {
+        kernel::broadcast_row(plan, bias, y);
+    }
+    kernel::matmul(plan, x, matrix, y, bias.is_some());
     y
 }
 

@@ -2,7 +2,7 @@
 //! piece of a tensor at a time.
 
 use super::LoadProgress;
-use super::weights::Wanted;
+use super::weights::{Numbers, Wanted};
 use crate::backend::Backend;
 use crate::bytes::ByteSource;
 use crate::error::{Error, Result};
@@ -156,15 +156,16 @@ impl<'a> Loader<'a> {
 
     /// The number of vectors, one after the other, of which [`Loader::finish`] gives the values.
     pub(super) fn numbers(&mut self, wanted: &Wanted) -> Result<usize> {
-        let Wanted::Vector { names, lens } = wanted else { unreachable!("a vector is wanted") };
+        let Wanted::Vector(parts) = wanted else { unreachable!("a vector is wanted") };
         let number = self.vectors.len();
-        let mut values = vec![0.0; lens.iter().sum()];
+        let mut values = vec![0.0; parts.iter().map(|part| part.len).sum()];
         let mut at = 0;
-        for (name, len) in names.iter().zip(lens) {
+        for Numbers { name, len, turned, zeros } in parts {
             match self.header.derived.get(name) {
                 Some(derived) => values[at..at + len].copy_from_slice(derived),
+                None if *zeros => {}
                 None => {
-                    let part = Part::whole(self.find(name), None, None)?;
+                    let part = Part::whole(self.find(name), None, *turned)?;
                     self.jobs.push(Job { part, to: To::Vector { number, at } });
                 }
             }
@@ -242,6 +243,10 @@ impl<'a> Loader<'a> {
                         let values = &mut self.vectors[*number].values[*at..][..part.info.cols()];
                         part.stored.decode(&bytes, values);
                         check_numbers(&part.info.name, values)?;
+                        if let Some(turned) = part.turned {
+                            let sorted = turned.sort(bytemuck::cast_slice(values), size_of::<f32>());
+                            values.copy_from_slice(&bytemuck::pod_collect_to_vec::<u8, f32>(&sorted));
+                        }
                     }
                     To::Slab { slab, at } => part.write(bytes, slab, at + done),
                 }

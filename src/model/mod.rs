@@ -7,6 +7,7 @@ mod cache;
 mod check;
 mod head;
 mod hooks;
+mod keys;
 mod layer;
 mod loader;
 mod pass;
@@ -22,7 +23,7 @@ use crate::quant::Format;
 use crate::tensor::Tensor;
 use crate::token::TextHashes;
 
-pub use arch::{ARCHITECTURES, Architecture, Norms, QkGroups};
+pub use arch::{ARCHITECTURES, Architecture, Biases, Norms, QkGroups, Windows};
 pub use cache::Cache;
 pub use check::{Fault, Verdict, check, check_with, compile};
 pub use head::{LabelGroup, Labels};
@@ -94,6 +95,7 @@ impl Outline {
             let long = original.zip(n_ctx).is_some_and(|(original, n_ctx)| n_ctx > original);
             let wanted = weights::wanted(header, &dims, arch, long);
             faults.note(wanted.check(header, options.quantize));
+            faults.note(wanted.check_others(header, arch));
             Some((arch, dims, consts, n_ctx?, scaling?, wanted))
         });
         faults.check()?;
@@ -101,6 +103,11 @@ impl Outline {
         let (arch, dims, consts, n_ctx, scaling, wanted) = rest;
         let name = name.unwrap_or("unnamed").to_owned();
         Ok(Outline { name, text, arch, dims, consts, n_ctx, scaling, wanted })
+    }
+
+    /// Rows of the embedding.
+    pub(crate) fn n_vocab(&self) -> usize {
+        self.dims.n_vocab
     }
 
     /// Bytes that the model takes with one full context, at most.
@@ -171,6 +178,11 @@ impl Model {
                 QkNorm { n_q: 1, q_width: self.dims.q_width(), n_k: 1, k_width: self.dims.kv_width(), eps }
             }
         })
+    }
+
+    /// Whether any layer adds a bias to a product.
+    fn has_biases(&self) -> bool {
+        self.weights.layers.iter().any(weights::Layer::has_biases)
     }
 
     /// The matrix whose output is at this place, in the component's columns; none where no matrix's is.

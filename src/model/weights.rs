@@ -1,7 +1,9 @@
 //! A model's weights: what its files must hold.
 
+use std::collections::HashSet;
+
 use super::loader::{Loader, Turned, format_on_device};
-use super::{Architecture, Norms, QkGroups};
+use super::{Architecture, Biases, Norms, QkGroups};
 use crate::backend::Backend;
 use crate::bytes::ByteSource;
 use crate::dims::Dims;
@@ -52,12 +54,22 @@ pub(super) struct Layer {
     /// That of queries, then that of keys.
     pub(super) qk_norm: Option<Tensor>,
     pub(super) attn_out: Matrix,
+    pub(super) attn_out_bias: Option<Tensor>,
     pub(super) attn_post_norm: Option<Tensor>,
     pub(super) ffn_norm: Option<Tensor>,
     /// gate and up, one above the other.
     pub(super) gate_up: Matrix,
+    pub(super) gate_up_bias: Option<Tensor>,
     pub(super) down: Matrix,
+    pub(super) down_bias: Option<Tensor>,
     pub(super) ffn_post_norm: Option<Tensor>,
+}
+
+impl Layer {
+    pub(super) fn has_biases(&self) -> bool {
+        let biases = [&self.qkv_bias, &self.attn_out_bias, &self.gate_up_bias, &self.down_bias];
+        biases.into_iter().any(Option::is_some)
+    }
 }
 
 pub(super) struct Weights {
@@ -74,18 +86,48 @@ pub(super) struct Weights {
 
 /// A weight the architecture has: some rows of numbers that are one on the device, or some matrices.
 pub(super) enum Wanted {
-    Vector { names: Vec<String>, lens: Vec<usize> },
+    Vector(Vec<Numbers>),
     Matrix { names: Vec<String>, rows: Vec<usize>, cols: usize, turned: Vec<Option<Turned>> },
+}
+
+/// A row of numbers.
+pub(super) struct Numbers {
+    pub(super) name: String,
+    pub(super) len: usize,
+    pub(super) turned: Option<Turned>,
+    /// Whether no tensor has them, and they are zeros.
+    pub(super) zeros: bool,
+}
+
+impl Numbers {
+    fn new(name: impl Into<String>, len: usize) -> Numbers {
+        Numbers { name: name.into(), len, turned: None, zeros: false }
+    }
 }
 
 impl Wanted {
     pub(super) fn first_name(&self) -> &str {
-        let (Wanted::Vector { names, .. } | Wanted::Matrix { names, .. }) = self;
-        &names[0]
+        match self {
+            Wanted::Vector(parts) => &parts[0].name,
+            Wanted::Matrix { names, .. } => &names[0],
+        }
     }
 
     fn vector(name: impl Into<String>, len: usize) -> Wanted {
-        Wanted::Vector { names: vec![name.into()], lens: vec![len] }
+        Wanted::Vector(vec![Numbers::new(name, len)])
+    }
+
+    /// Names and shapes of the tensors that must be there.
+    fn tensors(&self) -> Vec<(&str, Vec<usize>)> {
+        match self {
+            Wanted::Vector(parts) => {
+                let stored = parts.iter().filter(|part| !part.zeros);
+                stored.map(|part| (part.name.as_str(), vec![part.len])).collect()
+            }
+            Wanted::Matrix { names, rows, cols, .. } => {
+                names.iter().zip(rows).map(|(name, rows)| (name.as_str(), vec![*rows, *cols])).collect()
+            }
+        }
     }
 
     fn matrix(name: impl Into<String>, rows: usize, cols: usize) -> Wanted {
@@ -100,14 +142,38 @@ struct WantedLayer {
     qkv_bias: Option<Wanted>,
     qk_norm: Option<Wanted>,
     attn_out: Wanted,
+    attn_out_bias: Option<Wanted>,
     attn_post_norm: Option<Wanted>,
     ffn_norm: Option<Wanted>,
     gate_up: Wanted,
+    gate_up_bias: Option<Wanted>,
     down: Wanted,
+    down_bias: Option<Wanted>,
     ffn_post_norm: Option<Wanted>,
 }
 
-fn wanted_layer(number: usize, dims: &Dims, arch: &Architecture, origin: Origin) -> WantedLayer {
+/// The biases of matrices that are one on the device, if any of them has one; those without have zeros. Each is given as its matrix's name,
+/// its length and its order. A repository's biases are those that its configuration says, which was checked.
+fn wanted_bias(
+    number: usize,
+    header: &Header,
+    arch: &Architecture,
+    parts: &[(&str, usize, Option<Turned>)],
+) -> Option<Wanted> {
+    let has_bias = |stem: &str, name: &str| match (header.origin, arch.biases) {
+        (Origin::HuggingFace, _) => header.tensor(name).is_some(),
+        (_, Biases::Optional(stems)) => stems.contains(&stem) && header.tensor(name).is_some(),
+        (_, Biases::Required(stems)) => stems.contains(&stem),
+    };
+    let numbers = parts.iter().map(|(stem, len, turned)| {
+        let name = format!("blk.{number}.{stem}.bias");
+        Numbers { zeros: !has_bias(stem, &name), turned: *turned, ..Numbers::new(name, *len) }
+    });
+    let numbers: Vec<Numbers> = numbers.collect();
+    numbers.iter().any(|part| !part.zeros).then_some(Wanted::Vector(numbers))
+}
+
+fn wanted_layer(number: usize, dims: &Dims, arch: &Architecture, header: &Header) -> WantedLayer {
     let name = |stem: &str, kind: &str| format!("blk.{number}.{stem}.{kind}");
     let names = |stems: &[&str], kind: &str| stems.iter().map(|stem| name(stem, kind)).collect();
     let norm = |stem: &str, wanted: bool| wanted.then(|| Wanted::vector(name(stem, "weight"), dims.n_embd));
@@ -119,7 +185,8 @@ fn wanted_layer(number: usize, dims: &Dims, arch: &Architecture, origin: Origin)
         _ => vec![dims.head_dim; 2],
     };
     let apart = Turned { head_dim: dims.head_dim, n_rot: dims.n_rot };
-    let turned = (origin != Origin::HuggingFace && !arch.rope_halves).then_some(apart);
+    let turned = (header.origin != Origin::HuggingFace && !arch.rope_halves).then_some(apart);
+    let bias = |parts: &[(&str, usize, Option<Turned>)]| wanted_bias(number, header, arch, parts);
     let (qkv, gate_up) = match arch.fused {
         true => (
             Wanted::matrix(name("attn_qkv", "weight"), qkv_rows.iter().sum(), dims.n_embd),
@@ -128,7 +195,7 @@ fn wanted_layer(number: usize, dims: &Dims, arch: &Architecture, origin: Origin)
         false => (
             Wanted::Matrix {
                 names: names(&stems, "weight"),
-                rows: qkv_rows.clone(),
+                rows: qkv_rows,
                 cols: dims.n_embd,
                 turned: vec![turned, turned, None],
             },
@@ -143,23 +210,48 @@ fn wanted_layer(number: usize, dims: &Dims, arch: &Architecture, origin: Origin)
     WantedLayer {
         attn_norm: norm("attn_norm", before),
         qkv,
-        qkv_bias: arch.qkv_bias.then(|| Wanted::Vector { names: names(&stems, "bias"), lens: qkv_rows }),
-        qk_norm: arch.qk_norm.map(|_| Wanted::Vector {
-            names: names(&["attn_q_norm", "attn_k_norm"], "weight"),
-            lens: qk_lens,
+        qkv_bias: bias(&[
+            ("attn_q", dims.q_width(), turned),
+            ("attn_k", dims.kv_width(), turned),
+            ("attn_v", dims.kv_width(), None),
+        ]),
+        qk_norm: arch.qk_norm.map(|_| {
+            let stems = ["attn_q_norm", "attn_k_norm"].into_iter().zip(qk_lens);
+            Wanted::Vector(stems.map(|(stem, len)| Numbers::new(name(stem, "weight"), len)).collect())
         }),
         attn_out: Wanted::matrix(name("attn_output", "weight"), dims.n_embd, dims.q_width()),
+        attn_out_bias: bias(&[("attn_output", dims.n_embd, None)]),
         attn_post_norm: norm("post_attention_norm", after),
         ffn_norm: norm("ffn_norm", before),
         gate_up,
+        gate_up_bias: bias(&[("ffn_gate", dims.n_ff, None), ("ffn_up", dims.n_ff, None)]),
         down: Wanted::matrix(name("ffn_down", "weight"), dims.n_embd, dims.n_ff),
+        down_bias: bias(&[("ffn_down", dims.n_embd, None)]),
         ffn_post_norm: norm("post_ffw_norm", after),
     }
 }
 
+/// Tensors that a file may have beside the model's own, and why the computation does without them. A star stands for whatever is there.
+const HARMLESS: [(&str, &str); 4] = [
+    ("blk.*.attn_rot_embd.weight", "rotary frequencies follow from the metadata"),
+    ("blk.*.attn_rot_embd", "rotary frequencies follow from the metadata"),
+    ("v.*", "reads images; text does not pass it"),
+    ("mm.*", "reads images; text does not pass it"),
+];
+
+/// Factors of rotary frequencies for a short and for a long context, of which a context takes one.
+const FACTORS: [&str; 2] = ["rope_factors_short.weight", "rope_factors_long.weight"];
+
+fn is_harmless(name: &str) -> bool {
+    HARMLESS.iter().any(|(pattern, _)| match pattern.split_once('*') {
+        Some((start, end)) => name.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),
+        None => name == *pattern,
+    })
+}
+
 /// The factors of rotary frequencies, if the file has any: some, or some for a short and others for a long context.
 fn wanted_factors(header: &Header, dims: &Dims, long: bool) -> Option<Wanted> {
-    let by_context = if long { "rope_factors_long.weight" } else { "rope_factors_short.weight" };
+    let by_context = FACTORS[usize::from(long)];
     let is_there = |name: &str| header.tensor(name).is_some() || header.derived.contains_key(name);
     let name = ["rope_freqs.weight", by_context].into_iter().find(|name| is_there(name))?;
     Some(Wanted::vector(name, dims.n_rot / 2))
@@ -171,8 +263,11 @@ impl WantedLayer {
             &self.attn_norm,
             &self.qkv_bias,
             &self.qk_norm,
+            &self.attn_out_bias,
             &self.attn_post_norm,
             &self.ffn_norm,
+            &self.gate_up_bias,
+            &self.down_bias,
             &self.ffn_post_norm,
         ];
         let always = [&self.qkv, &self.attn_out, &self.gate_up, &self.down];
@@ -194,7 +289,7 @@ pub(super) fn wanted(header: &Header, dims: &Dims, arch: &Architecture, long: bo
     let own_head = header.tensor("output.weight").is_some();
     WantedModel {
         embed: Wanted::matrix("token_embd.weight", dims.n_vocab, dims.n_embd),
-        layers: (0..dims.n_layer).map(|number| wanted_layer(number, dims, arch, header.origin)).collect(),
+        layers: (0..dims.n_layer).map(|number| wanted_layer(number, dims, arch, header)).collect(),
         out_norm: Wanted::vector("output_norm.weight", dims.n_embd),
         head: own_head.then(|| Wanted::matrix("output.weight", dims.n_vocab, dims.n_embd)),
         factors: wanted_factors(header, dims, long),
@@ -204,8 +299,30 @@ pub(super) fn wanted(header: &Header, dims: &Dims, arch: &Architecture, long: bo
 impl WantedModel {
     /// The bytes of all tensors, or one error with everything that is missing, misshapen or in an unknown format.
     pub(super) fn check(&self, header: &Header, quantize: Option<&'static Format>) -> Result<u64> {
+        check_all(header, quantize, self.all())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Wanted> {
         let whole = [&self.embed, &self.out_norm].into_iter().chain(&self.head).chain(&self.factors);
-        check_all(header, quantize, whole.chain(self.layers.iter().flat_map(WantedLayer::all)))
+        whole.chain(self.layers.iter().flat_map(WantedLayer::all))
+    }
+
+    /// Fails on tensors of the file without which the model would be another, naming all of them.
+    pub(super) fn check_others(&self, header: &Header, arch: &Architecture) -> Result<()> {
+        let used: HashSet<&str> = self.all().flat_map(Wanted::tensors).map(|(name, _)| name).collect();
+        let has_factors = FACTORS.iter().any(|name| used.contains(name));
+        let mut faults = Faults::default();
+        for name in header.tensors.iter().map(|tensor| tensor.name.as_str()) {
+            let is_other_factors = has_factors && FACTORS.contains(&name);
+            if !used.contains(name) && !is_other_factors && !is_harmless(name) {
+                faults.add(Error::unsupported(format!(
+                    "tensor {:?} is not supported for {}: the model would be computed without it",
+                    header.own_name(name),
+                    arch.name
+                )));
+            }
+        }
+        faults.check()
     }
 }
 
@@ -244,16 +361,21 @@ fn layer(loader: &mut Loader<'_>, wanted: &WantedLayer) -> Result<Layer> {
         [maybe(&wanted.attn_norm)?, maybe(&wanted.qkv_bias)?, maybe(&wanted.qk_norm)?];
     let attn_post_norm = maybe(&wanted.attn_post_norm)?;
     let [ffn_norm, ffn_post_norm] = [maybe(&wanted.ffn_norm)?, maybe(&wanted.ffn_post_norm)?];
+    let [attn_out_bias, gate_up_bias, down_bias] =
+        [maybe(&wanted.attn_out_bias)?, maybe(&wanted.gate_up_bias)?, maybe(&wanted.down_bias)?];
     Ok(Layer {
         attn_norm,
         qkv: loader.matrix(&wanted.qkv)?,
         qkv_bias,
         qk_norm,
         attn_out: loader.matrix(&wanted.attn_out)?,
+        attn_out_bias,
         attn_post_norm,
         ffn_norm,
         gate_up: loader.matrix(&wanted.gate_up)?,
+        gate_up_bias,
         down: loader.matrix(&wanted.down)?,
+        down_bias,
         ffn_post_norm,
     })
 }
@@ -266,13 +388,7 @@ fn check_all<'a>(
 ) -> Result<u64> {
     let (mut bytes, mut faults) = (0, Faults::default());
     for wanted in wanted {
-        let parts: Vec<(&String, Vec<usize>)> = match wanted {
-            Wanted::Vector { names, lens } => names.iter().zip(lens.iter().map(|len| vec![*len])).collect(),
-            Wanted::Matrix { names, rows, cols, .. } => {
-                names.iter().zip(rows.iter().map(|rows| vec![*rows, *cols])).collect()
-            }
-        };
-        for (name, shape) in parts {
+        for (name, shape) in wanted.tensors() {
             bytes += faults.note(check(header, quantize, name, &shape)).unwrap_or(0);
         }
     }
@@ -282,8 +398,9 @@ fn check_all<'a>(
 
 /// The bytes of one tensor in the file.
 fn check(header: &Header, quantize: Option<&'static Format>, name: &str, shape: &[usize]) -> Result<u64> {
+    let own_name = header.own_name(name);
     let wrong_shape =
-        |got: &[usize]| Err(Error::file(format!("tensor {name:?}: expected shape {shape:?}, got {got:?}")));
+        |got: &[usize]| Err(Error::file(format!("tensor {own_name:?}: expected shape {shape:?}, got {got:?}")));
     if let Some(values) = header.derived.get(name) {
         return if shape == [values.len()] { Ok(0) } else { wrong_shape(&[values.len()]) };
     }

@@ -4,8 +4,53 @@
 
 use crate::model::{Architecture, Norms};
 
-/// GGUF's name of a tensor, or none for one that no architecture reads: a vision tower's, a buffer.
-pub(super) fn gguf_name(name: &str, arch: &Architecture) -> Option<String> {
+/// What becomes of a tensor.
+pub(super) enum Role {
+    /// It is a weight, by its name in GGUF.
+    Weight(String),
+    /// The computation does without it.
+    Harmless,
+    /// No model here has a tensor of this name.
+    Unknown,
+}
+
+/// Where a name has the text.
+enum At {
+    Start,
+    End,
+}
+
+/// Tensors that a repository may have beside the model's own, and why the computation does without them.
+const HARMLESS: [(At, &str, &str); 12] = [
+    (At::End, "rotary_emb.inv_freq", "frequencies follow from the configuration"),
+    (At::End, "self_attn.bias", "a buffer of the causal mask"),
+    (At::End, "self_attn.masked_bias", "a buffer of the causal mask"),
+    (At::End, "attention_mask", "a buffer of the causal mask"),
+    (At::End, "causal_mask", "a buffer of the causal mask"),
+    (At::Start, "vision_tower.", "reads images; text does not pass it"),
+    (At::Start, "model.vision_tower.", "reads images; text does not pass it"),
+    (At::Start, "vision_model.", "reads images; text does not pass it"),
+    (At::Start, "visual.", "reads images; text does not pass it"),
+    (At::Start, "model.visual.", "reads images; text does not pass it"),
+    (At::Start, "multi_modal_projector.", "reads images; text does not pass it"),
+    (At::Start, "model.multi_modal_projector.", "reads images; text does not pass it"),
+];
+
+/// What becomes of a tensor by its name in Transformers.
+pub(super) fn role(name: &str, arch: &Architecture) -> Role {
+    let is_harmless = |(at, text, _): &(At, &str, &str)| match at {
+        At::Start => name.starts_with(text),
+        At::End => name.ends_with(text),
+    };
+    match gguf_name(name, arch) {
+        Some(name) => Role::Weight(name),
+        None if HARMLESS.iter().any(is_harmless) => Role::Harmless,
+        None => Role::Unknown,
+    }
+}
+
+/// GGUF's name of a tensor, or none for one that no architecture reads.
+fn gguf_name(name: &str, arch: &Architecture) -> Option<String> {
     // A model that also sees has its text part one or two levels down.
     let name = name.strip_prefix("model.language_model.").or_else(|| {
         let name = name.strip_prefix("language_model.").unwrap_or(name);
@@ -14,8 +59,10 @@ pub(super) fn gguf_name(name: &str, arch: &Architecture) -> Option<String> {
     if let Some(rest) = name.strip_prefix("layers.") {
         let (number, part) = rest.split_once('.')?;
         let (stem, kind) = part.rsplit_once('.')?;
+        let (is_norm, stem) = (stem.contains("norm"), layer_part(stem, arch)?);
         let number: u32 = number.parse().ok()?;
-        return Some(format!("blk.{number}.{}.{kind}", layer_part(stem, arch)?));
+        let is_known = kind == "weight" || (kind == "bias" && !is_norm);
+        return is_known.then(|| format!("blk.{number}.{stem}.{kind}"));
     }
     let whole = match name {
         "embed_tokens.weight" => "token_embd.weight",

@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::added::{AddedToken, AddedTokens};
 use super::bpe::{Bpe, Merge};
 use super::pre::Pre;
-use super::special::Specials;
 use super::vocab::{Kind, Spelling, Tokens, Vocab};
-use super::{ChatTemplate, Model, Space, TextHashes, Tokenizer, ends};
+use super::{ChatTemplate, Found, Model, Space, TextHashes, Tokenizer, ends, normalized};
 use crate::error::{Error, Result};
 
 /// What the files of a repository say of text.
@@ -33,10 +33,14 @@ const CONFIG: &str = "tokenizer_config.json";
 const SPECIALS: &str = "special_tokens_map.json";
 const GENERATION: &str = "generation_config.json";
 const TEMPLATE: &str = "chat_template.jinja";
+/// Tokens added after the fact, of repositories whose tokenizer_config.json does not have them.
+const ADDED: &str = "added_tokens.json";
+/// The model's own configuration.
+const MODEL: &str = "config.json";
 
 impl HubText {
     /// The files that [`read`](HubText::read) asks for; all but the first may be absent.
-    pub const FILES: [&'static str; 5] = [TOKENIZER, CONFIG, SPECIALS, GENERATION, TEMPLATE];
+    pub const FILES: [&'static str; 7] = [TOKENIZER, CONFIG, SPECIALS, GENERATION, TEMPLATE, ADDED, MODEL];
 
     /// Reads the files that are there; `file` gives the bytes of one of [`FILES`](HubText::FILES), or none.
     ///
@@ -46,13 +50,16 @@ impl HubText {
     /// here; both name file and part. As [`ChatTemplate::new`] for the template.
     pub fn read<'f>(file: impl Fn(&str) -> Option<&'f [u8]>) -> Result<HubText> {
         let bytes = file(TOKENIZER).ok_or_else(|| Error::file("tokenizer.json: missing"))?;
-        let json: TokenizerJson = parse(TOKENIZER, bytes)?;
+        let mut json: TokenizerJson = parse(TOKENIZER, bytes)?;
         let optional = |name: &str| file(name).map_or(Ok(Value::Null), |bytes| parse(name, bytes));
         let others = Others {
             config: optional(CONFIG)?,
             specials: optional(SPECIALS)?,
             generation: optional(GENERATION)?,
+            added: optional(ADDED)?,
+            model: optional(MODEL)?,
         };
+        others.add_tokens(&mut json)?;
         let tokenizer = tokenizer(&json, &others, bytes.len()).map_err(|e| e.at(TOKENIZER))?;
         let source = match file(TEMPLATE) {
             Some(bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),
@@ -79,14 +86,29 @@ struct TokenizerJson {
     model: BpeJson,
 }
 
-#[derive(Deserialize)]
+/// A token of `added_tokens`, or of `added_tokens_decoder`, which has ids as keys.
+#[derive(Clone, Deserialize)]
 struct Added {
+    #[serde(default)]
     id: u32,
     content: String,
     #[serde(default)]
     special: bool,
     #[serde(default)]
+    single_word: bool,
+    #[serde(default)]
+    lstrip: bool,
+    #[serde(default)]
     rstrip: bool,
+    #[serde(default)]
+    normalized: bool,
+}
+
+impl From<&Added> for AddedToken {
+    fn from(it: &Added) -> AddedToken {
+        let Added { id, ref content, special, single_word, lstrip, rstrip, normalized } = *it;
+        AddedToken { id, text: content.clone(), special, single_word, lstrip, rstrip, normalized }
+    }
 }
 
 #[derive(Deserialize)]
@@ -118,6 +140,8 @@ struct Others {
     config: Value,
     specials: Value,
     generation: Value,
+    added: Value,
+    model: Value,
 }
 
 impl Others {
@@ -128,9 +152,52 @@ impl Others {
             .find_map(|token| token.as_str().or_else(|| token["content"].as_str()))
     }
 
-    /// Ids that `generation_config.json` gives a role: a number, or a list of them.
+    /// Adds the tokens that other files than `tokenizer.json` name; `tokenizer_config.json` also says anew how one is found.
+    fn add_tokens(&self, json: &mut TokenizerJson) -> Result<()> {
+        for added in self.added_tokens()? {
+            let known = json.added_tokens.iter_mut().find(|known| known.content == added.content);
+            match known {
+                Some(known) if known.id == added.id => *known = added,
+                Some(known) => return Err(twice(&added.content, [known.id, added.id])),
+                None => {
+                    let (id, id_of) = (added.id, |token: &Value| token.as_u64());
+                    let other = json.model.vocab.get(&added.content).and_then(id_of);
+                    if let Some(other) = other.filter(|other| *other != u64::from(id)) {
+                        return Err(twice(&added.content, [other as u32, id]));
+                    }
+                    json.added_tokens.push(added);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What `added_tokens_decoder` has, or where that is absent, `added_tokens.json`.
+    fn added_tokens(&self) -> Result<Vec<Added>> {
+        if let Some(decoder) = self.config["added_tokens_decoder"].as_object() {
+            let read = |(id, token): (&String, &Value)| {
+                let wrong = |what: String| Error::file(format!("{CONFIG}: added_tokens_decoder: {id:?}: {what}"));
+                let number = id.parse().map_err(|_| wrong("expected a token's id".to_owned()))?;
+                let token: Added = Deserialize::deserialize(token).map_err(|error| wrong(error.to_string()))?;
+                Ok(Added { id: number, ..token })
+            };
+            return decoder.iter().map(read).collect();
+        }
+        let Some(ids) = self.added.as_object() else { return Ok(Vec::new()) };
+        let read = |(text, id): (&String, &Value)| {
+            let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
+            let id = id.ok_or_else(|| Error::file(format!("{ADDED}: {text:?}: expected a token's id")))?;
+            let special = ROLES.iter().any(|role| self.named(role) == Some(text));
+            let (content, normalized) = (text.clone(), !special);
+            Ok(Added { id, content, special, single_word: false, lstrip: false, rstrip: false, normalized })
+        };
+        ids.iter().map(read).collect()
+    }
+
+    /// Ids that a role has in `generation_config.json`, or where that does not say, in `config.json`: a number, or a list of them.
     fn ids(&self, role: &str) -> Vec<u32> {
-        let ids = match &self.generation[role] {
+        let places = [&self.generation[role], &self.model[role], &self.model["text_config"][role]];
+        let ids = match places.into_iter().find(|ids| !ids.is_null()).unwrap_or(&Value::Null) {
             Value::Array(ids) => ids.as_slice(),
             id => std::slice::from_ref(id),
         };
@@ -143,6 +210,14 @@ impl Others {
         let named = || template.as_array()?.iter().find(|it| it["name"] == "default")?["template"].as_str();
         template.as_str().or_else(named).map(str::to_owned)
     }
+}
+
+/// Roles of tokens, as `tokenizer_config.json` names them.
+const ROLES: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+fn twice(text: &str, [one, other]: [u32; 2]) -> Error {
+    Error::file(format!("token {text:?} has the ids {one} and {other}: expected one"))
 }
 
 fn tokenizer(json: &TokenizerJson, others: &Others, n_bytes: usize) -> Result<Tokenizer> {
@@ -167,10 +242,15 @@ fn tokenizer(json: &TokenizerJson, others: &Others, n_bytes: usize) -> Result<To
     let mut end_ids: BTreeSet<u32> = others.ids("eos_token_id").into_iter().chain(eos).collect();
     end_ids.retain(|&id| (id as usize) < tokens.texts.len());
     end_ids.extend(ends::by_text(&mut tokens));
-    let strips: BTreeSet<u32> = json.added_tokens.iter().filter(|it| it.rstrip).map(|it| it.id).collect();
+    let normalize = |text: &str| {
+        let text = normalized(text, steps.composes, steps.space);
+        if steps.replaces_spaces { text.replace(' ', "▁") } else { text.into_owned() }
+    };
+    let added = json.added_tokens.iter().map(AddedToken::from).collect();
+    let added = AddedTokens::new(added, normalize, steps.replaces_spaces)?;
     Ok(Tokenizer {
         vocab: Vocab::new(&tokens, steps.spelling),
-        specials: Specials::new(&tokens, |id, _| strips.contains(&id))?,
+        specials: Found::Added(added),
         model: Model::Bpe(Box::new(bpe)),
         bos,
         eos,
@@ -244,6 +324,8 @@ struct Steps {
     space: Space,
     /// Whether characters are composed first: Unicode's form C.
     composes: bool,
+    /// Whether `▁` stands for a space from the normalizer on.
+    replaces_spaces: bool,
 }
 
 /// What `ByteLevel` cuts by unless it is told not to.
@@ -254,8 +336,13 @@ const WORDS: &str = r"[ ▁][^ ▁]*|[^ ▁]+";
 
 impl Steps {
     fn read(json: &TokenizerJson) -> Result<Steps> {
-        let mut steps =
-            Steps { spelling: Spelling::Spaces, patterns: Vec::new(), space: Space::Never, composes: false };
+        let mut steps = Steps {
+            spelling: Spelling::Spaces,
+            patterns: Vec::new(),
+            space: Space::Never,
+            composes: false,
+            replaces_spaces: false,
+        };
         for step in sequence(json.normalizer.as_ref(), "normalizers") {
             steps.normalize(step)?;
         }
@@ -269,7 +356,9 @@ impl Steps {
         match step["type"].as_str() {
             Some("NFC") => self.composes = true,
             Some("Prepend") if step["prepend"] == "▁" => self.space = Space::Always,
-            Some("Replace") if step["pattern"]["String"] == " " && step["content"] == "▁" => {}
+            Some("Replace") if step["pattern"]["String"] == " " && step["content"] == "▁" => {
+                self.replaces_spaces = true;
+            }
             _ => return Err(unsupported("normalizer", step)),
         }
         Ok(())

@@ -3,6 +3,7 @@
 //! Two kinds of vocabulary: `gpt2`, byte-level BPE over the `tokenizers` crate, and `llama`, SentencePiece with scores.
 //! Ids are those of llama.cpp (`llama_vocab::impl::tokenize`), whose files these are.
 
+mod added;
 mod bounds;
 mod bpe;
 mod chat;
@@ -30,6 +31,7 @@ pub use self::huggingface::HubText;
 pub use self::stream::TextStream;
 pub use self::turns::Turns;
 
+use self::added::AddedTokens;
 use self::bpe::Bpe;
 use self::pre::Pre;
 use self::special::{Part, Specials, strips_right_in};
@@ -42,7 +44,7 @@ use crate::gguf::Metadata;
 #[derive(Debug)]
 pub struct Tokenizer {
     vocab: Vocab,
-    specials: Specials,
+    specials: Found,
     model: Model,
     bos: Option<u32>,
     eos: Option<u32>,
@@ -55,6 +57,19 @@ pub struct Tokenizer {
     /// Whether a decoded text loses its spaces before punctuation: `clean_up_tokenization_spaces` of transformers.
     cleans_spaces: bool,
 }
+
+/// The tokens that are found in a text before all others.
+#[derive(Debug)]
+enum Found {
+    /// As llama.cpp finds a GGUF file's.
+    ByLength(Specials),
+    /// As `tokenizers` finds a repository's.
+    Added(AddedTokens),
+}
+
+/// Tokens that may be more than the embedding has rows, and why. They are not found in a text then.
+const WITHOUT_ROW: [(&str, &str); 1] =
+    [("<image_soft_token>", "Gemma 3's models of text alone have no row for images")];
 
 /// Which texts get a space in front; special tokens cut one text into several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +159,7 @@ impl Tokenizer {
         let name = metadata.get("general.name")?.unwrap_or_default();
         Ok(Tokenizer {
             vocab: Vocab::new(tokens, spelling),
-            specials: Specials::new(tokens, strips_right_in(name))?,
+            specials: Found::ByLength(Specials::new(tokens, strips_right_in(name))?),
             model,
             bos,
             eos,
@@ -179,10 +194,14 @@ impl Tokenizer {
         if add_special && self.add_bos {
             ids.extend(self.bos);
         }
-        for (number, part) in self.specials.cut(text, parse_special).into_iter().enumerate() {
+        let parts = match &self.specials {
+            Found::ByLength(specials) => specials.cut(text, parse_special),
+            Found::Added(added) => added.raw.cut(text, parse_special),
+        };
+        for (number, part) in parts.into_iter().enumerate() {
             match part {
                 Part::Token(id) => ids.push(id),
-                Part::Text(text) => self.encode_text(text, number == 0, &mut ids),
+                Part::Text(text) => self.encode_text(text, number == 0, parse_special, &mut ids),
             }
         }
         if add_special && self.add_eos {
@@ -191,18 +210,49 @@ impl Tokenizer {
         ids
     }
 
-    fn encode_text(&self, text: &str, is_first: bool, ids: &mut Vec<u32>) {
-        let mut text = Cow::from(text);
-        if self.composes {
-            text = composed(&text).into();
+    fn encode_text(&self, text: &str, is_first: bool, parse_special: bool, ids: &mut Vec<u32>) {
+        let text = normalized(text, self.composes, self.space);
+        match &self.specials {
+            Found::Added(added) if !added.normalized.is_empty() => {
+                let text = if added.replaces_spaces { text.replace(' ', "▁").into() } else { text };
+                for (number, part) in added.normalized.cut(&text, parse_special).into_iter().enumerate() {
+                    match part {
+                        Part::Token(id) => ids.push(id),
+                        Part::Text(text) => self.encode_piece(text.into(), is_first && number == 0, ids),
+                    }
+                }
+            }
+            _ => self.encode_piece(text, is_first, ids),
         }
-        if self.space.is_added(&text, is_first) {
+    }
+
+    fn encode_piece(&self, mut text: Cow<'_, str>, is_first: bool, ids: &mut Vec<u32>) {
+        if self.space.is_lacking(&text, is_first) {
             text = format!(" {text}").into();
         }
         match &self.model {
             Model::Bpe(bpe) => bpe.encode(&text, ids),
             Model::Spm(spm) => spm.encode(&text, ids),
         }
+    }
+
+    /// The tokenizer for an embedding of so many rows.
+    ///
+    /// # Errors
+    /// `File` if there are more tokens than rows.
+    pub fn for_rows(mut self, n_rows: usize) -> Result<Tokenizer> {
+        let n_tokens = self.n_vocab();
+        let is_known = |id: u32| WITHOUT_ROW.iter().any(|(text, _)| text.as_bytes() == self.piece(id, true));
+        if !(n_rows as u32..n_tokens as u32).all(is_known) {
+            return Err(Error::file(format!(
+                "the tokenizer has {n_tokens} tokens, the embedding {n_rows} rows: expected a row for each token"
+            )));
+        }
+        self.specials = match self.specials {
+            Found::Added(added) if n_tokens > n_rows => Found::Added(added.keep_below(n_rows)?),
+            specials => specials,
+        };
+        Ok(self)
     }
 
     /// The text of tokens, as `llama_detokenize` gives it; what is not UTF-8 becomes `U+FFFD`. The space that
@@ -249,14 +299,21 @@ impl Tokenizer {
 }
 
 impl Space {
-    fn is_added(self, text: &str, is_first: bool) -> bool {
+    /// Whether a piece of a normalized text gets a space in front.
+    fn is_lacking(self, text: &str, is_first: bool) -> bool {
+        let begins_so = text.starts_with([' ', '▁']);
         match self {
-            Space::Never => false,
-            Space::Always => true,
-            Space::Lacking => !text.starts_with([' ', '▁']),
-            Space::First => is_first && !text.starts_with([' ', '▁']),
+            Space::Never | Space::Always => false,
+            Space::Lacking => !begins_so,
+            Space::First => is_first && !begins_so,
         }
     }
+}
+
+/// What normalization makes of a text, but that spaces stay spaces.
+fn normalized(text: &str, composes: bool, space: Space) -> Cow<'_, str> {
+    let text = if composes { Cow::from(composed(text)) } else { Cow::from(text) };
+    if space == Space::Always { format!(" {text}").into() } else { text }
 }
 
 fn composed(text: &str) -> String {

@@ -9,7 +9,7 @@ use super::vocab::{Kind, Tokens};
 use crate::error::{Error, Result};
 
 /// Bytes of all special tokens at most; known vocabularies stay below a tenth of it.
-const MAX_BYTES: usize = 1 << 20;
+pub(super) const MAX_BYTES: usize = 1 << 20;
 
 /// A part of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use crate::backend::{Backend, NoControl};
 use crate::error::Result;
 use crate::kernel;
 use crate::model::Model;
-use crate::plan::{Matrix, Plan, Slab};
+use crate::plan::{Buf, Matrix, Plan, Slab};
 use crate::tensor::{Readback, Tensor};
 use std::ops::Range;
 
@@ -86,14 +86,21 @@ impl Rows {
     }
 }
 
-/// Compares all products with a slab, and its rows as embeddings.
-pub(super) async fn compare(verdict: &mut Verdict, [gpu, cpu]: [&Backend; 2], slab: &Slab) -> Result<()> {
+/// Compares all products with a slab, and its rows as embeddings. Products are added to a bias where the model has biases.
+pub(super) async fn compare(
+    verdict: &mut Verdict,
+    [gpu, cpu]: [&Backend; 2],
+    slab: &Slab,
+    biased: bool,
+) -> Result<()> {
+    let bias = biased.then(|| reals(11, slab.rows));
     let groups = groups(slab);
     let rows = Rows::read(slab, &groups);
     let few: Vec<usize> = (0..FEW).collect();
     let mut forwards = Vec::new();
     for (n_tokens, sampled) in [(FEW, &few[..]), (MANY, &SAMPLED[..])] {
-        forwards.push((n_tokens, sampled, Forward::run(verdict, gpu, slab, n_tokens, sampled).await?));
+        let rows = (n_tokens, sampled);
+        forwards.push((n_tokens, sampled, Forward::run(verdict, gpu, slab, rows, bias.as_deref()).await?));
     }
     let backward = Backward::run(verdict, gpu, slab, &groups).await?;
     let ids: Vec<u32> = groups.iter().flat_map(|group| group.clone().map(|row| row as u32)).collect();
@@ -102,7 +109,9 @@ pub(super) async fn compare(verdict: &mut Verdict, [gpu, cpu]: [&Backend; 2], sl
     let small = rows.slab(cpu, slab, ids.len()).await?;
     let place = place(slab);
     for (n_tokens, sampled, forward) in forwards {
-        let want = product(cpu, &small, &sampled_rows(&inputs(slab, n_tokens), slab.cols, sampled)).await?;
+        let x = sampled_rows(&inputs(slab, n_tokens), slab.cols, sampled);
+        let bias = bias.as_ref().map(|bias| ids.iter().map(|id| bias[*id as usize]).collect::<Vec<f32>>());
+        let want = product(cpu, &small, &x, bias.as_deref()).await?;
         verdict.compare(forward.kernel, &place, &forward.outputs(&groups).await?, &want);
     }
     let want = product_backward(cpu, &small, &gradients(ids.len())).await?;
@@ -151,15 +160,15 @@ impl Forward {
         verdict: &mut Verdict,
         gpu: &Backend,
         slab: &Slab,
-        n_tokens: usize,
-        sampled: &[usize],
+        (n_tokens, sampled): (usize, &[usize]),
+        bias: Option<&[f32]>,
     ) -> Result<Forward> {
         let mut made = Made::new(gpu);
         let x = made.values("x", &[n_tokens, slab.cols], &inputs(slab, n_tokens))?;
         let y = made.plan.kept("y", &[n_tokens, slab.rows]);
-        kernel::matmul(&mut made.plan, x, &matrix(slab), y, false);
+        add_product(&mut made, x, slab, y, bias)?;
         verdict.ran(&made.plan);
-        let kernel = made.plan.steps()[0].kernel.name;
+        let kernel = made.plan.steps().last().expect("a product").kernel.name;
         let prepared = gpu.prepare(made.plan)?;
         prepared.run_with(&[], &NoControl).await?;
         let row = |t: &usize| prepared.tensor(y).read_range(t * slab.rows..(t + 1) * slab.rows);
@@ -217,12 +226,22 @@ impl Backward {
     }
 }
 
-/// x · Wᵀ on the CPU.
-async fn product(cpu: &Backend, slab: &Slab, x: &[f32]) -> Result<Vec<f32>> {
+/// Writes x · Wᵀ + bias, where there is one, to y.
+fn add_product(made: &mut Made<'_>, x: Buf, slab: &Slab, y: Buf, bias: Option<&[f32]>) -> Result<()> {
+    if let Some(bias) = bias {
+        let bias = made.values("bias", &[slab.rows], bias)?;
+        kernel::broadcast_row(&mut made.plan, bias, y);
+    }
+    kernel::matmul(&mut made.plan, x, &matrix(slab), y, bias.is_some());
+    Ok(())
+}
+
+/// x · Wᵀ + bias, where there is one, on the CPU.
+async fn product(cpu: &Backend, slab: &Slab, x: &[f32], bias: Option<&[f32]>) -> Result<Vec<f32>> {
     let (mut made, n) = (Made::new(cpu), x.len() / slab.cols);
     let x = made.values("x", &[n, slab.cols], x)?;
     let y = made.plan.kept("y", &[n, slab.rows]);
-    kernel::matmul(&mut made.plan, x, &matrix(slab), y, false);
+    add_product(&mut made, x, slab, y, bias)?;
     only_output(made, y).await
 }
 
@@ -235,7 +254,7 @@ async fn product_backward(cpu: &Backend, slab: &Slab, dy: &[f32]) -> Result<Vec<
     only_output(made, dx).await
 }
 
-async fn only_output(made: Made<'_>, buf: crate::plan::Buf) -> Result<Vec<f32>> {
+async fn only_output(made: Made<'_>, buf: Buf) -> Result<Vec<f32>> {
     let mut ran = made.run(&[buf]).await?;
     ran.reads.pop().expect("one buffer is read").words.f32().await
 }
