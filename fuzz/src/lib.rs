@@ -53,6 +53,9 @@ pub enum Target {
     Model,
     /// A repository: `config.json`, a zero, `model.safetensors`; and an answer.
     Repository,
+    /// What stands beside a sound repository's weights, a zero between each: its index, `tokenizer_config.json`, `added_tokens.json`, and
+    /// `generation_config.json`.
+    Beside,
     /// A format's blocks.
     Decode(&'static Format),
     /// The pickle in a file of torch's.
@@ -75,6 +78,7 @@ impl Target {
             Target::Template,
             Target::Model,
             Target::Repository,
+            Target::Beside,
             Target::Pickle,
             Target::Zip,
             Target::Interventions,
@@ -100,6 +104,7 @@ impl Target {
             Target::Template => seeds::templates(),
             Target::Model => vec![file::File::tiny().bytes()],
             Target::Repository => vec![seeds::repository()],
+            Target::Beside => vec![seeds::beside()],
             Target::Decode(format) => seeds::blocks(format),
             Target::Pickle => seeds::pickles(),
             Target::Zip => seeds::archives(),
@@ -134,6 +139,7 @@ impl Target {
             Target::Template => read_template(&String::from_utf8_lossy(bytes)),
             Target::Model => answer(load(&bytes.to_vec())),
             Target::Repository => answer(load_repository(bytes)),
+            Target::Beside => answer(load_beside(bytes)),
             Target::Decode(format) => decode(format, bytes),
             Target::Pickle => read_torch(seeds::torch_file(bytes)),
             Target::Zip => {
@@ -216,14 +222,32 @@ fn load(bytes: &Vec<u8>) -> webreft::Result<Engine> {
 }
 
 fn load_repository(bytes: &[u8]) -> webreft::Result<Engine> {
+    load_files(repository_files(bytes))
+}
+
+/// A sound repository with other files of JSON beside its weights.
+fn load_beside(bytes: &[u8]) -> webreft::Result<Engine> {
+    let names = [
+        "model.safetensors.index.json",
+        "tokenizer_config.json",
+        "added_tokens.json",
+        "generation_config.json",
+    ];
+    let mut files = repository_files(&seeds::repository());
+    let texts = names.into_iter().zip(bytes.split(|byte| *byte == 0)).filter(|(_, text)| !text.is_empty());
+    files.extend(texts.map(|(name, text)| (name.to_owned(), text.to_vec())));
+    load_files(files)
+}
+
+fn repository_files(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut files = bytes.splitn(2, |byte| *byte == 0).map(<[u8]>::to_vec);
     let [config, weights] = [(); 2].map(|()| files.next().unwrap_or_default());
     let named = |name: &str, bytes| (name.to_owned(), bytes);
-    load_files(vec![
+    vec![
         named("config.json", config),
         named("tokenizer.json", seeds::TOKENIZER_FILE.to_vec()),
         named("model.safetensors", weights),
-    ])
+    ]
 }
 
 fn load_files(files: Vec<(String, impl ByteSource)>) -> webreft::Result<Engine> {
@@ -286,6 +310,7 @@ mod tests {
     #[test]
     fn repositories_to_begin_with_are_sound() {
         crate::load_repository(&crate::seeds::repository()).map(|_| ()).expect("a sound repository");
+        crate::load_beside(&crate::seeds::beside()).map(|_| ()).expect("sound files beside it");
         for file in crate::seeds::tokenizer_files() {
             let files = |name: &str| (name == "tokenizer.json").then_some(file.as_slice());
             assert!(webreft::token::HubText::read(files).is_ok());

@@ -71,6 +71,29 @@ pub(crate) fn tokenizer_files() -> Vec<Vec<u8>> {
     vec![TOKENIZER_FILE.to_vec(), letters.as_bytes().to_vec()]
 }
 
+/// Files beside the repository's weights, a zero between each.
+pub(crate) fn beside() -> Vec<u8> {
+    let layer = [
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.o_proj",
+        "mlp.gate_proj",
+        "mlp.up_proj",
+        "mlp.down_proj",
+        "input_layernorm",
+        "post_attention_layernorm",
+    ];
+    let layer = layer.map(|name| format!("model.layers.0.{name}.weight"));
+    let others = ["model.embed_tokens.weight", "model.norm.weight"].map(str::to_owned);
+    let names = layer.into_iter().chain(others).map(|name| format!(r#""{name}":"model.safetensors""#));
+    let index = format!(r#"{{"weight_map":{{{}}}}}"#, names.collect::<Vec<_>>().join(","));
+    let config = r#"{"added_tokens_decoder":{"319":{"content":"0","lstrip":true,"rstrip":true,"single_word":true,
+        "normalized":true,"special":true}},"eos_token":"</s>"}"#;
+    let files = [index.as_str(), config, r#"{"'":318}"#, r#"{"eos_token_id":[2,3]}"#];
+    files.join("\0").into_bytes()
+}
+
 /// A llama of one layer: `config.json`, a zero, `model.safetensors`.
 pub(crate) fn repository() -> Vec<u8> {
     let config = r#"{"model_type":"llama","hidden_size":32,"num_hidden_layers":1,"num_attention_heads":2,"num_key_value_heads":1,

@@ -10,7 +10,7 @@ mod model_types;
 mod names;
 mod rope;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -105,7 +105,7 @@ impl Tensors {
             let text = "tensor \"lm_head.weight\" is missing: tie_word_embeddings is false";
             faults.add(Error::file(text));
         }
-        let wanted: Vec<String> = (0..config.n_layer.min(self.infos.len()))
+        let wanted: BTreeSet<String> = (0..config.n_layer.min(self.infos.len()))
             .flat_map(|number| config.biases.iter().map(move |stem| format!("blk.{number}.{stem}.bias")))
             .collect();
         // A matrix that is missing itself is told by the model.

@@ -154,19 +154,19 @@ impl Others {
 
     /// Adds the tokens that other files than `tokenizer.json` name; `tokenizer_config.json` also says anew how one is found.
     fn add_tokens(&self, json: &mut TokenizerJson) -> Result<()> {
+        let places = (0..).zip(&json.added_tokens).map(|(place, added)| (added.content.clone(), place));
+        let places: HashMap<String, usize> = places.collect();
         for added in self.added_tokens()? {
-            let known = json.added_tokens.iter_mut().find(|known| known.content == added.content);
-            match known {
-                Some(known) if known.id == added.id => *known = added,
-                Some(known) => return Err(twice(&added.content, [known.id, added.id])),
-                None => {
-                    let (id, id_of) = (added.id, |token: &Value| token.as_u64());
-                    let other = json.model.vocab.get(&added.content).and_then(id_of);
-                    if let Some(other) = other.filter(|other| *other != u64::from(id)) {
-                        return Err(twice(&added.content, [other as u32, id]));
-                    }
-                    json.added_tokens.push(added);
-                }
+            let in_vocab = json.model.vocab.get(&added.content).and_then(Value::as_u64);
+            let place = places.get(&added.content).copied();
+            let known = place.map(|place| json.added_tokens[place].id.into()).or(in_vocab);
+            if let Some(other) = known.filter(|other| *other != u64::from(added.id)) {
+                let (text, id) = (added.content, added.id);
+                return Err(Error::file(format!("token {text:?} has the ids {other} and {id}: expected one")));
+            }
+            match place {
+                Some(place) => json.added_tokens[place] = added,
+                None => json.added_tokens.push(added),
             }
         }
         Ok(())
@@ -215,10 +215,6 @@ impl Others {
 /// Roles of tokens, as `tokenizer_config.json` names them.
 const ROLES: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-
-fn twice(text: &str, [one, other]: [u32; 2]) -> Error {
-    Error::file(format!("token {text:?} has the ids {one} and {other}: expected one"))
-}
 
 fn tokenizer(json: &TokenizerJson, others: &Others, n_bytes: usize) -> Result<Tokenizer> {
     let mut tokens = tokens(json, n_bytes)?;
@@ -303,13 +299,12 @@ fn tokens(json: &TokenizerJson, n_bytes: usize) -> Result<Tokens<'static>> {
         let kind = if added.special { Kind::Control } else { Kind::UserDefined };
         by_id.insert(added.id, (&added.content, kind));
     }
-    let n = by_id.last_key_value().map_or(0, |(id, _)| *id as usize + 1);
-    if n > n_bytes {
-        return Err(Error::file(format!(
-            "a token has the id {}: expected less than the file's {n_bytes} bytes",
-            n - 1
-        )));
+    let last = by_id.last_key_value().map(|(id, _)| *id);
+    if let Some(id) = last.filter(|id| *id as usize >= n_bytes) {
+        let text = format!("a token has the id {id}: expected less than the file's {n_bytes} bytes");
+        return Err(Error::file(text));
     }
+    let n = last.map_or(0, |id| id as usize + 1);
     let gap = |id| (format!("[EMPTY_{id}]"), Kind::Unused);
     let named = |(text, kind): &(&str, Kind)| ((*text).to_owned(), *kind);
     let all = (0..n as u32).map(|id| by_id.get(&id).map_or_else(|| gap(id), named));

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each file of tests uses a part of it")]
 
 pub(crate) mod differences;
+pub(crate) mod repository;
 
 use std::path::{Path, PathBuf};
 
