@@ -61,8 +61,11 @@ impl<S: ByteSource> ModelFiles<S> {
         let index = texts.get(Index::NAME).map(|bytes| Index::read(bytes)).transpose()?;
         let chosen = Index::choose(index.as_ref(), stored.iter().map(|(name, _)| name.as_str()))?;
         stored.retain(|(name, _)| chosen.contains(name));
-        let numbered: Vec<(usize, &str, &S)> =
-            stored.iter().enumerate().map(|(number, (name, source))| (number, name.as_str(), source)).collect();
+        let numbered: Vec<(usize, &str, &S)> = stored
+            .iter()
+            .enumerate()
+            .map(|(number, (name, source))| (number, name.as_str(), source))
+            .collect();
         let header = repository::read(&texts[repository::CONFIG], index.as_ref(), &numbered).await?;
         let sources = stored.into_iter().map(|(_, source)| source).collect();
         Ok(ModelFiles { header, sources, texts })

@@ -57,7 +57,8 @@ fn cost(engine: &Engine, sequence: &Sequence, labels: &[(usize, u32)]) -> f64 {
 /// What a completion costs a token.
 fn nats(engine: &Engine, prompt: &str, completion: &str) -> f64 {
     let reft = engine.reft(&[ReftConfig::default()]).expect("a reft");
-    let sequence = engine.sequences(&reft, &[Example::answer(prompt, completion)]).expect("a sequence").remove(0);
+    let sequence =
+        engine.sequences(&reft, &[Example::answer(prompt, completion)]).expect("a sequence").remove(0);
     cost(engine, &sequence, &sequence.labels)
 }
 
@@ -186,7 +187,8 @@ fn gradients_are_right_beside_biases() {
 #[test]
 fn a_tensor_that_llama_cpp_does_not_read_is_refused_by_name() {
     let error = gguf(&Backend::cpu(), "gguf/b_qwen3_attn_k.gguf").err().expect("an error").to_string();
-    let text = "tensor \"blk.0.attn_k.bias\" is not supported for qwen3: the model would be computed without it";
+    let text =
+        "tensor \"blk.0.attn_k.bias\" is not supported for qwen3: the model would be computed without it";
     assert_eq!(error, text);
 }
 
@@ -223,7 +225,8 @@ fn refusal(files: &Files) -> String {
 
 #[test]
 fn each_tensor_is_used_or_known_or_refused_by_name() {
-    let load_with = |name: &str, shape: &[usize]| load(with_tensor(repository("qwen3"), name, shape), None).map(|_| ());
+    let load_with =
+        |name: &str, shape: &[usize]| load(with_tensor(repository("qwen3"), name, shape), None).map(|_| ());
     for name in [
         "model.layers.0.self_attn.rotary_emb.inv_freq",
         "model.rotary_emb.inv_freq",
@@ -241,7 +244,8 @@ fn each_tensor_is_used_or_known_or_refused_by_name() {
         ("model.layers.0.self_attn.q_proj.lora_A.weight", [2, 64]),
     ] {
         let error = load_with(name, &shape).unwrap_err().to_string();
-        let text = format!("tensor {name:?} is not supported for qwen3: the model would be computed without it");
+        let text =
+            format!("tensor {name:?} is not supported for qwen3: the model would be computed without it");
         assert!(error.contains(&text), "{error}");
     }
 }
@@ -289,11 +293,15 @@ fn windows_of_each_form_agree() {
         logits(&model, None, &[&sequence])
     };
     let whole = answer("qwen3", json!({}));
-    let second = answer("qwen3", json!({ "use_sliding_window": true, "sliding_window": 3, "max_window_layers": 1 }));
+    let second =
+        answer("qwen3", json!({ "use_sliding_window": true, "sliding_window": 3, "max_window_layers": 1 }));
     let types = json!({ "use_sliding_window": true, "sliding_window": 3, "layer_types": ["full_attention", "sliding_attention"] });
     assert_eq!(second, answer("qwen3", types));
     assert_ne!(second, whole);
-    assert_eq!(whole, answer("qwen3", json!({ "use_sliding_window": true, "sliding_window": 64, "max_window_layers": 0 })));
+    assert_eq!(
+        whole,
+        answer("qwen3", json!({ "use_sliding_window": true, "sliding_window": 64, "max_window_layers": 0 }))
+    );
     let gemma = answer("gemma3", json!({}));
     let types: Vec<&str> =
         (1..=7).map(|n| if n % 6 == 0 { "full_attention" } else { "sliding_attention" }).collect();
@@ -307,32 +315,108 @@ fn windows_of_each_form_agree() {
 #[test]
 fn keys_that_change_the_model_are_refused_by_name() {
     let cases: [(&str, Value, &str); 26] = [
-        ("qwen2", json!({ "residual_multiplier": 0.22 }), "residual_multiplier 0.22 is not supported for qwen2 (supported: 1)"),
-        ("qwen2", json!({ "logits_scaling": 8 }), "logits_scaling 8 is not supported for qwen2 (supported: 1)"),
+        (
+            "qwen2",
+            json!({ "residual_multiplier": 0.22 }),
+            "residual_multiplier 0.22 is not supported for qwen2 (supported: 1)",
+        ),
+        (
+            "qwen2",
+            json!({ "logits_scaling": 8 }),
+            "logits_scaling 8 is not supported for qwen2 (supported: 1)",
+        ),
         ("qwen2", json!({ "scale_emb": 12 }), "scale_emb 12 is not supported"),
-        ("qwen2", json!({ "attention_multiplier": 0.1 }), "attention_multiplier 0.1 is not supported for qwen2 (supported: null)"),
+        (
+            "qwen2",
+            json!({ "attention_multiplier": 0.1 }),
+            "attention_multiplier 0.1 is not supported for qwen2 (supported: null)",
+        ),
         ("qwen2", json!({ "clip_qkv": 8.0 }), "clip_qkv 8.0 is not supported for qwen2 (supported: 0)"),
         ("qwen2", json!({ "num_local_experts": 8 }), "num_local_experts 8 is not supported"),
-        ("qwen2", json!({ "partial_rotary_factor": 0.5 }), "partial_rotary_factor 0.5 is not supported for qwen2 (supported: 1)"),
-        ("qwen2", json!({ "layer_norm_eps": 1e-5 }), "layer_norm_eps 0.00001 is not supported for qwen2: rms_norm_eps is"),
+        (
+            "qwen2",
+            json!({ "partial_rotary_factor": 0.5 }),
+            "partial_rotary_factor 0.5 is not supported for qwen2 (supported: 1)",
+        ),
+        (
+            "qwen2",
+            json!({ "layer_norm_eps": 1e-5 }),
+            "layer_norm_eps 0.00001 is not supported for qwen2: rms_norm_eps is",
+        ),
         ("qwen2", json!({ "qkv_bias": false }), "qkv_bias false is not supported for qwen2"),
         ("llama_odd", json!({ "sliding_window": 5 }), "sliding_window 5 is not supported for llama"),
         ("llama_odd", json!({ "use_qkv_bias": true }), "use_qkv_bias true is not supported for llama"),
-        ("qwen2", json!({ "layer_types": ["full_attention", "sliding_attention"] }), "layer_types with windows in other layers than qwen2 has"),
-        ("qwen2", json!({ "layer_types": ["full_attention"] }), "layer_types: expected 2, one for each layer, got 1"),
-        ("qwen2", json!({ "layer_types": ["full_attention", "linear_attention"] }), "layer_types: \"linear_attention\" is not supported"),
-        ("gemma2", json!({ "sliding_window_pattern": 6 }), "sliding_window_pattern 6 is not supported for gemma2 (supported: 2)"),
+        (
+            "qwen2",
+            json!({ "layer_types": ["full_attention", "sliding_attention"] }),
+            "layer_types with windows in other layers than qwen2 has",
+        ),
+        (
+            "qwen2",
+            json!({ "layer_types": ["full_attention"] }),
+            "layer_types: expected 2, one for each layer, got 1",
+        ),
+        (
+            "qwen2",
+            json!({ "layer_types": ["full_attention", "linear_attention"] }),
+            "layer_types: \"linear_attention\" is not supported",
+        ),
+        (
+            "gemma2",
+            json!({ "sliding_window_pattern": 6 }),
+            "sliding_window_pattern 6 is not supported for gemma2 (supported: 2)",
+        ),
         ("gemma2", json!({ "sliding_window": null }), "sliding_window: expected a number above 0"),
-        ("smollm3", json!({ "no_rope_layers": null, "no_rope_layer_interval": 2 }), "no_rope_layer_interval 2 is not supported (supported: 4)"),
-        ("qwen2", json!({ "rope_parameters": { "rope_type": "default", "mrope_section": [8, 8] } }), "rope parameter mrope_section [8,8] is not supported"),
-        ("qwen2", json!({ "rope_scaling": { "type": "mrope" } }), "rope scaling \"mrope\" is not supported (supported: default"),
-        ("qwen2", json!({ "rope_scaling": { "rope_type": "proportional" } }), "rope scaling \"proportional\" is not supported"),
-        ("qwen2", json!({ "rope_scaling": { "factor": 4.0 } }), "rope scaling by a factor of 4 without a type is not supported"),
-        ("qwen2", json!({ "rope_scaling": { "type": "yarn", "factor": 4.0, "truncate": false } }), "rope parameter truncate false is not supported"),
-        ("gemma3", json!({ "rope_scaling": null, "rope_parameters": { "rope_theta": 1e4 } }), "rope_parameters: rope_theta is not supported for gemma3_text"),
-        ("gemma3", json!({ "rope_parameters": { "sliding_attention": { "rope_type": "linear", "factor": 2.0 } } }), "rope scaling \"linear\" of sliding_attention is not supported"),
-        ("gemma3", json!({ "use_bidirectional_attention": true }), "use_bidirectional_attention true is not supported for gemma3_text (supported: false)"),
-        ("qwen2", json!({ "hidden_act": "gelu" }), "activation \"gelu\" is not supported for qwen2 (supported: silu)"),
+        (
+            "smollm3",
+            json!({ "no_rope_layers": null, "no_rope_layer_interval": 2 }),
+            "no_rope_layer_interval 2 is not supported (supported: 4)",
+        ),
+        (
+            "qwen2",
+            json!({ "rope_parameters": { "rope_type": "default", "mrope_section": [8, 8] } }),
+            "rope parameter mrope_section [8,8] is not supported",
+        ),
+        (
+            "qwen2",
+            json!({ "rope_scaling": { "type": "mrope" } }),
+            "rope scaling \"mrope\" is not supported (supported: default",
+        ),
+        (
+            "qwen2",
+            json!({ "rope_scaling": { "rope_type": "proportional" } }),
+            "rope scaling \"proportional\" is not supported",
+        ),
+        (
+            "qwen2",
+            json!({ "rope_scaling": { "factor": 4.0 } }),
+            "rope scaling by a factor of 4 without a type is not supported",
+        ),
+        (
+            "qwen2",
+            json!({ "rope_scaling": { "type": "yarn", "factor": 4.0, "truncate": false } }),
+            "rope parameter truncate false is not supported",
+        ),
+        (
+            "gemma3",
+            json!({ "rope_scaling": null, "rope_parameters": { "rope_theta": 1e4 } }),
+            "rope_parameters: rope_theta is not supported for gemma3_text",
+        ),
+        (
+            "gemma3",
+            json!({ "rope_parameters": { "sliding_attention": { "rope_type": "linear", "factor": 2.0 } } }),
+            "rope scaling \"linear\" of sliding_attention is not supported",
+        ),
+        (
+            "gemma3",
+            json!({ "use_bidirectional_attention": true }),
+            "use_bidirectional_attention true is not supported for gemma3_text (supported: false)",
+        ),
+        (
+            "qwen2",
+            json!({ "hidden_act": "gelu" }),
+            "activation \"gelu\" is not supported for qwen2 (supported: silu)",
+        ),
     ];
     for (case, changes, text) in cases {
         let mut files = repository(case);
@@ -385,13 +469,24 @@ fn the_index_decides_which_files_count() {
     let missing = with_index(|map| drop(map.insert(norm.to_owned(), "model-9.safetensors".into())));
     let text = "model.safetensors.index.json: file \"model-9.safetensors\" is missing";
     assert_eq!(refusal(&missing), text);
-    let elsewhere = refusal(&with_index(|map| drop(map.insert(norm.to_owned(), "model-1.safetensors".into()))));
-    assert!(elsewhere.contains("tensor \"model.norm.weight\" is not in \"model-1.safetensors\""), "{elsewhere}");
+    let elsewhere =
+        refusal(&with_index(|map| drop(map.insert(norm.to_owned(), "model-1.safetensors".into()))));
+    assert!(
+        elsewhere.contains("tensor \"model.norm.weight\" is not in \"model-1.safetensors\""),
+        "{elsewhere}"
+    );
     let unnamed = refusal(&with_index(|map| drop(map.remove(norm))));
-    assert!(unnamed.contains("tensor \"model.norm.weight\" of \"model-0.safetensors\" is not named"), "{unnamed}");
+    assert!(
+        unnamed.contains("tensor \"model.norm.weight\" of \"model-0.safetensors\" is not named"),
+        "{unnamed}"
+    );
     let mut broken = repository("qwen3");
     broken.push(("model.safetensors.index.json".to_owned(), b"{}".to_vec()));
-    assert!(refusal(&broken).starts_with("model.safetensors.index.json: missing field"), "{}", refusal(&broken));
+    assert!(
+        refusal(&broken).starts_with("model.safetensors.index.json: missing field"),
+        "{}",
+        refusal(&broken)
+    );
 }
 
 /// A change to one of a repository's files of JSON.
@@ -450,7 +545,9 @@ fn tokens_of_other_files_are_added() {
 
 #[test]
 fn generation_ends_at_the_tokens_that_the_configuration_names() {
-    let ends = |files: &Files| open(&Backend::cpu(), files).expect("it loads").tokenizer().ends().collect::<Vec<u32>>();
+    let ends = |files: &Files| {
+        open(&Backend::cpu(), files).expect("it loads").tokenizer().ends().collect::<Vec<u32>>()
+    };
     let mut files = with_tokenizer();
     assert_eq!(ends(&files), [2]);
     change(&mut files, |config| config["eos_token_id"] = 260.into());
@@ -459,4 +556,55 @@ fn generation_ends_at_the_tokens_that_the_configuration_names() {
     assert_eq!(ends(&files), [2, 260, 261]);
     add_file(&mut files, "generation_config.json", &json!({ "eos_token_id": [265] }));
     assert_eq!(ends(&files), [2, 265]);
+}
+
+/// Whatever stands in a file of JSON: an error by name, or a model.
+#[test]
+fn files_of_json_that_lie_are_errors() {
+    let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+    let layers = json!({ "num_hidden_layers": u32::MAX, "use_sliding_window": true, "max_window_layers": 0 });
+    let values: Vec<Value> = vec![
+        json!(null),
+        json!(7),
+        json!("x"),
+        json!([]),
+        serde_json::from_str(&deep).unwrap(),
+        json!({ "weight_map": 7 }),
+        json!({ "weight_map": { "x": "../config.json" } }),
+        json!({ "added_tokens_decoder": { "x": {} } }),
+        json!({ "added_tokens_decoder": { "4294967295": { "content": "q" } } }),
+        json!({ "added_tokens_decoder": { "5": 7 } }),
+        json!({ "a": -1, "b": {} }),
+        json!({ "q": u32::MAX }),
+        json!({ "eos_token_id": [-1, {}, 4294967295u32] }),
+    ];
+    let names = [
+        "config.json",
+        "tokenizer_config.json",
+        "added_tokens.json",
+        "generation_config.json",
+        "model.safetensors.index.json",
+    ];
+    let mut n_errors = 0;
+    for name in names {
+        for value in &values {
+            let mut files = with_tokenizer();
+            files.retain(|(file, _)| file != name);
+            add_file(&mut files, name, value);
+            if let Err(error) = open(&Backend::cpu(), &files) {
+                n_errors += 1;
+                let kinds = [webreft::ErrorKind::File, webreft::ErrorKind::Unsupported];
+                assert!(kinds.contains(&error.kind()), "{name} of {value}: {error}");
+            }
+        }
+    }
+    assert!(n_errors > 2 * values.len(), "{n_errors} of {}", names.len() * values.len());
+    let mut files = with_tokenizer();
+    change(&mut files, |config| config.as_object_mut().unwrap().extend(layers.as_object().unwrap().clone()));
+    let error = open(&Backend::cpu(), &files).err().expect("an error").to_string();
+    assert!(error.contains("4294967295 layers: the file has"), "{error}");
+    let mut files = with_tokenizer();
+    add_file(&mut files, "added_tokens.json", &json!({ "<x>": u32::MAX }));
+    let error = open(&Backend::cpu(), &files).err().expect("an error").to_string();
+    assert!(error.contains("a token has the id 4294967295: expected less than the file's"), "{error}");
 }

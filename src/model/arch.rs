@@ -329,27 +329,28 @@ fn read_windows(header: &Header, arch: &Architecture, dims: &Dims) -> Result<(Op
         _ => window.filter(|window| *window > 0),
     };
     let Some(width) = window else { return Ok((None, Vec::new())) };
+    match (header.origin, arch.windows) {
+        (Origin::Gguf(_), Windows::Ignored) => return Ok((None, Vec::new())),
+        (Origin::Gguf(_), Windows::Never) if width >= dims.n_ctx => return Ok((None, Vec::new())),
+        (Origin::Gguf(_), Windows::Never) => {
+            return Err(Error::unsupported(format!(
+                "metadata {window_key:?}: a window of {width} is not supported for {} (supported: none, or the whole context)",
+                arch.name
+            )));
+        }
+        _ => {}
+    }
     if let Ok(Some(flags)) = header.metadata.get::<Vec<bool>>(&pattern_key) {
-        return match flags.len() == dims.n_layer {
-            true => Ok((window, flags)),
-            false => Err(Error::file(format!(
-                "metadata {pattern_key:?}: expected {} values, one for each layer, got {}",
-                dims.n_layer,
-                flags.len()
-            ))),
-        };
+        let (got, n_layer) = (flags.len(), dims.n_layer);
+        return (got == n_layer).then_some((window, flags)).ok_or_else(|| {
+            Error::file(format!(
+                "metadata {pattern_key:?}: expected {n_layer} values, one for each layer, got {got}"
+            ))
+        });
     }
-    let pattern = header.metadata.get::<u32>(&pattern_key)?.map(|every| every as usize);
-    match (arch.windows, pattern) {
-        (Windows::Ignored, _) => Ok((None, Vec::new())),
-        (Windows::Never, None) if width >= dims.n_ctx => Ok((None, Vec::new())),
-        (Windows::Never, None) => Err(Error::unsupported(format!(
-            "metadata {window_key:?}: a window of {width} is not supported for {} (supported: none, or the whole context)",
-            arch.name
-        ))),
-        (Windows::Never, Some(every)) | (Windows::Every { .. }, Some(every)) => Ok((window, all_but(every, dims))),
-        (Windows::Every { layers, .. }, None) => Ok((window, all_but(layers, dims))),
-    }
+    let usual = if let Windows::Every { layers, .. } = arch.windows { layers } else { 1 };
+    let every = header.metadata.get::<u32>(&pattern_key)?.map_or(usual, |every| every as usize);
+    Ok((window, all_but(every, dims)))
 }
 
 /// For each layer whether it is not the last of `every`; all are not where that is 0.
@@ -371,5 +372,52 @@ pub(super) fn context(dims: &Dims, asked: Option<usize>) -> Result<usize> {
             "context of {asked} tokens: expected 1 to {}, the model's own",
             dims.n_ctx
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ARCHITECTURES, read_windows};
+    use crate::dims::Dims;
+    use crate::gguf::testing::Writer;
+
+    const DIMS: Dims = Dims {
+        n_embd: 64,
+        n_layer: 4,
+        n_head: 2,
+        n_head_kv: 2,
+        head_dim: 32,
+        n_ff: 64,
+        n_vocab: 32,
+        n_ctx: 512,
+        n_rot: 32,
+        rope_base: 1e4,
+        norm_eps: 1e-6,
+    };
+
+    /// The window and the layers with it, or the error's text.
+    fn read(name: &str, writer: Writer) -> Result<(Option<usize>, Vec<usize>), String> {
+        let arch = ARCHITECTURES.iter().find(|arch| arch.name == name).unwrap();
+        let (window, flags) =
+            read_windows(&writer.header().unwrap(), arch, &DIMS).map_err(|error| error.to_string())?;
+        Ok((window, (0..flags.len()).filter(|number| flags[*number]).collect()))
+    }
+
+    #[test]
+    fn a_window_is_for_the_layers_that_llama_cpp_gives_it() {
+        let window = |name: &str| Writer::default().u32(&format!("{name}.attention.sliding_window"), 8);
+        assert_eq!(read("gemma2", Writer::default()), Ok((Some(4096), vec![0, 2])));
+        assert_eq!(read("gemma2", window("gemma2")), Ok((Some(8), vec![0, 2])));
+        assert_eq!(read("gemma3", Writer::default()), Ok((None, vec![])));
+        assert_eq!(read("gemma3", window("gemma3")), Ok((Some(8), vec![0, 1, 2, 3])));
+        let every = |n: u32| window("gemma3").u32("gemma3.attention.sliding_window_pattern", n);
+        assert_eq!(read("gemma3", every(4)), Ok((Some(8), vec![0, 1, 2])));
+        assert_eq!(read("gemma3", every(1)), Ok((Some(8), vec![])));
+        assert_eq!(read("gemma3", every(0)), Ok((Some(8), vec![0, 1, 2, 3])));
+        assert_eq!(read("phi3", window("phi3")), Ok((None, vec![])));
+        let whole = Writer::default().u32("llama.attention.sliding_window", 512);
+        assert_eq!(read("llama", whole), Ok((None, vec![])));
+        let text = "metadata \"llama.attention.sliding_window\": a window of 8 is not supported for llama (supported: none, or the whole context)";
+        assert_eq!(read("llama", window("llama")), Err(text.to_owned()));
     }
 }

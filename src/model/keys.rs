@@ -166,7 +166,9 @@ mod tests {
         let number = |key: &str, value: f32| told(Writer::default().f32(key, value));
         let text = "metadata \"llama.logit_scale\": f32 0.5 is not supported for llama (supported: 0 or 1): the model would be computed without it";
         assert_eq!(number("llama.logit_scale", 0.5), text);
-        for key in ["residual_scale", "embedding_scale", "attention.clamp_kqv", "expert_count", "something_new"] {
+        for key in
+            ["residual_scale", "embedding_scale", "attention.clamp_kqv", "expert_count", "something_new"]
+        {
             let text = number(&format!("llama.{key}"), 3.0);
             assert!(text.starts_with(&format!("metadata \"llama.{key}\": f32 3 is not supported")), "{text}");
         }

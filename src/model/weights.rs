@@ -399,8 +399,9 @@ fn check_all<'a>(
 /// The bytes of one tensor in the file.
 fn check(header: &Header, quantize: Option<&'static Format>, name: &str, shape: &[usize]) -> Result<u64> {
     let own_name = header.own_name(name);
-    let wrong_shape =
-        |got: &[usize]| Err(Error::file(format!("tensor {own_name:?}: expected shape {shape:?}, got {got:?}")));
+    let wrong_shape = |got: &[usize]| {
+        Err(Error::file(format!("tensor {own_name:?}: expected shape {shape:?}, got {got:?}")))
+    };
     if let Some(values) = header.derived.get(name) {
         return if shape == [values.len()] { Ok(0) } else { wrong_shape(&[values.len()]) };
     }

@@ -142,7 +142,8 @@ fn check_turned(config: &Value, every: usize, wrong: &mut impl FnMut(String)) {
     match config["no_rope_layers"].as_array() {
         Some(layers) => {
             let turned = |number: usize| !(number + 1).is_multiple_of(every);
-            if layers.iter().enumerate().any(|(number, turns)| (turns.as_u64() == Some(1)) != turned(number)) {
+            if layers.iter().enumerate().any(|(number, turns)| (turns.as_u64() == Some(1)) != turned(number))
+            {
                 wrong(format!("no_rope_layers other than every {every}th are not supported"));
             }
         }
@@ -254,7 +255,9 @@ impl Reader {
         }
         let window = self.count("sliding_window")?.filter(|window| *window > 0).ok_or_else(|| {
             let got = &self.config["sliding_window"];
-            Error::file(format!("sliding_window: expected a number above 0 for layers with a window, got {got}"))
+            Error::file(format!(
+                "sliding_window: expected a number above 0 for layers with a window, got {got}"
+            ))
         })?;
         self.set("attention.sliding_window", Given::U32(window));
         self.set("attention.sliding_window_pattern", Given::Flags(windowed));
@@ -319,7 +322,9 @@ impl Reader {
             .ok_or_else(|| Error::file(format!("layer_types: expected an array, got {types}")))?;
         if types.len() != by_rule.len() {
             let (got, n_layer) = (types.len(), by_rule.len());
-            return Err(Error::file(format!("layer_types: expected {n_layer}, one for each layer, got {got}")));
+            return Err(Error::file(format!(
+                "layer_types: expected {n_layer}, one for each layer, got {got}"
+            )));
         }
         let windowed = types.iter().map(of_type).collect::<Result<Vec<bool>>>()?;
         let needs_key = matches!(self.model_type.windows, Windows::From | Windows::Unturned);

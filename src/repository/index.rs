@@ -31,7 +31,10 @@ impl Index {
     ///
     /// # Errors
     /// `File` for files that the index names and that are not there.
-    pub fn choose<'n>(index: Option<&Index>, files: impl Iterator<Item = &'n str>) -> Result<BTreeSet<String>> {
+    pub fn choose<'n>(
+        index: Option<&Index>,
+        files: impl Iterator<Item = &'n str>,
+    ) -> Result<BTreeSet<String>> {
         let there: BTreeSet<String> = files.map(str::to_owned).collect();
         let Some(index) = index else {
             let one = ONE_FILE.to_owned();
@@ -47,12 +50,7 @@ impl Index {
     }
 
     /// Notes tensors that the index has in this file and the file has not, and the other way round.
-    pub(super) fn check<'n>(
-        &self,
-        file: &str,
-        tensors: impl Iterator<Item = &'n str>,
-        faults: &mut Faults,
-    ) {
+    pub(super) fn check<'n>(&self, file: &str, tensors: impl Iterator<Item = &'n str>, faults: &mut Faults) {
         let there: BTreeSet<&str> = tensors.collect();
         let of_file = self.weight_map.iter().filter(|(_, it)| *it == file);
         let named: BTreeSet<&str> = of_file.map(|(tensor, _)| tensor.as_str()).collect();

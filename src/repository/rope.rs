@@ -147,7 +147,9 @@ impl Reader<'_> {
         let part = self.maybe(key)?.or(self.own(key)?).unwrap_or(1.0);
         if part > 1.0 || (part < 1.0 && self.model_type != "phi3") {
             let name = self.model_type;
-            return Err(Error::unsupported(format!("{key} {part} is not supported for {name} (supported: 1)")));
+            return Err(Error::unsupported(format!(
+                "{key} {part} is not supported for {name} (supported: 1)"
+            )));
         }
         Ok((f64::from(self.head_dim) * part) as u32)
     }
@@ -201,7 +203,9 @@ impl Reader<'_> {
     /// `_compute_yarn_parameters` of Transformers.
     fn yarn(&mut self) -> Result<()> {
         if self.parameters.get("truncate").is_some_and(|truncate| truncate == false) {
-            return Err(Error::unsupported("rope parameter truncate false is not supported (supported: true)"));
+            return Err(Error::unsupported(
+                "rope parameter truncate false is not supported (supported: true)",
+            ));
         }
         let (factor, original) = (self.stretch()?, self.original()?);
         self.set("rope.scaling.type", Given::Text("yarn".to_owned()));
@@ -215,11 +219,12 @@ impl Reader<'_> {
             }
         }
         let scaled = |by: f64| if factor <= 1.0 { 1.0 } else { 0.1 * by * factor.ln() + 1.0 };
-        let gain = match (self.maybe("attention_factor")?, self.maybe("mscale")?, self.maybe("mscale_all_dim")?) {
-            (Some(gain), _, _) => gain,
-            (None, Some(one), Some(all)) => scaled(one) / scaled(all),
-            _ => scaled(1.0),
-        };
+        let gain =
+            match (self.maybe("attention_factor")?, self.maybe("mscale")?, self.maybe("mscale_all_dim")?) {
+                (Some(gain), _, _) => gain,
+                (None, Some(one), Some(all)) => scaled(one) / scaled(all),
+                _ => scaled(1.0),
+            };
         let usual = 1.0 + 0.1 * factor.ln(); // comes on top of what the file says
         self.set("rope.scaling.attn_factor", Given::F32((gain / usual) as f32));
         Ok(())

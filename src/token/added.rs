@@ -166,7 +166,10 @@ mod tests {
     #[test]
     fn white_space_goes_along_where_a_token_strips_it() {
         let strips = AddedToken { lstrip: true, rstrip: true, ..token(1, "<m>") };
-        assert_eq!(cut(vec![strips, token(2, "<n>")], "a \n<m>\t <m> b <n> ", true), ["a", "[1]", "[1]", "b ", "[2]", " "]);
+        assert_eq!(
+            cut(vec![strips, token(2, "<n>")], "a \n<m>\t <m> b <n> ", true),
+            ["a", "[1]", "[1]", "b ", "[2]", " "]
+        );
     }
 
     #[test]

@@ -162,7 +162,9 @@ impl Others {
             let known = place.map(|place| json.added_tokens[place].id.into()).or(in_vocab);
             if let Some(other) = known.filter(|other| *other != u64::from(added.id)) {
                 let (text, id) = (added.content, added.id);
-                return Err(Error::file(format!("token {text:?} has the ids {other} and {id}: expected one")));
+                return Err(Error::file(format!(
+                    "token {text:?} has the ids {other} and {id}: expected one"
+                )));
             }
             match place {
                 Some(place) => json.added_tokens[place] = added,
@@ -176,9 +178,11 @@ impl Others {
     fn added_tokens(&self) -> Result<Vec<Added>> {
         if let Some(decoder) = self.config["added_tokens_decoder"].as_object() {
             let read = |(id, token): (&String, &Value)| {
-                let wrong = |what: String| Error::file(format!("{CONFIG}: added_tokens_decoder: {id:?}: {what}"));
+                let wrong =
+                    |what: String| Error::file(format!("{CONFIG}: added_tokens_decoder: {id:?}: {what}"));
                 let number = id.parse().map_err(|_| wrong("expected a token's id".to_owned()))?;
-                let token: Added = Deserialize::deserialize(token).map_err(|error| wrong(error.to_string()))?;
+                let token: Added =
+                    Deserialize::deserialize(token).map_err(|error| wrong(error.to_string()))?;
                 Ok(Added { id: number, ..token })
             };
             return decoder.iter().map(read).collect();

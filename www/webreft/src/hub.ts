@@ -21,7 +21,7 @@ export const PREFERENCE = [
 /** What of a repository of safetensors is read beside the weights. */
 export const TEXTS = [
   ...["config.json", "tokenizer.json", "tokenizer_config.json"],
-  ...["generation_config.json", "chat_template.jinja"],
+  ...["generation_config.json", "chat_template.jinja", "added_tokens.json", "model.safetensors.index.json"],
 ];
 
 /** Pages of a listing at the most; the Hub puts a thousand files on one. */
