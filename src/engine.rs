@@ -33,6 +33,7 @@
 use crate::backend::NoControl;
 use crate::backend::{Backend, Control, Machine};
 use crate::bytes::ByteSource;
+use crate::data::{Class, Problems};
 use crate::error::{Error, ErrorKind, Faults, Result};
 use crate::files::ModelFiles;
 use crate::generate::{GenerateOptions, Generation, Persona, Prompt};
@@ -43,7 +44,7 @@ use crate::reft::foreign::{self, File, Unsaved};
 use crate::reft::{Reft, ReftConfig, collect};
 use crate::token::{ChatTemplate, HubText, Message, TextHashes, Tokenizer, Turns};
 use crate::train::{self, Checkpoint, Sequence, Target, Task, TrainOptions, Trainer, Training};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -51,6 +52,7 @@ use std::collections::BTreeSet;
 mod states;
 mod steer;
 
+pub use crate::data::{Example, Input};
 pub use states::{HiddenStates, StatesAt};
 pub use steer::{ContrastPair, SteerOptions};
 
@@ -103,16 +105,6 @@ pub struct Imported {
     pub left_out: Vec<String>,
 }
 
-/// What a generation begins with.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(untagged)]
-pub enum Input {
-    /// One thing said by the user; where the model has no chat template, the text itself.
-    Text(String),
-    /// A conversation, to be put through the model's chat template.
-    Messages(Vec<Message>),
-}
-
 /// Another run of the bare model, whose hidden states interventions read: those of interchange, say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
@@ -121,116 +113,6 @@ pub struct Source {
     /// Its tokens that are read, in the words of [`Positions`](crate::reft::Positions); if none, those that the interventions' own
     /// positions name in it.
     pub positions: Option<String>,
-}
-
-/// Something to be learned. What it is says what the task is.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(untagged)]
-pub enum Example {
-    /// An answer to a prompt.
-    Answer(Answer),
-    /// A conversation, of which the assistant's turns are learned.
-    Conversation(Conversation),
-    /// Of two answers, the better one.
-    Preference(Preference),
-    /// The class of a text, by a head.
-    Labelled(Labelled),
-    /// The classes of a text, none, one or several, by a head.
-    Tagged(Tagged),
-    /// Numbers that belong to a text, by a head.
-    Scored(Scored),
-    /// What is answered with hidden states of another text.
-    Counterfactual(Counterfactual),
-}
-
-/// An answer to a prompt.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Answer {
-    /// What the user says.
-    pub prompt: String,
-    /// What the model is to answer.
-    pub completion: String,
-}
-
-/// A conversation, of which the assistant's turns are learned.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Conversation {
-    /// Its turns.
-    pub messages: Vec<Message>,
-}
-
-/// Of two answers, the better one: for a reward where the interventions have a head, else to make it likelier than without edits (DPO).
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Preference {
-    /// What the user says.
-    pub prompt: String,
-    /// The better answer.
-    pub chosen: String,
-    /// The worse one.
-    pub rejected: String,
-}
-
-/// The class of a text.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Labelled {
-    /// The text.
-    pub text: String,
-    /// Its class, counted from 0.
-    pub label: u32,
-}
-
-/// The classes of a text: none, one or several.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Tagged {
-    /// The text.
-    pub text: String,
-    /// Its classes, counted from 0.
-    pub labels: Vec<u32>,
-}
-
-/// Numbers that belong to a text.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Scored {
-    /// The text.
-    pub text: String,
-    /// The numbers, one for each of the head's outputs.
-    pub values: Vec<f32>,
-}
-
-/// What is answered to a text where the interventions put hidden states of another one: distributed alignment search.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Counterfactual {
-    /// What the user says.
-    pub base: String,
-    /// What the user says in the other run, which is not edited.
-    pub source: String,
-    /// What the model is to answer to the base then, as far as it is learned: no end is put after it.
-    pub expected: String,
-}
-
-impl Example {
-    /// An answer to a prompt.
-    pub fn answer(prompt: impl Into<String>, completion: impl Into<String>) -> Example {
-        Example::Answer(Answer { prompt: prompt.into(), completion: completion.into() })
-    }
-
-    fn task(&self, reft: &Reft, beta: f32) -> Task {
-        match self {
-            Example::Answer(_) | Example::Conversation(_) | Example::Counterfactual(_) => Task::Language,
-            Example::Preference(_) if reft.head.is_some() => Task::Reward,
-            Example::Preference(_) => Task::Preference { beta },
-            Example::Labelled(_) => Task::Classification,
-            Example::Tagged(_) => Task::MultiLabel,
-            Example::Scored(_) => Task::Regression,
-        }
-    }
 }
 
 /// What to compute on, and what is known of it.
@@ -490,11 +372,11 @@ impl Engine {
     }
 
     /// An answer as the model sees it: the prompt as [`Engine::prompt`] makes it, the answer, and the token that ends it, if it is to.
-    fn answer(&self, reft: &Reft, prompt: &str, completion: &str, ends: bool) -> Result<Sequence> {
+    fn answer(&self, reft: &Reft, prompt: &Input, completion: &str, ends: bool) -> Result<Sequence> {
         if completion.is_empty() {
             return Err(Error::input("the completion is empty"));
         }
-        let prompt = self.render(&Input::Text(prompt.to_owned()))?;
+        let prompt = self.render(prompt)?;
         let mut tokens = self.encode(&format!("{prompt}{completion}"));
         let n_prompt = common(&tokens, &self.encode(&prompt));
         tokens.extend(self.tokenizer.eos().filter(|_| ends));
@@ -535,8 +417,8 @@ impl Engine {
     /// `Input` if there are no examples, they are not all of one task, one is empty or too long (all of them are named), none has a token
     /// that an intervention edits, or an option makes no sense.
     pub fn training(&self, reft: &Reft, examples: &[Example], options: &TrainOptions) -> Result<Training> {
-        let task = examples.first().map_or(Task::Language, |example| example.task(reft, options.beta));
-        let differs = |example: &Example| example.task(reft, options.beta) != task;
+        let task = examples.first().map_or(Task::Language, |example| task_of(example, reft, options.beta));
+        let differs = |example: &Example| task_of(example, reft, options.beta) != task;
         if let Some(number) = examples.iter().position(differs) {
             return Err(Error::input(format!("example {}: is not of the first one's task", number + 1)));
         }
@@ -582,16 +464,17 @@ impl Engine {
     /// Examples as the model sees them; a preference is two sequences.
     ///
     /// # Errors
-    /// `Input` if prompt or answer is empty or both are too long for the context, for all examples in one message.
+    /// `Input` if prompt or answer is empty or both are too long for the context, or a class is none of the head's, for all examples in one
+    /// message.
     pub fn sequences(&self, reft: &Reft, examples: &[Example]) -> Result<Vec<Sequence>> {
-        let (mut made, mut wrong) = (Vec::new(), Vec::new());
+        let (mut made, mut problems) = (Vec::new(), Problems::default());
         for (number, example) in (1..).zip(examples) {
             match self.sequences_of(reft, example) {
                 Ok(sequences) => made.extend(sequences),
-                Err(error) => wrong.push(format!("example {number}: {error}")),
+                Err(error) => problems.add(error.at(format!("example {number}"))),
             }
         }
-        if wrong.is_empty() { Ok(made) } else { Err(Error::input(wrong.join("; "))) }
+        problems.check().map(|()| made)
     }
 
     fn sequences_of(&self, reft: &Reft, example: &Example) -> Result<Vec<Sequence>> {
@@ -602,11 +485,17 @@ impl Engine {
                 let answers = [&it.chosen, &it.rejected];
                 answers.into_iter().map(|answer| self.answer(reft, &it.prompt, answer, true)).collect()
             }
-            Example::Labelled(it) => Ok(vec![self.text(reft, &it.text, Target::Class(it.label))?]),
-            Example::Tagged(it) => Ok(vec![self.text(reft, &it.text, Target::Classes(it.labels.clone()))?]),
+            Example::Labelled(it) => {
+                let target = Target::Class(class(reft, &it.label)?);
+                Ok(vec![self.text(reft, &it.text, target)?])
+            }
+            Example::Tagged(it) => {
+                let classes = it.labels.iter().map(|label| class(reft, label)).collect::<Result<_>>()?;
+                Ok(vec![self.text(reft, &it.text, Target::Classes(classes))?])
+            }
             Example::Scored(it) => Ok(vec![self.text(reft, &it.text, Target::Values(it.values.clone()))?]),
             Example::Counterfactual(it) => {
-                let sequence = self.answer(reft, &it.base, &it.expected, false)?;
+                let sequence = self.answer(reft, &it.base.as_str().into(), &it.expected, false)?;
                 let source = self.encode(&self.render(&Input::Text(it.source.clone()))?);
                 Ok(vec![sequence.with_source(reft, source, self.model.n_ctx)?])
             }
@@ -712,6 +601,32 @@ fn gguf_text(metadata: &Metadata, faults: &mut Faults) -> Option<Text> {
         None => ChatTemplate::parse(metadata, [String::new(), String::new()]),
     });
     Some((tokenizer?, template?, None))
+}
+
+/// The task that an example belongs to.
+fn task_of(example: &Example, reft: &Reft, beta: f32) -> Task {
+    match example {
+        Example::Answer(_) | Example::Conversation(_) | Example::Counterfactual(_) => Task::Language,
+        Example::Preference(_) if reft.head.is_some() => Task::Reward,
+        Example::Preference(_) => Task::Preference { beta },
+        Example::Labelled(_) => Task::Classification,
+        Example::Tagged(_) => Task::MultiLabel,
+        Example::Scored(_) => Task::Regression,
+    }
+}
+
+/// The number of a class, which the head's classes may name.
+fn class(reft: &Reft, class: &Class) -> Result<u32> {
+    match class {
+        Class::Number(number) => Ok(*number),
+        Class::Name(name) => match reft.classes.iter().position(|known| known == name) {
+            Some(number) => Ok(number as u32),
+            None if reft.classes.is_empty() => Err(Error::input(format!(
+                "label {name:?}: the head's classes have no names: give it `classes`"
+            ))),
+            None => Err(Error::not_known("label", name, &reft.classes)),
+        },
+    }
 }
 
 /// Tokens that two sequences begin with alike.

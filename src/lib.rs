@@ -4,6 +4,7 @@ pub mod backend;
 pub mod bench;
 pub mod bytes;
 pub mod clock;
+pub mod data;
 pub mod dims;
 pub mod engine;
 pub mod error;

@@ -12,7 +12,7 @@ const FLOORS: [&[&str]; 9] = [
     &["backend"],
     &["model"],
     &["reft", "repository"],
-    &["generate", "train", "files"],
+    &["generate", "train", "files", "data"],
     &["engine", "inspect", "bench"],
     &["web", "cli"],
 ];

@@ -8,7 +8,7 @@
 //! interventions.<i>.projection_bias  [R]     F32   c
 //! interventions.<i>.<part>                   F32   what only some kinds have, by its name and in its shape
 //! head.weight, head.bias             [N, D], [N]   where there is a head
-//! metadata webreft                           JSON  format, configs, base_model (name), fingerprint; hashes of tokenizer and chat
+//! metadata webreft                           JSON  format, configs, head, classes (names), base_model (name), fingerprint; hashes of tokenizer and chat
 //!                                                  template; how they were trained, if they were
 //! ```
 //!
@@ -38,6 +38,9 @@ pub struct About {
     /// The head's configuration, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<HeadConfig>,
+    /// The names of the head's classes, where they have some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<String>,
     /// The model's name.
     pub base_model: String,
     /// What tells the model from others, whatever its quantization.
@@ -147,6 +150,7 @@ impl Reft {
             format: FORMAT.to_owned(),
             configs: self.configs.clone(),
             head: self.head.map(|head| head.config),
+            classes: self.classes.clone(),
             base_model: model.name.clone(),
             fingerprint: model.fingerprint.clone(),
             tokenizer: Some(model.text.tokenizer.clone()),
@@ -167,7 +171,7 @@ impl Reft {
         let about = About::read(bytes)?;
         about.check(model)?;
         let warnings = about.warnings(model);
-        let About { configs, head, training, .. } = about;
+        let About { configs, head, classes, training, .. } = about;
         let file = SafeTensors::deserialize(bytes).map_err(not_ours)?;
         // New ones tell which tensors there must be, of which shapes.
         let like = Reft::with_head(model, &configs, head);
@@ -196,7 +200,8 @@ impl Reft {
             }
             None => None,
         };
-        let mut reft = Reft::with_params(model, &configs, &params, head)?;
+        let reft = Reft::with_params(model, &configs, &params, head)?.with_classes(classes);
+        let mut reft = reft.map_err(|error| Error::file(format!("intervention file: {error}")))?;
         reft.warnings = warnings;
         reft.trained = RefCell::new(training);
         // The rotations that follow from new parameters equal the file's up to rounding only.

@@ -58,6 +58,8 @@ pub struct Reft {
     pub interventions: Vec<Intervention>,
     /// What reads off the last hidden state, where the task wants it.
     pub head: Option<Head>,
+    /// The names of the head's classes, one for each of its outputs; none where they have no names.
+    pub classes: Vec<String>,
     /// All trained parameters: for each intervention that has its own X or P [R, D], W [R, I], b `[R]` and c `[R]`, as far as its
     /// kind has them; then the head's.
     pub theta: Tensor,
@@ -213,12 +215,38 @@ impl Reft {
         let theta = backend.tensor_of("theta", &[layout.theta.len()], bytemuck::cast_slice(&layout.theta))?;
         let base = backend.tensor_of("bases", &[layout.base.len()], bytemuck::cast_slice(&layout.base))?;
         let (encoders, magnitudes) = (layout.encoders, layout.magnitudes);
-        let (warnings, trained) = (Vec::new(), RefCell::default());
-        let configs = configs.to_vec();
-        let reft =
-            Reft { configs, interventions, head, theta, encoders, magnitudes, warnings, trained, base, rot };
+        let reft = Reft {
+            configs: configs.to_vec(),
+            interventions,
+            head,
+            classes: Vec::new(),
+            theta,
+            encoders,
+            magnitudes,
+            warnings: Vec::new(),
+            trained: RefCell::default(),
+            base,
+            rot,
+        };
         reft.follow(backend)?;
         Ok(reft)
+    }
+
+    /// Names the head's classes, in the order of its outputs; no names leave them without.
+    ///
+    /// # Errors
+    /// `Input` if there is no head, it has not as many outputs, or two names are the same.
+    pub fn with_classes(mut self, classes: Vec<String>) -> Result<Reft> {
+        let outputs = self.head.map_or(0, |head| head.config.outputs);
+        if !classes.is_empty() && classes.len() != outputs {
+            let got = classes.len();
+            return Err(Error::input(format!("classes: {got} names for a head of {outputs} outputs")));
+        }
+        if let Some(twice) = (1..classes.len()).find(|at| classes[..*at].contains(&classes[*at])) {
+            return Err(Error::input(format!("classes: {:?} is there twice", classes[twice])));
+        }
+        self.classes = classes;
+        Ok(self)
     }
 
     /// Asks the model's weights for what is fixed, and makes what follows from the parameters follow from them as they are now.

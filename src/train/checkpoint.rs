@@ -28,6 +28,8 @@ struct About {
     fingerprint: String,
     configs: Vec<ReftConfig>,
     head: Option<HeadConfig>,
+    #[serde(default)]
+    classes: Vec<String>,
     options: TrainOptions,
     /// What tells each example from others.
     examples: Vec<String>,
@@ -75,6 +77,7 @@ impl Training {
             fingerprint: model.fingerprint.clone(),
             configs: reft.configs.clone(),
             head: reft.head.map(|head| head.config),
+            classes: reft.classes.clone(),
             options: self.given.clone(),
             examples: self.examples.clone(),
             n_done: self.n_done,
@@ -173,7 +176,8 @@ impl Checkpoint {
     /// # Errors
     /// As [`Reft::with_head`].
     pub fn reft(&self, model: &Model) -> Result<Reft> {
-        Reft::with_head(model, &self.about.configs, self.about.head)
+        let About { configs, head, classes, .. } = &self.about;
+        Reft::with_head(model, configs, *head)?.with_classes(classes.clone())
     }
 
     /// What a training can be asked to have: configurations, head and options.

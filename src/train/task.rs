@@ -3,6 +3,7 @@
 use super::batch::{Batch, Sequence, Shape, Target};
 use super::pool::Pool;
 use crate::backend::Prepared;
+use crate::data::Problems;
 use crate::error::{Error, Result};
 use crate::kernel;
 use crate::model::{Labels, Model};
@@ -34,36 +35,36 @@ impl Task {
     /// Fails unless the sequences have what the task wants; sources may still be awaited.
     ///
     /// # Errors
-    /// `Input` that names the first that has not.
+    /// `Input` that names those that have not.
     pub fn check(self, reft: &Reft, sequences: &[&Sequence]) -> Result<()> {
-        let wrong = |number: usize, text: String| Err(Error::input(format!("sequence {number}: {text}")));
+        let pairs = matches!(self, Task::Reward | Task::Preference { .. });
+        let place = |sequence: usize| format!("example {}", 1 + if pairs { sequence / 2 } else { sequence });
+        let mut problems = Problems::default();
+        let mut wrong = |number: usize, text: String| problems.add(Error::input(text).at(place(number)));
         let outputs = reft.head.as_ref().map(|head| head.dense.n_out);
         let by_tokens = matches!(self, Task::Language | Task::Preference { .. });
         if !by_tokens && outputs.is_none() {
             return Err(Error::input("the task wants a head: give the interventions one"));
         }
-        if matches!(self, Task::Reward | Task::Preference { .. }) && !sequences.len().is_multiple_of(2) {
+        if pairs && !sequences.len().is_multiple_of(2) {
             return Err(Error::input(format!("{} sequences: expected pairs", sequences.len())));
         }
         for (number, sequence) in sequences.iter().enumerate() {
             let edits = sequence.edits.iter().filter(|_| !sequence.awaits_source());
             for (it, edits) in reft.interventions.iter().zip(edits) {
                 let checked = it.check_source(edits.rows.len(), edits.source.len());
-                checked.map_err(|error| error.at(format!("sequence {number}")))?;
+                checked.map_err(|error| error.at(place(number)))?;
             }
             match (self, &sequence.target, outputs) {
                 (Task::Preference { .. }, ..) if sequence.labels.is_empty() => {
-                    return wrong(number, "has no labelled token".to_owned());
+                    wrong(number, "has no labelled token".to_owned());
                 }
                 (Task::Classification, Target::Class(class), Some(n)) if (*class as usize) < n => {}
                 (Task::MultiLabel, Target::Classes(classes), Some(n))
                     if classes.iter().all(|class| (*class as usize) < n) => {}
                 (Task::Regression, Target::Values(values), Some(n)) if values.len() == n => {}
                 (Task::Classification | Task::MultiLabel | Task::Regression, target, n) => {
-                    return wrong(
-                        number,
-                        format!("target {target:?} for a head of {} outputs", n.unwrap_or(0)),
-                    );
+                    wrong(number, format!("target {target:?} for a head of {} outputs", n.unwrap_or(0)));
                 }
                 (Task::Reward, _, Some(n)) if n != 1 => {
                     return Err(Error::input(format!("a reward wants a head of 1 output, not {n}")));
@@ -71,6 +72,7 @@ impl Task {
                 _ => {}
             }
         }
+        problems.check()?;
         if by_tokens && sequences.iter().all(|sequence| sequence.labels.is_empty()) {
             return Err(Error::input("the batch has no labelled token"));
         }

@@ -1,0 +1,114 @@
+//! Training examples, in the forms people have them.
+//!
+//! [`read`] takes the bytes of a file: JSON lines, a JSON array, or a table (CSV, TSV) with a header. What the fields are called says what an
+//! example is; `forms.rs` lists the forms. The command line, the npm package and the page all read with it.
+
+mod classes;
+mod example;
+mod forms;
+mod messages;
+mod preference;
+mod problems;
+mod record;
+mod records;
+mod table;
+mod text;
+
+pub use example::{
+    Answer, Class, Conversation, Counterfactual, Example, Input, Labelled, Preference, Scored, Tagged,
+};
+pub(crate) use problems::Problems;
+
+use crate::error::{Error, Result};
+use classes::Classes;
+use record::Record;
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Names of other columns that the warning quotes at most.
+const NAMED: usize = 20;
+
+/// The examples of a file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Data {
+    /// The examples, in the file's order.
+    pub examples: Vec<Example>,
+    /// The names of the classes, sorted, where labels are names. A head with these classes learns them.
+    pub classes: Vec<String>,
+    /// What the caller should know: fields that are not read.
+    pub warnings: Vec<String>,
+}
+
+/// Reads the examples of a file.
+///
+/// # Errors
+/// `File` for bytes that are no text; `Input` for text that holds no examples, with the line of each fault: the first twenty in full, and a
+/// count of the rest.
+pub fn read(bytes: &[u8]) -> Result<Data> {
+    let text = text::decode(bytes)?;
+    let (mut data, mut classes, mut others) = (Data::default(), Classes::default(), BTreeSet::new());
+    let mut problems = Problems::default();
+    records::each(&text, &forms::check, &mut |place, record| {
+        let example = record.and_then(|record| read_record(record, &mut others));
+        let example = example.and_then(|example| classes.note(place, &example).map(|()| example));
+        match example {
+            Ok(example) => data.examples.push(example),
+            Err(error) => problems.add(error.at(place)),
+        }
+    });
+    problems.check()?;
+    if data.examples.is_empty() {
+        return Err(Error::input("no examples: the file is empty, or holds nothing but a header"));
+    }
+    data.classes = classes.names();
+    data.warnings = warning(&others).into_iter().collect();
+    Ok(data)
+}
+
+/// Reads the prompts of a file: the field `prompt` of each record. Other fields are left alone.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_prompts(bytes: &[u8]) -> Result<Vec<Input>> {
+    read_field(bytes, "prompt", |value| messages::input("prompt", value, &mut BTreeSet::new()))
+}
+
+/// Reads the texts of a file: the field `text` of each record. Other fields are left alone.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_texts(bytes: &[u8]) -> Result<Vec<String>> {
+    read_field(bytes, "text", |value| record::text("text", value))
+}
+
+fn read_field<T>(bytes: &[u8], name: &'static str, read: impl Fn(&Value) -> Result<T>) -> Result<Vec<T>> {
+    let text = text::decode(bytes)?;
+    let (mut values, mut problems) = (Vec::new(), Problems::default());
+    records::each(&text, &|header| header.require(name).map(|_| ()), &mut |place, record| match record
+        .and_then(|record| read(record.require(name)?))
+    {
+        Ok(value) => values.push(value),
+        Err(error) => problems.add(error.at(place)),
+    });
+    problems.check()?;
+    if values.is_empty() { Err(Error::input("the file holds no records")) } else { Ok(values) }
+}
+
+fn read_record(mut record: Record, others: &mut BTreeSet<String>) -> Result<Example> {
+    let mut beside = BTreeSet::new();
+    let example = forms::read(&mut record, &mut beside)?;
+    others.extend(record.unread());
+    others.extend(beside);
+    Ok(example)
+}
+
+fn warning(others: &BTreeSet<String>) -> Option<String> {
+    if others.is_empty() {
+        return None;
+    }
+    let named: Vec<String> = others.iter().take(NAMED).map(|name| record::quoted(name)).collect();
+    let more = others.len() - named.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!("fields that are not read: {}{more}", named.join(", ")))
+}
