@@ -19,6 +19,7 @@ use wasm_bindgen::{JsCast, JsValue};
 
 use crate::backend::{Backend, Machine};
 use crate::bench::{self, BenchOptions};
+use crate::data::{self, Problems};
 use crate::engine::{Engine, MachineOptions, Source};
 use crate::error::{Error, Result};
 use crate::generate::{Generation, Persona, Prompt};
@@ -185,8 +186,10 @@ impl WebEngine {
     pub fn new_reft(&self, configs: Vec<Ts<ReftConfig>>, head: Option<Ts<HeadConfig>>) -> Result<usize> {
         let configs = configs.iter().map(|config| Ok(from_js("reft", config)?.into()));
         let configs = configs.collect::<Result<Vec<_>>>()?;
-        let head = head.map(|head| Ok::<_, Error>(from_js("head", &head)?.into())).transpose()?;
-        Ok(self.refts.hold(Reft::with_head(self.engine.model(), &configs, head)?))
+        let head: Option<types::HeadConfig> = head.map(|head| from_js("head", &head)).transpose()?;
+        let reft = Reft::with_head(self.engine.model(), &configs, head.as_ref().map(Into::into))?;
+        let classes = head.map(|head| head.classes).unwrap_or_default();
+        Ok(self.refts.hold(reft.with_classes(classes)?))
     }
 
     /// What a trained head says of texts: its scores for each, as JSON.
@@ -196,6 +199,15 @@ impl WebEngine {
     pub async fn scores(&self, reft: usize, texts: Vec<String>) -> Result<String> {
         let scores = self.engine.scores(&*self.refts.get(reft)?, &texts).await?;
         Ok(serde_json::to_string(&scores).expect("plain data"))
+    }
+
+    /// The names of a head's classes, where they have some.
+    ///
+    /// # Errors
+    /// `Input` if there are no interventions of this number.
+    #[wasm_bindgen(js_name = reftClasses)]
+    pub fn reft_classes(&self, reft: usize) -> Result<Vec<String>> {
+        Ok(self.refts.get(reft)?.classes.clone())
     }
 
     /// Trained numbers, and all of the model's.
@@ -336,7 +348,7 @@ impl WebEngine {
         training: Ts<types::Training>,
     ) -> Result<WebTraining> {
         from_js::<types::Training>("options", &training)?;
-        let asked = serde_json::json!({ "options": plain("options", &training)? });
+        let asked = serde_json::json!({ "options": plain("options", &training.js_value())? });
         let examples = read_examples(&examples)?;
         let (reft, trainer, training) = self.engine.resume_as(checkpoint, &examples, &asked)?;
         let number = self.refts.hold(reft);
@@ -490,26 +502,43 @@ fn read_load_options(options: &Ts<types::LoadOptions>) -> Result<(Machine, LoadO
     Ok((types::machine(options.backend.as_deref())?, options.try_into()?))
 }
 
-fn read_examples(examples: &[Ts<Example>]) -> Result<Vec<crate::engine::Example>> {
-    let read = |(number, example)| from_js(&format!("example {number}"), example).map(Example::into);
-    (1..).zip(examples).map(read).collect()
+/// Reads a file of training examples; returns them as JSON, with the names of their classes and what the caller should know.
+///
+/// # Errors
+/// As [`data::read`].
+#[wasm_bindgen(js_name = parseExamples)]
+pub fn parse_examples(bytes: &[u8]) -> Result<String> {
+    Ok(serde_json::to_string(&data::read(bytes)?).expect("plain data"))
 }
 
-/// What JavaScript gave, if it is what was asked for. By way of JSON, where a field that is not known is told.
+fn read_examples(examples: &[Ts<Example>]) -> Result<Vec<data::Example>> {
+    let (mut read, mut problems) = (Vec::with_capacity(examples.len()), Problems::default());
+    for (number, example) in (1..).zip(examples) {
+        match from_json(&format!("example {number}"), &example.js_value()) {
+            Ok(example) => read.push(example),
+            Err(error) => problems.add(error),
+        }
+    }
+    problems.check().map(|()| read)
+}
+
+/// What JavaScript gave, if it is what was asked for.
 fn from_js<T: Tsify + DeserializeOwned>(what: &str, value: &Ts<T>) -> Result<T>
 where
     T::JsType: JsCast,
 {
+    from_json(what, &value.js_value())
+}
+
+/// Deserializes a JavaScript value by way of JSON, where a field that is not known is told.
+fn from_json<T: DeserializeOwned>(what: &str, value: &JsValue) -> Result<T> {
     serde_json::from_value(plain(what, value)?).map_err(|error| Error::input(error.to_string()).at(what))
 }
 
 /// What JavaScript gave, as JSON.
-fn plain<T: Tsify>(what: &str, value: &Ts<T>) -> Result<serde_json::Value>
-where
-    T::JsType: JsCast,
-{
+fn plain(what: &str, value: &JsValue) -> Result<serde_json::Value> {
     let wrong = |reason: String| Error::input(reason).at(what);
-    let text = js_sys::JSON::stringify(&value.js_value()).map_err(|_| wrong("no plain data".to_owned()))?;
+    let text = js_sys::JSON::stringify(value).map_err(|_| wrong("no plain data".to_owned()))?;
     serde_json::from_str(&text.as_string().unwrap_or_default()).map_err(|error| wrong(error.to_string()))
 }
 

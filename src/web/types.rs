@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tsify::Tsify;
 
 use crate::backend::Machine;
+use crate::data;
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::generate;
@@ -330,8 +331,9 @@ same_fields!(ReftConfig => reft::ReftConfig {
     virtual_tokens, encoder, seed
 });
 
-/// Something to learn. What it is says what the task is; all examples of a training are of one task.
-#[derive(Deserialize, Tsify)]
+/// Something to learn. What it is says what the task is; all examples of a training are of one task. The engine reads them as it reads
+/// files: by `data::Example`.
+#[derive(Tsify)]
 #[serde(untagged)]
 pub enum Example {
     /// An answer to a prompt.
@@ -351,29 +353,26 @@ pub enum Example {
 }
 
 /// An answer to a prompt.
-#[derive(Deserialize, Tsify)]
-#[serde(deny_unknown_fields)]
+#[derive(Tsify)]
 pub struct Answer {
     /// What is asked. The model's chat template is put around it, if it has one.
-    pub prompt: String,
+    pub prompt: Prompt,
     /// What should be answered.
     pub completion: String,
 }
 
 /// A conversation, of which the assistant's turns are learned.
-#[derive(Deserialize, Tsify)]
-#[serde(deny_unknown_fields)]
+#[derive(Tsify)]
 pub struct Conversation {
     /// Its turns.
     pub messages: Vec<Message>,
 }
 
 /// Of two answers, the better one: for a reward where there is a head, else to make it likelier (DPO).
-#[derive(Deserialize, Tsify)]
-#[serde(deny_unknown_fields)]
+#[derive(Tsify)]
 pub struct Preference {
     /// What is asked.
-    pub prompt: String,
+    pub prompt: Prompt,
     /// The better answer.
     pub chosen: String,
     /// The worse one.
@@ -381,28 +380,27 @@ pub struct Preference {
 }
 
 /// The class of a text.
-#[derive(Deserialize, Tsify)]
-#[serde(deny_unknown_fields)]
+#[derive(Tsify)]
 pub struct Labelled {
     /// The text.
     pub text: String,
-    /// Its class, counted from 0.
-    pub label: u32,
+    /// Its class, counted from 0, or by its name, where the head's classes have names.
+    #[tsify(type = "number | string")]
+    pub label: data::Class,
 }
 
 /// The classes of a text: none, one or several.
-#[derive(Deserialize, Tsify)]
-#[serde(deny_unknown_fields)]
+#[derive(Tsify)]
 pub struct Tagged {
     /// The text.
     pub text: String,
-    /// Its classes, counted from 0.
-    pub labels: Vec<u32>,
+    /// Its classes, counted from 0, or by their names.
+    #[tsify(type = "(number | string)[]")]
+    pub labels: Vec<data::Class>,
 }
 
 /// Numbers that belong to a text.
-#[derive(Deserialize, Tsify)]
-#[serde(deny_unknown_fields)]
+#[derive(Tsify)]
 pub struct Scored {
     /// The text.
     pub text: String,
@@ -411,8 +409,7 @@ pub struct Scored {
 }
 
 /// What is answered to a text where the interventions put hidden states of another one; for kinds that read one, like `dii_lowrank`.
-#[derive(Deserialize, Tsify)]
-#[serde(deny_unknown_fields)]
+#[derive(Tsify)]
 pub struct Counterfactual {
     /// What is asked.
     pub base: String,
@@ -421,30 +418,6 @@ pub struct Counterfactual {
     /// What should be answered to the base then.
     pub expected: String,
 }
-
-impl From<Example> for engine::Example {
-    fn from(example: Example) -> engine::Example {
-        match example {
-            Example::Answer(it) => engine::Example::Answer(it.into()),
-            Example::Conversation(Conversation { messages }) => {
-                let messages = messages.into_iter().map(token::Message::from).collect();
-                engine::Example::Conversation(engine::Conversation { messages })
-            }
-            Example::Preference(it) => engine::Example::Preference(it.into()),
-            Example::Labelled(it) => engine::Example::Labelled(it.into()),
-            Example::Tagged(it) => engine::Example::Tagged(it.into()),
-            Example::Scored(it) => engine::Example::Scored(it.into()),
-            Example::Counterfactual(it) => engine::Example::Counterfactual(it.into()),
-        }
-    }
-}
-
-same_fields!(Answer => engine::Answer { prompt, completion });
-same_fields!(Preference => engine::Preference { prompt, chosen, rejected });
-same_fields!(Labelled => engine::Labelled { text, label });
-same_fields!(Tagged => engine::Tagged { text, labels });
-same_fields!(Scored => engine::Scored { text, values });
-same_fields!(Counterfactual => engine::Counterfactual { base, source, expected });
 
 /// What another library's files do not say of the interventions in them.
 #[derive(Default, Deserialize, Tsify)]
@@ -467,8 +440,12 @@ same_fields!(Unsaved => reft::foreign::Unsaved { positions, act, kind });
 #[derive(Deserialize, Tsify)]
 #[serde(deny_unknown_fields)]
 pub struct HeadConfig {
-    /// Scores it gives: one for each class, or the numbers, or one reward.
-    pub outputs: usize,
+    /// Scores it gives: one for each class, or the numbers, or one reward; as many as there are `classes` if left out.
+    #[tsify(optional)]
+    pub outputs: Option<usize>,
+    /// The names of the classes, in the order of the scores; they have none if left out.
+    #[serde(default)]
+    pub classes: Vec<String>,
     /// Whether it has a bias; false if left out.
     #[serde(default)]
     pub bias: bool,
@@ -481,7 +458,12 @@ pub struct HeadConfig {
     pub seed: u64,
 }
 
-same_fields!(HeadConfig => reft::HeadConfig { outputs, bias, pooling, seed });
+impl From<&HeadConfig> for reft::HeadConfig {
+    fn from(it: &HeadConfig) -> reft::HeadConfig {
+        let HeadConfig { outputs, ref classes, bias, pooling, seed } = *it;
+        reft::HeadConfig { outputs: outputs.unwrap_or(classes.len()), bias, pooling, seed }
+    }
+}
 
 /// One turn of a conversation.
 #[derive(Deserialize, Tsify)]

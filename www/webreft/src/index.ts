@@ -32,6 +32,7 @@ export {
   type OpenOptions,
   type Persona,
   type Piece,
+  parseExamples,
   probe,
   Reft,
   type StepOptions,
@@ -40,6 +41,7 @@ export {
   WebReft,
 } from "./model.js";
 export type {
+  ExampleData,
   LoadProgress,
   Memory,
   ModelInfo,

@@ -129,6 +129,26 @@ export async function probe(options: { worker?: Worker } = {}): Promise<Machine>
   }
 }
 
+/**
+ * Reads training examples from a text or a file: JSON lines, a JSON array, CSV or TSV with a header, in the forms that the package's README
+ * lists.
+ *
+ * @throws {WebReftError} `input` for what is no example, with the line of each fault, `file` for a file that is no text.
+ */
+export async function parseExamples(
+  source: string | Blob,
+  options: Pick<OpenOptions, "wasm" | "worker"> = {},
+): Promise<ExampleData> {
+  const bytes = typeof source === "string" ? new TextEncoder().encode(source) : new Uint8Array(await source.arrayBuffer());
+  const client = new Client(options.worker);
+  try {
+    return await client.call("parseExamples", { wasm: wasmOf(options), bytes });
+  } finally {
+    const over = new WebReftError("aborted", "the examples are read");
+    client.end(over, over);
+  }
+}
+
 /** A model in a worker of its own, on the GPU or on the CPU. It answers one call at a time. */
 export class WebReft {
   /** What was loaded, and on what it runs. */
@@ -186,7 +206,7 @@ export class WebReft {
   /** Makes new interventions, of one kind or of several that are trained together, and a head for classes, numbers or rewards. What is wrong with the configuration is told by the first call that uses them. */
   reft(config: ReftConfig | ReftConfig[], head?: HeadConfig): Reft {
     const configs = [config].flat();
-    return new Reft(this.#client, configs, this.#client.call("newReft", { configs, head }));
+    return new Reft(this.#client, configs, this.#client.call("newReft", { configs, head }), head?.classes);
   }
 
   /**
@@ -204,8 +224,8 @@ export class WebReft {
    * @throws {WebReftError} `file` for bytes that are not such a file, `input` for interventions on another model.
    */
   async loadReft(bytes: ArrayBuffer | Uint8Array<ArrayBuffer>): Promise<Reft> {
-    const { reft, configs, warnings } = await this.#client.call("loadReft", new Uint8Array(bytes));
-    return new Reft(this.#client, configs, Promise.resolve(reft), warnings);
+    const { reft, configs, classes, warnings } = await this.#client.call("loadReft", new Uint8Array(bytes));
+    return new Reft(this.#client, configs, Promise.resolve(reft), classes, warnings);
   }
 
   /**
@@ -217,8 +237,8 @@ export class WebReft {
    */
   async importReft(archive: ArrayBuffer | Uint8Array<ArrayBuffer>, unsaved: Unsaved = {}): Promise<Reft> {
     const takes = { archive: new Uint8Array(archive), unsaved };
-    const { reft, configs, warnings } = await this.#client.call("importReft", takes);
-    return new Reft(this.#client, configs, Promise.resolve(reft), warnings);
+    const { reft, configs, classes, warnings } = await this.#client.call("importReft", takes);
+    return new Reft(this.#client, configs, Promise.resolve(reft), classes, warnings);
   }
 
   /**
@@ -239,11 +259,11 @@ export class WebReft {
     const stream = this.#client.stream("resume", takes, { signal, news: newsFor(options) });
     const first = await stream.next();
     if (first.done || !("reft" in first.value)) throw new WebReftError("bug", "the training did not begin");
-    const { reft, configs } = first.value;
+    const { reft, configs, classes } = first.value;
     async function* steps() {
       for await (const step of stream) if ("step" in step) yield step;
     }
-    return { reft: new Reft(this.#client, configs, Promise.resolve(reft)), steps: steps() };
+    return { reft: new Reft(this.#client, configs, Promise.resolve(reft), classes), steps: steps() };
   }
 
   /** Answers, piece by piece. Leaving the loop stops the work. */
@@ -317,15 +337,24 @@ export class WebReft {
 export class Reft {
   /** What was asked for. */
   readonly configs: ReftConfig[];
+  /** The names of the head's classes, in the order of {@link scores}; none where they have no names. */
+  readonly classes: readonly string[];
   /** What is other with the model than it was when they were saved: its tokenizer, its chat template. */
   readonly warnings: readonly string[];
   readonly #client: Client;
   readonly #number: Promise<number>;
 
   /** @internal Made by {@link WebReft.reft} and {@link WebReft.loadReft}. */
-  constructor(client: Client, configs: ReftConfig[], number: Promise<number>, warnings: string[] = []) {
+  constructor(
+    client: Client,
+    configs: ReftConfig[],
+    number: Promise<number>,
+    classes: string[] = [],
+    warnings: string[] = [],
+  ) {
     this.#client = client;
     this.configs = configs;
+    this.classes = classes;
     this.warnings = warnings;
     this.#number = number;
     // Told by the call that uses it; until then it is not an unhandled rejection.
@@ -349,7 +378,7 @@ export class Reft {
     return this.#client.call("trainStep", takes, { signal, news: newsFor(options) });
   }
 
-  /** What a trained head says of texts: its scores for each. */
+  /** What a trained head says of texts: its scores for each, in the order of {@link classes}. */
   async scores(texts: string[]): Promise<number[][]> {
     return this.#client.call("scores", { reft: await this.#number, texts });
   }

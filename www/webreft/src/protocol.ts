@@ -47,6 +47,7 @@ interface Told<Takes, Tells, Returns, Streams = never> {
 interface Made {
   reft: number;
   configs: ReftConfig[];
+  classes: string[];
 }
 
 /** Every call the worker answers: what it takes, what it tells and streams on the way, what it returns. */
@@ -54,6 +55,7 @@ export interface Calls {
   probe: Plain<null, Machine>;
   load: Told<{ wasm: WasmSource | undefined; opening: Opening; options: LoadOptions }, LoadProgress, ModelInfo>;
   inspect: Plain<{ wasm: WasmSource | undefined; opening: Opening; options: InspectOptions }, Inspection>;
+  parseExamples: Plain<{ wasm: WasmSource | undefined; bytes: Uint8Array<ArrayBuffer> }, ExampleData>;
   memory: Plain<null, Memory>;
   bench: Plain<{ tokens: number; sequences: number }, Record<string, unknown>>;
   newReft: Plain<{ configs: ReftConfig[]; head: HeadConfig | undefined }, number>;
@@ -98,6 +100,16 @@ export interface ModelInfo extends EngineInfo {
   /** The GPU it runs on; absent where the CPU computes. */
   adapter?: Adapter;
   /** What is to be known about how it was loaded: why it is not stored, why it runs on the CPU. */
+  warnings: string[];
+}
+
+/** The examples of a file. */
+export interface ExampleData {
+  /** What `Reft.train` takes. */
+  examples: Example[];
+  /** The names of the classes, sorted, where labels are names: what a head that learns them has as `classes`. */
+  classes: string[];
+  /** What is to be known: fields that are not read. */
   warnings: string[];
 }
 

@@ -2,6 +2,7 @@
 import init, {
   type InitOutput,
   type LoadOptions,
+  parseExamples,
   type Reader,
   type StepWatch,
   WebEngine,
@@ -65,6 +66,11 @@ const handlers: Handlers = {
     });
   },
 
+  async parseExamples({ wasm: where, bytes }) {
+    await init({ module_or_path: where });
+    return JSON.parse(parseExamples(bytes));
+  },
+
   async memory() {
     return { gpu: engine().gpuBytes(), wasm: wasm?.memory.buffer.byteLength ?? 0 };
   },
@@ -97,12 +103,12 @@ const handlers: Handlers = {
 
   async loadReft(bytes) {
     const reft = engine().loadReft(bytes);
-    return { reft, configs: engine().reftConfigs(reft), warnings: engine().reftWarnings(reft) };
+    return { ...made(reft), warnings: engine().reftWarnings(reft) };
   },
 
   async importReft({ archive, unsaved }) {
     const reft = engine().importReft(archive, unsaved);
-    return { reft, configs: engine().reftConfigs(reft), warnings: engine().reftWarnings(reft) };
+    return { ...made(reft), warnings: engine().reftWarnings(reft) };
   },
 
   async exportReft({ reft, library }) {
@@ -153,7 +159,7 @@ const handlers: Handlers = {
 
   async resume({ checkpoint, examples, training, checkpointSeconds }, line) {
     const run = engine().resume(checkpoint, examples, training);
-    await line.emit({ reft: run.reft, configs: engine().reftConfigs(run.reft) });
+    await line.emit(made(run.reft));
     return toTheEnd(run, checkpointSeconds, line);
   },
 
@@ -183,6 +189,11 @@ async function choose({ backend = "auto" }: Pick<LoadOptions, "backend">): Promi
     return { backend: "cpu", warnings: [`The CPU computes: ${reason}`] };
   }
   return { backend, warnings: [], ...(found && { found }) };
+}
+
+/** Interventions that the engine holds, as the page knows them. */
+function made(reft: number) {
+  return { reft, configs: engine().reftConfigs(reft), classes: engine().reftClasses(reft) };
 }
 
 /** What of how much is trained. */
