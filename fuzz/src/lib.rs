@@ -16,6 +16,7 @@ use peak_alloc::PeakAlloc;
 use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::bytes::ByteSource;
+use webreft::data;
 use webreft::engine::{Engine, Input};
 use webreft::files::ModelFiles;
 use webreft::generate::GenerateOptions;
@@ -66,6 +67,8 @@ pub enum Target {
     Interventions,
     /// An adapter: its configuration, a zero, and its tensors; as a directory of peft's with either file, and of pyreft's.
     Adapter,
+    /// A file of training examples.
+    Examples,
 }
 
 impl Target {
@@ -83,6 +86,7 @@ impl Target {
             Target::Zip,
             Target::Interventions,
             Target::Adapter,
+            Target::Examples,
         ];
         targets.into_iter().chain(FORMATS.into_iter().map(Target::Decode)).collect()
     }
@@ -110,6 +114,7 @@ impl Target {
             Target::Zip => seeds::archives(),
             Target::Interventions => vec![seeds::interventions()],
             Target::Adapter => seeds::adapters(),
+            Target::Examples => seeds::examples(),
         }
     }
 
@@ -151,6 +156,7 @@ impl Target {
                 let _ = engine.load_reft(bytes);
                 let _ = engine.resume(bytes, &[]);
             }),
+            Target::Examples => read_examples(bytes),
         }
     }
 }
@@ -276,6 +282,15 @@ fn decode(format: &Format, bytes: &[u8]) {
     format.decode_packed(&packed.qs, &packed.scales, 0, &mut again);
     let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
     assert!(values.iter().zip(&again).all(same), "{} differs once it is repacked", format.name);
+}
+
+/// Examples that are read are the same once they are written as JSON and read again.
+fn read_examples(bytes: &[u8]) {
+    let _ = data::read_prompts(bytes);
+    let Ok(read) = data::read(bytes) else { return };
+    let text = serde_json::to_string(&read.examples).expect("plain data");
+    let again = data::read(text.as_bytes()).expect("what was written");
+    assert_eq!((again.examples, again.classes), (read.examples, read.classes));
 }
 
 fn read_torch(bytes: Vec<u8>) {

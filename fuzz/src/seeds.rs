@@ -171,6 +171,24 @@ pub(crate) fn archives() -> Vec<Vec<u8>> {
     torch.chain([foreign::pack_directory(&files)]).collect()
 }
 
+/// Each container and each form of training examples.
+pub(crate) fn examples() -> Vec<Vec<u8>> {
+    let alpaca = r#"{"instruction": "a", "input": "", "output": "b"}"#;
+    let texts = [
+        "{\"prompt\": \"a\", \"completion\": \"b\"}\n{\"prompt\": [{\"role\": \"user\", \"content\": \"a\"}], \"completion\": \"b\"}\n",
+        &format!("[{alpaca}, {alpaca}]"),
+        "prompt,completion\n\"a, b\",c\n",
+        "text\tlabel\na\t0\nb\t1\n",
+        r#"{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": [{"type": "text", "text": "b"}]}]}"#,
+        r#"{"chosen": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "rejected": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "c"}]}"#,
+        r#"{"text": "a", "labels": ["x", "y"]}"#,
+        r#"{"text": "a", "values": [0.5, -1]}"#,
+        "{\n\"base\": \"a\",\n\"source\": \"b\",\n\"expected\": \"c\"\n}\n",
+    ];
+    let utf16 = "\u{feff}prompt;completion\na;b\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    texts.iter().map(|text| text.as_bytes().to_vec()).chain([utf16]).collect()
+}
+
 /// A saved intervention.
 pub(crate) fn interventions() -> Vec<u8> {
     let engine = tiny();

@@ -32,6 +32,9 @@ const FORMS: [Form; 9] = [
     Form { required: &["base", "source", "expected"], make: counterfactual },
 ];
 
+/// Names of a record that are compared with the forms at most.
+pub(super) const COMPARED: usize = 1000;
+
 /// Names that other data sets have, and the names here.
 const SYNONYMS: [(&str, &str); 19] = [
     ("question", "prompt"),
@@ -79,7 +82,7 @@ pub(super) fn is_near(name: &str) -> bool {
 
 /// Says what is missing, and which field is probably meant.
 fn no_form(record: &Record) -> Error {
-    let names: Vec<&str> = record.names().collect();
+    let names: Vec<&str> = record.names().take(COMPARED).collect();
     let null = |field: &&&str| record.get(field).is_some_and(Value::is_null);
     let nearest = FORMS.iter().filter_map(|form| {
         let missing: Vec<&str> = form.required.iter().filter(|name| !record.has(name)).copied().collect();

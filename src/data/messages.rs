@@ -1,7 +1,7 @@
 //! Lists of messages: `role` and `content`, or ShareGPT's `from` and `value`.
 
 use super::example::Input;
-use super::record::{found, quoted, text};
+use super::record::{cut, found, quoted, text};
 use crate::error::{Error, Result};
 use crate::token::Message;
 use serde_json::{Map, Value};
@@ -111,7 +111,7 @@ fn field<'a>(fields: &'a Map<String, Value>, names: [&'static str; 2]) -> Result
 
 fn speaker(role: &str) -> Result<String> {
     let known = ROLES.iter().find(|(name, _)| *name == role).map(|(_, role)| (*role).to_owned());
-    known.ok_or_else(|| Error::not_known("role", role, ROLES.map(|(name, _)| name)))
+    known.ok_or_else(|| Error::not_known("role", cut(role), ROLES.map(|(name, _)| name)))
 }
 
 /// What is said: a text, or parts that are texts.

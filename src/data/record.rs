@@ -138,14 +138,13 @@ pub(super) fn filled(name: &str, value: &Value) -> Result<String> {
 
 /// A name in an error, cut off where it is long.
 pub(super) fn quoted(name: &str) -> String {
-    format!("`{}`", cut(name))
+    let cut = cut(name);
+    format!("`{cut}{}`", if cut.len() < name.len() { "…" } else { "" })
 }
 
-fn cut(text: &str) -> String {
-    match text.char_indices().nth(QUOTED) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
-    }
+/// The beginning of a text, as an error quotes it.
+pub(super) fn cut(text: &str) -> &str {
+    text.char_indices().nth(QUOTED).map_or(text, |(at, _)| &text[..at])
 }
 
 /// What a value is, in an error.

@@ -1,6 +1,6 @@
 //! Tables with a header: fields separated by commas, tabs or semicolons, with quotes where a field holds one of them.
 
-use super::forms;
+use super::forms::{self, COMPARED};
 use super::record::{Place, Record, known};
 use super::records::{Check, Take};
 use crate::error::{Error, Result};
@@ -21,9 +21,7 @@ pub(super) fn each(text: &str, check: Check<'_>, take: Take<'_>) {
         Ok(header) => header.clone(),
         Err(error) => return take(Place::Line(1), Err(Error::input(error.to_string()))),
     };
-    let mut named = Record::default();
-    header.iter().for_each(|name| named.add(name, Value::Bool(true)));
-    if let Err(error) = check(&named) {
+    if let Err(error) = check(&named(&header)) {
         let start = text.find(|c: char| c != '\n' && c != '\r').unwrap_or(0);
         let line = 1 + text[..start].matches('\n').count();
         return take(Place::Line(line), Err(error));
@@ -43,6 +41,13 @@ pub(super) fn each(text: &str, check: Check<'_>, take: Take<'_>) {
     }
 }
 
+/// A record with the header's names.
+fn named(header: &StringRecord) -> Record {
+    let mut named = Record::default();
+    header.iter().for_each(|name| named.add(name, Value::Bool(true)));
+    named
+}
+
 fn reader(text: &str, separator: u8) -> Reader<&[u8]> {
     let mut builder = ReaderBuilder::new();
     builder.delimiter(separator).flexible(true).trim(Trim::Headers).from_reader(text.as_bytes())
@@ -52,7 +57,7 @@ fn reader(text: &str, separator: u8) -> Reader<&[u8]> {
 fn separator(text: &str) -> u8 {
     let names = |separator: &u8| {
         let header = reader(text, *separator).headers().cloned().unwrap_or_default();
-        (header.iter().filter(|name| forms::is_near(name)).count(), header.len())
+        (header.iter().take(COMPARED).filter(|name| forms::is_near(name)).count(), header.len())
     };
     SEPARATORS.into_iter().rev().max_by_key(names).expect("there are separators")
 }

@@ -5,6 +5,7 @@ mod adapters;
 mod advisories;
 mod bits;
 mod everything;
+mod examples;
 mod file;
 mod hyperparameters;
 mod lies;

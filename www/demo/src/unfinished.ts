@@ -1,10 +1,10 @@
 /** Trainings that were left in the middle: kept in the browser's durable storage while they go, one for each model. */
-import { type Answer, Store, type TrainStep, type WebReft } from "webreft";
+import { type Row, Store, type TrainStep, type WebReft } from "webreft";
 import type { Settings } from "./views/settings.js";
 
 /** A training as it was after one of its epochs. */
 export interface Unfinished {
-  examples: Answer[];
+  examples: Row[];
   settings: Settings;
   /** What was reported until then. */
   steps: TrainStep[];

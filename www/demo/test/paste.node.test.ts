@@ -1,14 +1,21 @@
 import { expect, test } from "vitest";
 import { bytes, count, plural, seconds } from "../src/format.js";
 import { PRESETS, QUESTIONS } from "../src/presets.js";
-import { parse } from "../src/views/examples.js";
+import { rowsOf, withHeader } from "../src/views/examples.js";
 
-test("lines from a spreadsheet become examples", () => {
-  expect(parse("one\tun\r\ntwo\tdeux\n\n\tonly an answer\n")).toEqual([
-    { prompt: "one", completion: "un" },
-    { prompt: "two", completion: "deux" },
-    { prompt: "", completion: "only an answer" },
-  ]);
+test("cells from a spreadsheet get a header where they have none", () => {
+  const cells = "one\tun\r\ntwo\tdeux\n\n\tonly an answer\n";
+  expect(withHeader(cells)).toBe(`prompt\tcompletion\n${cells}`);
+  for (const text of ["Prompt\tCompletion\none\tun", "prompt,completion\none,un", '{"prompt": "a\tb"}', '[{"prompt":\t"a"}]']) {
+    expect(withHeader(text)).toBe(text);
+  }
+});
+
+test("only prompts with answers become rows", () => {
+  const answer = { prompt: "one", completion: "un" };
+  expect(rowsOf([answer])).toEqual([answer]);
+  const conversation = { messages: [{ role: "assistant", content: "un" }] };
+  expect(() => rowsOf([answer, conversation])).toThrow("example 2: the table holds a prompt and an answer, both texts");
 });
 
 test("every preset has ten examples, and no question to ask is among them", () => {

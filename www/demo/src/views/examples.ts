@@ -1,21 +1,31 @@
 /** The examples to learn from: a table that is edited in place. */
-import type { Answer } from "webreft";
+import { type Answer, type Example, parseExamples, WebReftError } from "webreft";
 import type { App } from "../app.js";
-import { button, field, h } from "../dom.js";
+import { button, field, h, pickFile } from "../dom.js";
 import { plural } from "../format.js";
 import { PRESETS } from "../presets.js";
+
+/** What a file of examples may be. */
+const FORMS = "JSON lines, a JSON array, CSV or TSV with a header";
+
+/** Names of columns of which a header has one. */
+const HEADERS = ["prompt", "completion", "instruction", "output"];
+
+/** An example that has a row: both sides are texts. */
+export type Row = Answer & { prompt: string };
 
 /** The table, as others use it. */
 export interface ExamplesView {
   /** The examples in it. Rows that are empty on both sides do not count. */
-  read(): Answer[];
-  fill(examples: Answer[]): void;
+  read(): Row[];
+  fill(examples: Row[]): void;
 }
 
 export function mountExamples(root: HTMLElement, app: App): ExamplesView {
   const rows = h("tbody", {});
   const total = h("span", { class: "hint", "data-testid": "example-count" });
   const status = h("span", { class: "visually-hidden", role: "status" });
+  const notice = h("p", { class: "hint", "data-testid": "examples-notice" });
 
   const read = () =>
     [...rows.rows]
@@ -33,7 +43,7 @@ export function mountExamples(root: HTMLElement, app: App): ExamplesView {
     }
   };
 
-  const row = ({ prompt, completion }: Answer) => {
+  const row = ({ prompt, completion }: Row) => {
     const cell = (text: string, placeholder: string) => {
       const area = h("textarea", { rows: 1, placeholder, spellcheck: "false" });
       area.value = text;
@@ -49,14 +59,15 @@ export function mountExamples(root: HTMLElement, app: App): ExamplesView {
     return made;
   };
 
-  const fill = (examples: Answer[]) => {
+  const fill = (examples: Row[]) => {
     rows.replaceChildren(...examples.map(row));
     recount();
   };
 
-  /** Puts pasted lines into rows: prompt, tab, answer. */
-  const paste = (text: string, at?: HTMLTableRowElement) => {
-    const examples = parse(text);
+  /** Puts pasted examples into rows. */
+  const paste = async (text: string, at?: HTMLTableRowElement) => {
+    const examples = await readRows(withHeader(text));
+    if (!examples) return;
     const fresh = examples.map(row);
     if (at) at.after(...fresh);
     else rows.append(...fresh);
@@ -65,12 +76,31 @@ export function mountExamples(root: HTMLElement, app: App): ExamplesView {
     status.textContent = `${plural(examples.length, "example")} pasted`;
   };
 
+  /** Reads examples; says what is wrong with them, or which fields are not read. */
+  const readRows = async (source: string | Blob): Promise<Row[] | undefined> => {
+    try {
+      const { examples, warnings } = await parseExamples(source);
+      notice.textContent = warnings.join(" ");
+      return rowsOf(examples);
+    } catch (error) {
+      notice.textContent = app.fail(error).message;
+      return undefined;
+    }
+  };
+
+  const open = async (file: File) => {
+    const examples = await readRows(file);
+    if (!examples) return;
+    fill(examples);
+    status.textContent = `${plural(examples.length, "example")} from ${file.name}`;
+  };
+
   rows.addEventListener("input", recount);
   rows.addEventListener("paste", (event) => {
     const text = event.clipboardData?.getData("text/plain") ?? "";
     if (!/\t/.test(text)) return;
     event.preventDefault();
-    paste(text, event.target instanceof Element ? (event.target.closest("tr") ?? undefined) : undefined);
+    void paste(text, event.target instanceof Element ? (event.target.closest("tr") ?? undefined) : undefined);
   });
 
   const preset = h("select", { "data-testid": "preset" });
@@ -83,8 +113,11 @@ export function mountExamples(root: HTMLElement, app: App): ExamplesView {
     recount();
     made.querySelector("textarea")?.focus();
   });
-  const fromClipboard = button("Paste", { class: "quiet", title: "Lines of prompt, tab, answer" }, async () => {
-    paste(await navigator.clipboard.readText());
+  const fromClipboard = button("Paste", { class: "quiet", title: `Lines of prompt, tab, answer; or ${FORMS}` }, async () => {
+    await paste(await navigator.clipboard.readText());
+  });
+  const fromFile = button("Open a file", { class: "quiet", title: FORMS, "data-testid": "open-examples" }, () => {
+    pickFile(".jsonl,.json,.csv,.tsv,.txt", (file) => void open(file));
   });
   const clear = button("Clear", { class: "quiet" }, () => fill([{ prompt: "", completion: "" }]));
 
@@ -94,7 +127,7 @@ export function mountExamples(root: HTMLElement, app: App): ExamplesView {
       "div",
       { class: "row low" },
       field("Start from a style", preset),
-      h("div", { class: "row end" }, add, fromClipboard, clear),
+      h("div", { class: "row end" }, add, fromClipboard, fromFile, clear),
     ),
     h(
       "div",
@@ -116,6 +149,7 @@ export function mountExamples(root: HTMLElement, app: App): ExamplesView {
         rows,
       ),
     ),
+    notice,
     status,
   );
   fill(PRESETS.values().next().value ?? []);
@@ -124,13 +158,20 @@ export function mountExamples(root: HTMLElement, app: App): ExamplesView {
   return { read, fill };
 }
 
-/** Lines of prompt, tab, answer: what a spreadsheet puts on the clipboard. */
-export function parse(text: string): Answer[] {
-  return text
-    .split(/\r?\n/)
-    .map((line) => line.split("\t").map((cell) => cell.trim()))
-    .map(([prompt = "", completion = ""]) => ({ prompt, completion }))
-    .filter(({ prompt, completion }) => prompt || completion);
+/** Cells of a spreadsheet come without a header: prompt, tab, answer. Other texts are as they are. */
+export function withHeader(text: string): string {
+  const [first = ""] = text.trimStart().split(/\r?\n/, 1);
+  const cells = first.split("\t").map((cell) => cell.trim().toLowerCase());
+  const headed = cells.length < 2 || cells.some((cell) => HEADERS.includes(cell)) || /^[[{]/.test(first);
+  return headed ? text : `prompt\tcompletion\n${text}`;
+}
+
+/** The examples as rows; the table has no place for conversations and the like. */
+export function rowsOf(examples: Example[]): Row[] {
+  return examples.map((example, i) => {
+    if ("completion" in example && typeof example.prompt === "string") return { ...example, prompt: example.prompt };
+    throw new WebReftError("input", `example ${i + 1}: the table holds a prompt and an answer, both texts`);
+  });
 }
 
 function isEmpty(row: HTMLTableRowElement): boolean {
