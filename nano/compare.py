@@ -1,4 +1,4 @@
-"""Writes compare.json: what `webreft compare` trains and asks, and the methods that it compares.
+"""Writes compare.json: what `webreft lab compare` trains and asks, and the methods that it compares.
 
 `python compare.py`. Everything is drawn from a seed. Answers say what may be said in several ways always in the first way, so that an
 answer can be foretold whole.

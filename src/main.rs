@@ -1,6 +1,6 @@
 //! The native command line over [`webreft::engine::Engine`].
 //!
-//! Results are JSON lines on standard output; progress and errors go to standard error.
+//! Results go to standard output, as text or with `--json` as JSON lines; progress, warnings and errors go to standard error.
 
 #[cfg(not(target_arch = "wasm32"))]
 mod cli;

@@ -1,6 +1,7 @@
-//! `webreft bench`: how fast a model runs here.
+//! `webreft lab bench`: how fast a model runs here.
 
-use super::{ModelOptions, print_line};
+use super::ModelOptions;
+use super::output::print_json;
 use clap::Args;
 use serde::Serialize;
 use std::fs;
@@ -41,12 +42,12 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let engine = options.model.load()?;
     let load_seconds = start.elapsed().as_secs_f64();
     if options.plans {
-        print_line(&pollster::block_on(plans::run(&engine, options.tokens))?);
+        print_json(&pollster::block_on(plans::run(&engine, options.tokens))?);
         return Ok(());
     }
     let bench = BenchOptions { tokens: options.tokens, sequences: options.sequences };
     let report = pollster::block_on(bench::run(&engine, &bench))?;
-    print_line(&Measured { report, load_seconds, peak_rss: peak_rss() });
+    print_json(&Measured { report, load_seconds, peak_rss: peak_rss() });
     Ok(())
 }
 

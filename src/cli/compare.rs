@@ -1,4 +1,4 @@
-//! `webreft compare`: methods trained on the same tasks with the same budget, each run a line of JSON.
+//! `webreft lab compare`: methods trained on the same tasks with the same budget, each run a line of JSON.
 //!
 //! Each method's learning rate is chosen by what is held out for tuning, with one seed and the same rates for all; then it is trained
 //! from each seed, and asked after what is held out for the test. Runs are kept in a file: one that is there is not made again.

@@ -1,11 +1,12 @@
 //! `webreft import` and `webreft export`: interventions out of a Python library's files, and into them or into its script.
 
-use super::{ModelOptions, load_reft, print_line, read, read_lines, write};
+use super::output::{print, print_json, warn};
+use super::{ModelOptions, load_reft, read, read_examples, write};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
-use webreft::engine::{Engine, Example};
+use webreft::engine::{Engine, Example, Imported};
 use webreft::reft::Reft;
 use webreft::reft::foreign::{File, Unsaved, pack_directory, unpack_directory};
 use webreft::train::TrainOptions;
@@ -42,7 +43,7 @@ pub(super) struct ExportOptions {
     /// What the files are for.
     #[arg(long, value_enum)]
     to: Target,
-    /// JSON lines as `train` takes them, for pyreft-script.
+    /// A file of examples as `train` reads it, for pyreft-script.
     #[arg(long)]
     examples: Option<PathBuf>,
     /// The directory to make, or a .zip of it.
@@ -60,31 +61,46 @@ enum Target {
     PyreftScript,
 }
 
-pub(super) fn import(options: &ImportOptions) -> Result<()> {
+pub(super) fn import(options: &ImportOptions, json: bool) -> Result<()> {
     let files = read_directory(&options.from)?;
     let engine = options.model.load()?;
     let (positions, act, kind) = (options.positions.clone(), options.act.clone(), options.kind.clone());
     let imported = engine.import_reft(&files, &Unsaved { positions, act, kind })?;
     write(&options.save, &pollster::block_on(imported.reft.save(engine.model()))?)?;
-    print_line(&json!({ "configs": imported.reft.configs, "leftOut": imported.left_out }));
+    let Imported { reft, left_out } = imported;
+    match json {
+        true => print_json(&json!({ "configs": reft.configs, "leftOut": left_out })),
+        false => {
+            left_out.iter().for_each(|name| warn(format!("left out: {name}")));
+            let (saved, count) = (options.save.display(), reft.interventions.len());
+            print(&format!("saved {saved}: {count} interventions\n"));
+        }
+    }
     Ok(())
 }
 
-pub(super) fn export(options: &ExportOptions) -> Result<()> {
+pub(super) fn export(options: &ExportOptions, json: bool) -> Result<()> {
     let engine = options.model.load()?;
     let reft = load_reft(&engine, &options.reft)?;
     let files = match (options.to, &options.examples) {
         (Target::Pyreft, None) => pollster::block_on(engine.export_reft(&reft, "pyreft"))?,
         (Target::Peft, None) => pollster::block_on(engine.export_reft(&reft, "peft"))?,
-        (Target::PyreftScript, Some(path)) => script(&engine, &reft, &read_lines(path)?)?,
+        (Target::PyreftScript, Some(path)) => script(&engine, &reft, &read_examples(path)?.examples)?,
         (Target::PyreftScript, None) => return Err(Error::input("give --examples for pyreft-script")),
         (_, Some(_)) => return Err(Error::input("--examples: for pyreft-script only")),
     };
     if is_zip(&options.save) {
-        return write(&options.save, &pack_directory(&files));
+        write(&options.save, &pack_directory(&files))?;
+    } else {
+        fs::create_dir_all(&options.save).map_err(|error| at(&options.save, &error))?;
+        files.iter().try_for_each(|(name, bytes)| write(&options.save.join(name), bytes))?;
     }
-    fs::create_dir_all(&options.save).map_err(|error| at(&options.save, &error))?;
-    files.iter().try_for_each(|(name, bytes)| write(&options.save.join(name), bytes))
+    let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    match json {
+        true => print_json(&json!({ "saved": options.save, "files": names })),
+        false => print(&format!("saved {}: {}\n", options.save.display(), names.join(", "))),
+    }
+    Ok(())
 }
 
 /// The training that the interventions had, as a script.

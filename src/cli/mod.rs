@@ -1,21 +1,27 @@
 //! Commands and their options.
 
 mod bench;
+mod chat;
 mod compare;
 mod foreign;
 mod generate;
 mod inspect;
+mod output;
+mod persona;
+mod quiet;
 mod random;
+mod reft;
+mod scores;
 mod train;
 
 use clap::{Args, Parser, Subcommand};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use output::warn;
+use quiet::quiet;
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{self, ExitCode};
+use std::process::ExitCode;
 use webreft::backend::{Backend, Machine};
+use webreft::data::{self, Data};
 use webreft::engine::{Engine, MachineOptions};
 use webreft::files::{self, ModelFiles};
 use webreft::model::LoadOptions;
@@ -23,31 +29,45 @@ use webreft::quant::{self, Format};
 use webreft::reft::Reft;
 use webreft::{Error, Result};
 
-/// Trains and runs ReFT interventions on GGUF models.
+/// Trains and runs ReFT interventions on language models.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Print JSON lines in place of text.
+    #[arg(long, global = true)]
+    json: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Answers prompts, as the model is or with interventions.
+    /// Answer prompts, with the model as it is or with interventions.
     Generate(generate::Options),
-    /// Trains interventions on examples and saves them.
+    /// Hold a conversation with the model.
+    Chat(chat::Options),
+    /// Train interventions on examples and save them.
     Train(Box<train::Options>),
-    /// Makes interventions of a directory that pyreft or peft wrote.
-    Import(foreign::ImportOptions),
-    /// Writes interventions as a directory that pyreft or peft loads.
-    Export(foreign::ExportOptions),
-    /// Tells what a model's file or an intervention file holds, from its header alone.
+    /// Print what a trained head says of texts.
+    Scores(scores::Options),
+    /// Print what a model or an intervention file holds, from its header alone.
     Inspect(inspect::Options),
-    /// Writes a model with random weights in the shape of a real one, for measuring.
+    /// Read interventions from a directory that pyreft or peft wrote.
+    Import(foreign::ImportOptions),
+    /// Write interventions as a directory that pyreft or peft loads.
+    Export(foreign::ExportOptions),
+    /// Tools for measuring webreft itself.
+    #[command(subcommand)]
+    Lab(Lab),
+}
+
+#[derive(Subcommand)]
+enum Lab {
+    /// Write a model with random weights in the shape of a real one.
     Random(random::Options),
-    /// Measures decoding, reading a prompt, and a training step, as one line of JSON.
+    /// Measure decoding, prefill and a training step, as one line of JSON.
     Bench(bench::Options),
-    /// Trains methods on the same tasks with the same budget; each run is a line of JSON.
+    /// Train methods on the same tasks with the same budget; each run is a line of JSON.
     Compare(compare::Options),
 }
 
@@ -57,16 +77,16 @@ struct ModelOptions {
     /// A GGUF file, one part of a split one, or a directory with config.json, tokenizer.json and .safetensors.
     #[arg(long)]
     model: PathBuf,
-    /// What weights in F32, F16 or BF16 are quantized to while loading: Q8_0, Q4_0 or Q4_K.
+    /// Format to which weights in F32, F16 or BF16 are quantized while loading: Q8_0, Q4_0 or Q4_K.
     #[arg(long)]
     quantize: Option<String>,
-    /// The longest context, in tokens; the model's own up to 4096 if not given.
+    /// Longest context in tokens; the model's own up to 4096 by default.
     #[arg(long)]
     context: Option<usize>,
     /// What to compute on: auto (a real GPU, if there is one, else the CPU), gpu or cpu.
     #[arg(long, default_value_t)]
     backend: Machine,
-    /// Threads of the CPU; one for each core if not given.
+    /// Threads of the CPU; one for each core by default.
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     threads: usize,
 }
@@ -79,11 +99,12 @@ impl ModelOptions {
     fn load(&self) -> Result<Engine> {
         let engine = pollster::block_on(async {
             let files = ModelFiles::open(files::find(&self.model)?).await?;
+            let opened = open(self.backend, self.threads)?;
             let mut machine =
                 MachineOptions { machine: self.backend, threads: self.threads, ..Default::default() };
-            Engine::open(&mut machine, &files, &self.load_options()?, &mut |_| ()).await
+            Engine::open_on(opened, &mut machine, &files, &self.load_options()?, &mut |_| ()).await
         })?;
-        engine.warnings().iter().for_each(|warning| eprintln!("webreft: {warning}"));
+        engine.warnings().iter().for_each(warn);
         Ok(engine)
     }
 
@@ -99,17 +120,25 @@ impl ModelOptions {
     }
 }
 
-/// Runs the command that the arguments say.
+/// Opens a machine; what its driver prints is dropped.
+fn open(machine: Machine, threads: usize) -> Result<(Backend, Option<String>)> {
+    quiet(|| pollster::block_on(machine.open(threads)))
+}
+
+/// Runs the command that the arguments name.
 pub(crate) fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Generate(options) => generate::run(&options),
-        Command::Train(options) => train::run(&options),
-        Command::Import(options) => foreign::import(&options),
-        Command::Export(options) => foreign::export(&options),
-        Command::Inspect(options) => inspect::run(&options),
-        Command::Random(options) => random::run(&options),
-        Command::Bench(options) => bench::run(&options),
-        Command::Compare(options) => compare::run(&options),
+    let Cli { command, json } = Cli::parse();
+    let done = match command {
+        Command::Generate(options) => generate::run(&options, json),
+        Command::Chat(options) => chat::run(&options, json),
+        Command::Train(options) => train::run(&options, json),
+        Command::Scores(options) => scores::run(&options, json),
+        Command::Inspect(options) => inspect::run(&options, json),
+        Command::Import(options) => foreign::import(&options, json),
+        Command::Export(options) => foreign::export(&options, json),
+        Command::Lab(Lab::Random(options)) => random::run(&options),
+        Command::Lab(Lab::Bench(options)) => bench::run(&options),
+        Command::Lab(Lab::Compare(options)) => compare::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -120,19 +149,18 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Interventions from a file that `train` saved; what is other with the model than it was then is told.
+/// Loads interventions that `train` saved; warns where the model differs from the one they were saved with.
 fn load_reft(engine: &Engine, path: &Path) -> Result<Reft> {
     let reft = engine.load_reft(&read(path)?).map_err(|error| error.at(path.display()))?;
-    reft.warnings.iter().for_each(|warning| eprintln!("webreft: {}: {warning}", path.display()));
+    reft.warnings.iter().for_each(|warning| warn(format!("{}: {warning}", path.display())));
     Ok(reft)
 }
 
-/// Prints a value as one line of JSON. Where nobody reads any more, as after `| head`, that is the end.
-fn print_line(value: &impl Serialize) {
-    let line = serde_json::to_string(value).expect("plain data");
-    if writeln!(io::stdout(), "{line}").is_err() {
-        process::exit(0);
-    }
+/// Reads a file of examples; warns of fields that are not read.
+fn read_examples(path: &Path) -> Result<Data> {
+    let data = data::read(&read(path)?).map_err(|error| error.at(path.display()))?;
+    data.warnings.iter().for_each(|warning| warn(format!("{}: {warning}", path.display())));
+    Ok(data)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -141,21 +169,27 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Writes a file whole, or not at all.
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let part = path.with_extension("part");
+    let part = part(path);
     let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
     written.map_err(|error| Error::file(format!("{}: {error}", path.display())))
 }
 
-/// The values of a file of JSON lines; empty lines are passed over.
-fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    let text = String::from_utf8(read(path)?)
-        .map_err(|error| Error::file(format!("{}: {error}", path.display())))?;
-    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    let values = lines.map(|(number, line)| {
-        serde_json::from_str(line)
-            .map_err(|error| Error::input(format!("{}:{number}: {error}", path.display())))
-    });
-    values.collect()
+/// Fails if [`write`] could not write this file.
+fn check_writable(option: &str, path: &Path) -> Result<()> {
+    let refuse = |reason: String| Err(Error::input(format!("{option} {}: {reason}", path.display())));
+    if path.is_dir() {
+        return refuse("is a directory: expected the name of a file".to_owned());
+    }
+    let part = part(path);
+    match fs::write(&part, []).and_then(|()| fs::remove_file(&part)) {
+        Ok(()) => Ok(()),
+        Err(error) => refuse(format!("cannot be written: {error}")),
+    }
+}
+
+/// Where a file lies while it is written.
+fn part(path: &Path) -> PathBuf {
+    path.with_extension("part")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `webreft random`: models with random weights in the shapes of real ones, for measuring where none can be had.
+//! `webreft lab random`: models with random weights in the shapes of real ones, for measuring where none can be had.
 //!
 //! Formats are those that llama.cpp's `llama_tensor_get_type` chooses for Q4_K_M; weights are random bits under scales that keep states small.
 

@@ -1,144 +1,86 @@
 //! `webreft train`: interventions from examples.
 
-use super::{ModelOptions, print_line, read, read_lines, write};
-use clap::{Args, ValueEnum};
+use super::output::{bytes, count, print, print_json};
+use super::reft::ReftOptions;
+use super::{ModelOptions, check_writable, read, read_examples, write};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 use std::path::PathBuf;
+use std::time::Instant;
 use webreft::Result;
-use webreft::engine::{Engine, Example};
-use webreft::reft::{Components, HeadConfig, Layers, Pooling, Reft, ReftConfig};
+use webreft::data::Data;
+use webreft::engine::Engine;
+use webreft::reft::Reft;
 use webreft::train::{StepTime, TrainOptions, TrainStep, Trainer, Training};
+
+const BAR: &str = "{bar:30} {pos}/{len} steps, {msg}, {eta} left";
 
 #[derive(Args)]
 pub(super) struct Options {
     #[command(flatten)]
     model: ModelOptions,
-    /// JSON lines with "prompt" and "completion", or "messages", or "prompt", "chosen" and "rejected", or "text" and "label", "labels" or
-    /// "values", or "base", "source" and "expected".
+    /// A file of examples: JSON lines, a JSON array, CSV or TSV with a header, with the fields prompt and completion; instruction, input
+    /// and output; messages; conversations; chosen and rejected; text and label, labels or values; or base, source and expected.
     #[arg(long)]
     examples: PathBuf,
-    /// Where the interventions go.
+    /// File that the interventions are saved to.
     #[arg(long)]
     save: PathBuf,
-    /// What is done to a hidden state: loreft, direft, noreft, nodireft, consreft, lobireft, dii_lowrank or lora.
-    #[arg(long, default_value = "loreft")]
-    kind: String,
-    /// Parts of a layer, separated by commas: block_output, mlp_output, query_output, …; usual is what the kind stands at.
-    #[arg(long, value_delimiter = ',', default_value = "usual")]
-    component: Vec<String>,
-    /// LoRA's alpha: edits are multiplied by alpha / rank; 0 leaves them.
-    #[arg(long, default_value_t = 0.0)]
-    alpha: f32,
-    /// The function around what is learned: linear, gelu, relu, silu or tanh.
-    #[arg(long, default_value = "usual")]
-    act: String,
-    /// Outputs of a trained head, for examples with a label or several, with values, or with chosen and rejected answers.
-    #[arg(long)]
-    head: Option<usize>,
-    /// What the head reads: the last token, or the mean of all tokens.
-    #[arg(long, value_enum, default_value_t = Pool::Last, requires = "head")]
-    pooling: Pool,
-    /// A file that a training left in the middle is written to after each epoch, and from which it goes on.
+    #[command(flatten)]
+    reft: ReftOptions,
+    /// File that a training writes after each epoch, and from which it resumes.
     #[arg(long)]
     checkpoint: Option<PathBuf>,
-    /// Virtual tokens before the prompt, for the kinds that have them.
-    #[arg(long, default_value_t = 8)]
-    virtual_tokens: usize,
-    /// Width of the network that virtual tokens follow from; 0 is the kind's own.
-    #[arg(long, default_value_t = 0)]
-    encoder: usize,
-    /// Layers, counted from 0 and separated by commas; the kind's own if not given, which is all of them for nearly every kind.
-    #[arg(long, value_delimiter = ',')]
-    layers: Option<Vec<usize>>,
-    /// Dimensions of each subspace.
-    #[arg(long, default_value_t = 4)]
-    rank: usize,
-    /// Edited tokens: fN, lM, fN+lM, all, prompt, generated, 3, -1, 2:5; usual is f1+l1 for most kinds.
-    #[arg(long, default_value = "usual")]
-    positions: String,
-    /// One intervention for both ends of the prompt.
-    #[arg(long)]
-    tied: bool,
     /// Times that every example is seen.
     #[arg(long, default_value_t = 20)]
     epochs: usize,
     /// Examples in a step; 0 takes all of them.
     #[arg(long, default_value_t = 0)]
     batch_size: usize,
-    /// The learning rate at its highest.
+    /// Learning rate at its highest.
     #[arg(long, default_value_t = 4e-3)]
     learning_rate: f64,
-    /// constant, linear or cosine.
+    /// Schedule of the learning rate: constant, linear or cosine.
     #[arg(long, default_value = "constant")]
     schedule: String,
-    /// adamw, adam or sgd.
+    /// Optimizer: adamw, adam or sgd.
     #[arg(long, default_value = "adamw")]
     optimizer: String,
     /// Weight decay.
     #[arg(long, default_value_t = 0.0)]
     weight_decay: f64,
-    /// The gradient is made no longer than this; 0 leaves it.
+    /// Longest gradient, to which longer ones are clipped; 0 leaves them.
     #[arg(long, default_value_t = 0.0)]
     max_grad_norm: f64,
     /// Examples that go through the model at once; 0 takes a whole step's.
     #[arg(long, default_value_t = 0)]
     at_once: usize,
-    /// How fast a difference counts in learning from preferences.
+    /// DPO's beta.
     #[arg(long, default_value_t = 0.1)]
     beta: f32,
     /// Steps over which the rate rises from 0.
     #[arg(long, default_value_t = 0)]
     warmup_steps: usize,
-    /// Examples that are not learned, but asked after each epoch how they fare: a share below 1, or so many, the last ones.
+    /// Examples held back for validation: a share below 1, or a count, the last ones.
     #[arg(long, default_value_t = 0.0)]
     validation: f64,
-    /// Epochs in which the validation's loss does not fall, after which the training ends; 0 goes on to the end.
+    /// Epochs without a lower validation loss after which the training ends; 0 never ends it.
     #[arg(long, default_value_t = 0)]
     patience: usize,
-    /// Saves what had the lowest loss in validation.
+    /// Save what had the lowest validation loss.
     #[arg(long)]
     keep_best: bool,
-    /// The share of numbers that are dropped in training.
+    /// Share of numbers that are dropped in training.
     #[arg(long, default_value_t = 0.0)]
     dropout: f32,
-    /// Where the random start, the order of examples and what is dropped come from.
+    /// Seed of the random start, the order of examples and the dropout.
     #[arg(long, default_value_t = 0)]
     seed: u64,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Pool {
-    Last,
-    Mean,
-}
-
 impl Options {
-    fn head(&self) -> Option<HeadConfig> {
-        let pooling = match self.pooling {
-            Pool::Last => Pooling::Last,
-            Pool::Mean => Pooling::Mean,
-        };
-        self.head.map(|outputs| HeadConfig { outputs, bias: false, pooling, seed: self.seed })
-    }
-
-    fn reft(&self) -> ReftConfig {
-        ReftConfig {
-            kind: self.kind.clone(),
-            component: Components::List(self.component.clone()),
-            alpha: self.alpha,
-            virtual_tokens: self.virtual_tokens,
-            encoder: self.encoder,
-            act: self.act.clone(),
-            layers: self.layers.clone().map_or_else(Layers::default, Layers::List),
-            rank: self.rank,
-            positions: self.positions.clone(),
-            tied: self.tied,
-            seed: self.seed,
-            ..ReftConfig::default()
-        }
-    }
-
     fn training(&self) -> TrainOptions {
         TrainOptions {
             epochs: self.epochs,
@@ -160,14 +102,15 @@ impl Options {
     }
 }
 
-pub(super) fn run(options: &Options) -> Result<()> {
-    let examples: Vec<Example> = read_lines(&options.examples)?;
+pub(super) fn run(options: &Options, json: bool) -> Result<()> {
+    check_writable("--save", &options.save)?;
+    options.checkpoint.iter().try_for_each(|path| check_writable("--checkpoint", path))?;
+    let data = read_examples(&options.examples)?;
     let engine = options.model.load()?;
-    let bytes = pollster::block_on(train(&engine, options, &examples))?;
-    write(&options.save, &bytes)
+    pollster::block_on(train(&engine, options, &data, json))
 }
 
-/// What is printed of a step.
+/// A step, as it is printed.
 #[derive(Serialize)]
 struct Line {
     #[serde(flatten)]
@@ -176,26 +119,73 @@ struct Line {
     time: Option<StepTime>,
 }
 
-async fn train(engine: &Engine, options: &Options, examples: &[Example]) -> Result<Vec<u8>> {
-    let (reft, mut trainer, mut training) = begin(engine, options, examples)?;
+async fn train(engine: &Engine, options: &Options, data: &Data, json: bool) -> Result<()> {
+    let (reft, mut trainer, mut training) = begin(engine, options, data)?;
+    let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(training.n_steps() as u64) };
+    bar.set_style(ProgressStyle::with_template(BAR).expect("a template"));
+    let (start, mut first, mut last) = (Instant::now(), None, None);
     while let Some(step) = training.next(engine.model(), &reft, &mut trainer).await? {
-        print_line(&Line { step, time: training.step_time() });
+        let time = training.step_time();
+        bar.set_message(message(&step, time));
+        bar.set_position(step.step as u64);
+        if json {
+            print_json(&Line { step, time });
+        }
+        first.get_or_insert(step);
+        last = Some(step);
         if let Some(path) = options.checkpoint.as_ref().filter(|_| step.epoch_ends) {
             write(path, &training.checkpoint(engine.model(), &reft, &trainer).await?)?;
         }
     }
-    reft.save(engine.model()).await
+    bar.finish_and_clear();
+    let file = reft.save(engine.model()).await?;
+    write(&options.save, &file)?;
+    let saved = options.save.display().to_string();
+    match (json, first.zip(last)) {
+        (true, _) => print_json(&json!({
+            "saved": saved, "bytes": file.len(), "parameters": reft.n_params(), "seconds": start.elapsed().as_secs_f64(),
+        })),
+        (false, steps) => {
+            let numbers = count(reft.n_params() as u64);
+            let share = 100.0 * reft.n_params() as f64 / engine.info().n_params as f64;
+            let told = steps.map_or("no step was left to make\n".to_owned(), |steps| summary(steps, start));
+            let size = bytes(file.len() as u64);
+            print(&format!("{told}saved {saved}: {numbers} numbers, {share:.3} % of the model, {size}\n"));
+        }
+    }
+    Ok(())
 }
 
-/// A new training, or one that goes on from its checkpoint.
-fn begin(engine: &Engine, options: &Options, examples: &[Example]) -> Result<(Reft, Trainer, Training)> {
-    if let Some(path) = options.checkpoint.as_ref().filter(|path| path.exists()) {
-        let asked =
-            json!({ "configs": [options.reft()], "head": options.head(), "options": options.training() });
-        return engine.resume_as(&read(path)?, examples, &asked);
+/// What is printed beside the bar.
+fn message(step: &TrainStep, time: Option<StepTime>) -> String {
+    let rate = time.map_or(String::new(), |time| format!(", {:.0} tokens/s", time.tokens_per_second));
+    let validation = step.validation_loss.map_or(String::new(), |loss| format!(", validation {loss:.4}"));
+    format!("loss {:.4}{validation}{rate}", step.loss)
+}
+
+/// What a training came to, line by line.
+fn summary((first, last): (TrainStep, TrainStep), start: Instant) -> String {
+    let (steps, seconds) = (last.step - first.step + 1, start.elapsed().as_secs_f64());
+    let mut text = format!("{} steps in {seconds:.1} s\n", count(steps as u64));
+    text += &format!("loss {:.4} at first, {:.4} at the last step\n", first.loss, last.loss);
+    if let Some(accuracy) = last.accuracy {
+        text += &format!("accuracy {:.1} % at the last step\n", 100.0 * accuracy);
     }
-    let reft = Reft::with_head(engine.model(), &[options.reft()], options.head())?;
+    if let Some(loss) = last.validation_loss {
+        text += &format!("validation loss {loss:.4}\n");
+    }
+    text
+}
+
+/// A new training, or one that resumes from its checkpoint, which must be of the same interventions and options.
+fn begin(engine: &Engine, options: &Options, data: &Data) -> Result<(Reft, Trainer, Training)> {
+    let (reft, training) = (options.reft.make(engine, options.seed, &data.classes)?, options.training());
+    if let Some(path) = options.checkpoint.as_ref().filter(|path| path.exists()) {
+        let head = reft.head.map(|head| head.config);
+        let asked = json!({ "configs": reft.configs, "head": head, "options": training });
+        return engine.resume_as(&read(path)?, &data.examples, &asked);
+    }
     let trainer = Trainer::new(&engine.model().backend, &reft)?;
-    let training = engine.training(&reft, examples, &options.training())?;
+    let training = engine.training(&reft, &data.examples, &training)?;
     Ok((reft, trainer, training))
 }

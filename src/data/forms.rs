@@ -101,7 +101,7 @@ fn no_form(record: &Record) -> Error {
         _ => Some(next),
     });
     let Some((_, form, missing, meant)) = nearest else { return unlike_any(&names) };
-    if let Some(field) = missing.iter().find(|field| null(&field)) {
+    if let Some(field) = missing.iter().find(|field| null(field)) {
         return Error::input(format!("`{field}`: expected a value, found null"));
     }
     if meant.is_empty() {

@@ -112,7 +112,7 @@ impl Components {
     }
 }
 
-/// Some layers, or one of the words `all`, `first` and `usual`.
+/// Some layers, or one of the words `all`, `first`, `middle` and `usual`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Layers {
@@ -135,9 +135,11 @@ impl Layers {
             Layers::Word(word) => match if word == USUAL { kind.usual.layers } else { word } {
                 "all" => (0..n_layer).collect(),
                 "first" => vec![0],
+                "middle" => vec![n_layer / 2],
                 other => {
-                    let message =
-                        format!("layers {other:?}: expected a list, \"all\", \"first\" or \"usual\"");
+                    let message = format!(
+                        "layers {other:?}: expected a list, \"all\", \"first\", \"middle\" or \"usual\""
+                    );
                     return Err(Error::input(message));
                 }
             },

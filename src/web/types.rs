@@ -283,7 +283,7 @@ pub struct ReftConfig {
     /// What is done to a hidden state h: `loreft` if left out. See the package's README for all of them.
     pub kind: String,
     /// The layers, counted from 0; if left out the kind's own, which is all of them for nearly every kind.
-    #[tsify(type = "number[] | \"all\" | \"first\" | \"usual\"")]
+    #[tsify(type = "number[] | \"all\" | \"first\" | \"middle\" | \"usual\"")]
     pub layers: reft::Layers,
     /// The part of a layer that is edited, or several, by pyvene's names; if left out the kind's own, `block_output` for most.
     #[tsify(type = "string | string[]")]

@@ -38,7 +38,8 @@ fn files_of_examples_take_no_more_than_they_justify() {
 
 #[test]
 fn names_in_a_warning_are_bounded() {
-    let fields: Vec<String> = (0..10_000).map(|number| format!("\"{number}{}\": 0", "x".repeat(100))).collect();
+    let fields: Vec<String> =
+        (0..10_000).map(|number| format!("\"{number}{}\": 0", "x".repeat(100))).collect();
     let text = format!("{{\"prompt\": \"a\", \"completion\": \"b\", {}}}", fields.join(", "));
     let alone = alone();
     let warnings = alone.bounded(text.len(), || data::read(text.as_bytes())).expect("an example").warnings;

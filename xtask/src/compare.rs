@@ -32,7 +32,7 @@ pub(crate) struct Options {
     anew: bool,
 }
 
-/// One line of `webreft compare`.
+/// One line of `webreft lab compare`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Run {
@@ -82,7 +82,7 @@ pub(crate) fn compare(options: &Options) -> Result<()> {
 fn run(options: &Options, path: &Path) -> Result<()> {
     let root = root();
     let cargo =
-        "cargo run --quiet --release --package webreft --bin webreft -- compare --backend cpu --model";
+        "cargo run --quiet --release --package webreft --bin webreft -- lab compare --backend cpu --model";
     let mut engine = command(&root, cargo);
     engine.arg(root.join("nano/webreft-nano-q8_0.gguf")).arg("--plan").arg(root.join("nano/compare.json"));
     engine.arg("--runs").arg(path).args(["--seeds", &options.seeds.to_string()]);
@@ -95,7 +95,7 @@ fn run(options: &Options, path: &Path) -> Result<()> {
     if let Some(methods) = &options.methods {
         engine.args(["--methods", methods]);
     }
-    ensure!(engine.status().context("starting the engine")?.success(), "webreft compare failed");
+    ensure!(engine.status().context("starting the engine")?.success(), "webreft lab compare failed");
     Ok(())
 }
 

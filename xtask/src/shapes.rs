@@ -22,7 +22,7 @@ pub(crate) fn load() -> Result<()> {
         let file = folder.join(format!("{shape}.gguf"));
         if !file.exists() {
             let part = file.with_extension("part");
-            let cargo = format!("cargo run --quiet --package webreft --bin webreft -- random {shape}");
+            let cargo = format!("cargo run --quiet --package webreft --bin webreft -- lab random {shape}");
             run(command(&root(), &cargo).arg(&part))?;
             fs::rename(&part, &file)?;
         }

@@ -1,5 +1,6 @@
 /** Trainings that were left in the middle: kept in the browser's durable storage while they go, one for each model. */
-import { type Row, Store, type TrainStep, type WebReft } from "webreft";
+import { Store, type TrainStep, type WebReft } from "webreft";
+import type { Row } from "./views/examples.js";
 import type { Settings } from "./views/settings.js";
 
 /** A training as it was after one of its epochs. */

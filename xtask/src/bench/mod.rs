@@ -79,7 +79,7 @@ struct Row {
     figures: Figures,
 }
 
-/// What `webreft bench` and `node bench.mjs` print.
+/// What `webreft lab bench` and `node bench.mjs` print.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Figures {
@@ -197,7 +197,7 @@ impl Machines {
 
     fn native(&self, model: &Path, options: &Options, machine: &str) -> Result<String> {
         let mut webreft = Command::new(&self.native);
-        webreft.arg("bench").args(machine.split(' ')).arg("--model").arg(model);
+        webreft.args(["lab", "bench"]).args(machine.split(' ')).arg("--model").arg(model);
         let (tokens, sequences) = (options.tokens.to_string(), options.sequences.to_string());
         output_of(webreft.args(["--tokens", &tokens, "--sequences", &sequences]))
     }
