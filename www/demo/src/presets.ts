@@ -1,7 +1,7 @@
 /** Ten examples for each style that webreft-nano knows by tag, and questions that no example holds. */
 
-import type { Row } from "./views/examples.js";
 import heldOut from "../../../nano/held_out.json";
+import type { Row } from "./views/examples.js";
 
 export const PRESETS = new Map<string, Row[]>(Object.entries(heldOut.examples));
 

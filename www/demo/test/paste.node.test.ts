@@ -6,7 +6,12 @@ import { rowsOf, withHeader } from "../src/views/examples.js";
 test("cells from a spreadsheet get a header where they have none", () => {
   const cells = "one\tun\r\ntwo\tdeux\n\n\tonly an answer\n";
   expect(withHeader(cells)).toBe(`prompt\tcompletion\n${cells}`);
-  for (const text of ["Prompt\tCompletion\none\tun", "prompt,completion\none,un", '{"prompt": "a\tb"}', '[{"prompt":\t"a"}]']) {
+  for (const text of [
+    "Prompt\tCompletion\none\tun",
+    "prompt,completion\none,un",
+    '{"prompt": "a\tb"}',
+    '[{"prompt":\t"a"}]',
+  ]) {
     expect(withHeader(text)).toBe(text);
   }
 });

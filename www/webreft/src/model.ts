@@ -139,7 +139,8 @@ export async function parseExamples(
   source: string | Blob,
   options: Pick<OpenOptions, "wasm" | "worker"> = {},
 ): Promise<ExampleData> {
-  const bytes = typeof source === "string" ? new TextEncoder().encode(source) : new Uint8Array(await source.arrayBuffer());
+  const bytes =
+    typeof source === "string" ? new TextEncoder().encode(source) : new Uint8Array(await source.arrayBuffer());
   const client = new Client(options.worker);
   try {
     return await client.call("parseExamples", { wasm: wasmOf(options), bytes });

@@ -20,7 +20,8 @@ test("examples are read from texts and files, and train", async () => {
 });
 
 test("what is wrong with a file is told line by line", async () => {
-  const text = '{"prompt": "one", "completion": "un"}\n{"prompt": "two", "completions": "deux"}\n{"text": "a", "label": -1}';
+  const text =
+    '{"prompt": "one", "completion": "un"}\n{"prompt": "two", "completions": "deux"}\n{"text": "a", "label": -1}';
   const error = await failure(parseExamples(text));
   expect(error).toMatchObject({ kind: "input" });
   expect(error.message.split("\n")).toEqual([
@@ -41,11 +42,14 @@ test("classes keep their names in a saved file", async () => {
   const { examples, classes } = await parseExamples("text,label\nthe cat,good\na dog ran,bad\n");
   expect(classes).toEqual(["bad", "good"]);
   const reft = model.reft(LOREFT, { classes });
-  for await (const { step } of reft.train(examples, { epochs: 30, learningRate: 1e-2 })) expect(step).toBeGreaterThan(0);
+  for await (const { step } of reft.train(examples, { epochs: 30, learningRate: 1e-2 }))
+    expect(step).toBeGreaterThan(0);
   const again = await model.loadReft(await reft.save());
   expect([reft.classes, again.classes]).toEqual([classes, classes]);
   const [[bad, good] = []] = await again.scores(["the cat"]);
   expect(good).toBeGreaterThan(bad ?? Number.NaN);
   const nameless = model.reft(LOREFT, { outputs: 2 });
-  expect((await failure(nameless.trainStep(examples))).message).toContain('label "good": the head\'s classes have no names');
+  expect((await failure(nameless.trainStep(examples))).message).toContain(
+    'label "good": the head\'s classes have no names',
+  );
 });

@@ -113,9 +113,13 @@ export function mountExamples(root: HTMLElement, app: App): ExamplesView {
     recount();
     made.querySelector("textarea")?.focus();
   });
-  const fromClipboard = button("Paste", { class: "quiet", title: `Lines of prompt, tab, answer; or ${FORMS}` }, async () => {
-    await paste(await navigator.clipboard.readText());
-  });
+  const fromClipboard = button(
+    "Paste",
+    { class: "quiet", title: `Lines of prompt, tab, answer; or ${FORMS}` },
+    async () => {
+      await paste(await navigator.clipboard.readText());
+    },
+  );
   const fromFile = button("Open a file", { class: "quiet", title: FORMS, "data-testid": "open-examples" }, () => {
     pickFile(".jsonl,.json,.csv,.tsv,.txt", (file) => void open(file));
   });
