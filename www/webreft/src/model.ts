@@ -19,6 +19,7 @@ import { WebReftError } from "./error.js";
 import type { Opening } from "./files.js";
 import type { Inspection } from "./inspection.js";
 import type {
+  ExampleData,
   LoadProgress,
   Memory,
   ModelInfo,
