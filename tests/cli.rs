@@ -60,7 +60,7 @@ fn write(path: &Path, content: &str) -> String {
 #[test]
 fn help_lists_all_commands_and_kinds() {
     let help = printed(&mut webreft("help"));
-    for command in ["generate", "chat", "train", "scores", "inspect", "import", "export", "lab"] {
+    for command in ["generate", "chat", "train", "scores", "steer", "inspect", "import", "export", "lab"] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command}: {help}");
     }
     for command in ["bench", "compare", "random"] {
@@ -281,4 +281,29 @@ fn drivers_are_not_heard() {
     let errors = text(&output.stderr);
     assert!(output.status.success(), "{errors}");
     assert!(errors.lines().all(|line| line.starts_with("webreft: ")), "{errors}");
+}
+
+/// Pairs to steering vectors, these to a control vector and back.
+#[test]
+fn steering_vectors_are_found_and_go_to_llama_cpp_and_back() {
+    let folder = folder("steer");
+    let path = |name: &str| folder.join(name).display().to_string();
+    let pairs = path("pairs.jsonl");
+    fs::write(&pairs, "{\"positive\": \"the cat sat\", \"negative\": \"a dog ran\"}\n").expect("a file");
+    let (save, vector, again) = (path("vector.safetensors"), path("vector.gguf"), path("again.safetensors"));
+    let model = format!("--backend cpu --model {GOLDEN}");
+    let found = printed(&mut webreft(&format!(
+        "steer {model} --pairs {pairs} --layers 1-2 --method pca --save {save}"
+    )));
+    assert_eq!(found, format!("saved {save}: 2 steering vectors of 1 pairs\n"));
+    printed(&mut webreft(&format!("export {model} --reft {save} --to llama-cpp --save {vector}")));
+    assert!(fs::read(&vector).expect("a file").starts_with(b"GGUF"));
+    printed(&mut webreft(&format!("import {model} --from {vector} --save {again}")));
+    let answer = |reft: &str| {
+        printed(&mut webreft(&format!("generate {model} --reft {reft} --max-tokens 8 --prompt cat")))
+    };
+    assert_eq!(answer(&save), answer(&again));
+    fs::write(&pairs, "{\"positive\": \"the cat sat\"}\n").expect("a file");
+    let error = refused(&mut webreft(&format!("steer {model} --pairs {pairs} --save {save}")));
+    assert!(error.contains("pairs.jsonl: line 1: missing field `negative`"), "{error}");
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use support::{logits, plain_sequence, states};
 use webreft::backend::{Backend, NoControl};
-use webreft::engine::{ContrastPair, Engine, Input, StatesAt, SteerOptions};
+use webreft::engine::{ContrastPair, Engine, Input, Source, StatesAt, SteerOptions};
 use webreft::gguf::Writer;
 use webreft::reft::foreign::{File, Unsaved};
 use webreft::reft::{Components, Layers, Reft, ReftConfig, SteerMethod};
@@ -202,6 +202,38 @@ fn what_cannot_be_steered_is_refused() {
     assert!(error.to_string().contains("pair 1: positive: the model has no chat template"), "{error}");
 }
 
+/// Interchange reads another layer of the other run than the one it edits, where `sourceLayer` says so.
+#[test]
+fn interchange_reads_the_layer_that_is_asked_for() {
+    on_each(|engine| {
+        let config = |source_layer| ReftConfig {
+            kind: "interchange".to_owned(),
+            layers: Layers::List(vec![3]),
+            positions: "l1".to_owned(),
+            source_layer,
+            ..ReftConfig::default()
+        };
+        let source = Source { input: text("some cats"), positions: None };
+        for (source_layer, layer) in [(None, 3), (Some(1), 1)] {
+            let reft = engine.reft(&[config(source_layer)]).expect("interchange");
+            let read = block_on(engine.sources(&reft, &source, 6)).expect("states");
+            let at = StatesAt {
+                layers: Layers::List(vec![layer]),
+                positions: "-1".to_owned(),
+                ..StatesAt::default()
+            };
+            let states = block_on(engine.hidden_states(&source.input, &[at], &NoControl)).expect("states");
+            assert_eq!(read, [states[0].values.clone()], "layer {layer}");
+        }
+        let refused = |config: ReftConfig, text: &str| {
+            assert_eq!(engine.reft(&[config]).err().expect("an error").to_string(), text);
+        };
+        refused(config(Some(9)), "sourceLayer 9: the model has layers 0 to 3");
+        let loreft = ReftConfig { kind: "loreft".to_owned(), ..config(Some(1)) };
+        refused(loreft, "sourceLayer: loreft reads no other run; leave it out");
+    });
+}
+
 /// What llama.cpp computes: `tests/cases/steering/make.py`.
 #[derive(Deserialize)]
 struct Told {
@@ -269,7 +301,7 @@ fn what_a_control_vector_cannot_say_is_not_written() {
     let engine = support::load(&Backend::cpu(), &path("golden/llama/model-f32.gguf"));
     let refused = |config: ReftConfig, part: &str| {
         let reft = engine.reft(&[config]).expect("interventions");
-        let error = block_on(engine.export_reft(&reft, "llama.cpp")).err().expect("an error");
+        let error = block_on(engine.export_reft(&reft, "llama.cpp")).expect_err("an error");
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains(part), "{part:?} is not in: {error}");
     };

@@ -16,7 +16,8 @@ use webreft::{Error, Result};
 pub(super) struct ImportOptions {
     #[command(flatten)]
     model: ModelOptions,
-    /// A directory that pyreft's `save` or its trainer wrote, or peft's `save_pretrained`; or a .zip of one.
+    /// A directory that pyreft's `save` or its trainer wrote, or peft's `save_pretrained`; or a .zip of one; or a control vector of
+    /// llama.cpp or repeng, a .gguf file.
     #[arg(long)]
     from: PathBuf,
     /// Where the interventions go.
@@ -46,7 +47,7 @@ pub(super) struct ExportOptions {
     /// A file of examples as `train` reads it, for pyreft-script.
     #[arg(long)]
     examples: Option<PathBuf>,
-    /// The directory to make, or a .zip of it.
+    /// The directory to make, or a .zip of it; for llama-cpp the .gguf file.
     #[arg(long)]
     save: PathBuf,
 }
@@ -57,6 +58,8 @@ enum Target {
     Pyreft,
     /// peft: what its `save_pretrained` writes.
     Peft,
+    /// llama.cpp: a control vector, for steering vectors.
+    LlamaCpp,
     /// pyreft: a script that trains on --examples as the interventions were trained, from the same start.
     PyreftScript,
 }
@@ -85,11 +88,12 @@ pub(super) fn export(options: &ExportOptions, json: bool) -> Result<()> {
     let files = match (options.to, &options.examples) {
         (Target::Pyreft, None) => pollster::block_on(engine.export_reft(&reft, "pyreft"))?,
         (Target::Peft, None) => pollster::block_on(engine.export_reft(&reft, "peft"))?,
+        (Target::LlamaCpp, None) => pollster::block_on(engine.export_reft(&reft, "llama.cpp"))?,
         (Target::PyreftScript, Some(path)) => script(&engine, &reft, &read_examples(path)?.examples)?,
         (Target::PyreftScript, None) => return Err(Error::input("give --examples for pyreft-script")),
         (_, Some(_)) => return Err(Error::input("--examples: for pyreft-script only")),
     };
-    if is_zip(&options.save) {
+    if is_zip(&options.save) || matches!(options.to, Target::LlamaCpp) {
         write(&options.save, &pack_directory(&files))?;
     } else {
         fs::create_dir_all(&options.save).map_err(|error| at(&options.save, &error))?;

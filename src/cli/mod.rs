@@ -12,6 +12,7 @@ mod quiet;
 mod random;
 mod reft;
 mod scores;
+mod steer;
 mod train;
 
 use clap::{Args, Parser, Subcommand};
@@ -48,13 +49,15 @@ enum Command {
     Chat(chat::Options),
     /// Train interventions on examples and save them.
     Train(Box<train::Options>),
+    /// Find steering vectors from pairs of texts that differ in one respect.
+    Steer(steer::Options),
     /// Print what a trained head says of texts.
     Scores(scores::Options),
     /// Print what a model or an intervention file holds, from its header alone.
     Inspect(inspect::Options),
-    /// Read interventions from a directory that pyreft or peft wrote.
+    /// Read interventions from a directory that pyreft or peft wrote, or from a control vector.
     Import(foreign::ImportOptions),
-    /// Write interventions as a directory that pyreft or peft loads.
+    /// Write interventions as a directory that pyreft or peft loads, or as a control vector.
     Export(foreign::ExportOptions),
     /// Tools for measuring webreft itself.
     #[command(subcommand)]
@@ -132,6 +135,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Generate(options) => generate::run(&options, json),
         Command::Chat(options) => chat::run(&options, json),
         Command::Train(options) => train::run(&options, json),
+        Command::Steer(options) => steer::run(&options, json),
         Command::Scores(options) => scores::run(&options, json),
         Command::Inspect(options) => inspect::run(&options, json),
         Command::Import(options) => foreign::import(&options, json),

@@ -144,7 +144,7 @@ fn kinds() -> impl clap::builder::TypedValueParser<Value = String> {
 }
 
 /// Reads layers: a word, or numbers and ranges separated by commas.
-fn layers(text: &str) -> Result<Layers> {
+pub(super) fn layers(text: &str) -> Result<Layers> {
     if ["all", "first", "middle", "usual"].contains(&text) {
         return Ok(Layers::Word(text.to_owned()));
     }

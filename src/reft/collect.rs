@@ -65,7 +65,8 @@ impl Intervention {
                 )));
             }
         }
-        Ok(Wanted { place: self.place, window: self.window(), rows })
+        let place = Place { layer: self.source_layer, ..self.place };
+        Ok(Wanted { place, window: self.window(), rows })
     }
 }
 

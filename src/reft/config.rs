@@ -44,6 +44,9 @@ pub struct ReftConfig {
     pub virtual_tokens: usize,
     /// Width of the network that learned rows follow from; 0 is the kind's own.
     pub encoder: usize,
+    /// The layer of the other run whose hidden states are read, for the kinds that read one; the edited layer itself if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_layer: Option<usize>,
     /// Where the random start comes from.
     pub seed: u64,
 }
@@ -65,6 +68,7 @@ impl Default for ReftConfig {
             rslora: false,
             virtual_tokens: 8,
             encoder: 0,
+            source_layer: None,
             seed: 0,
         }
     }
@@ -171,6 +175,8 @@ fn or_usual<'a>(asked: &'a str, usual: &'static str) -> &'a str {
 pub(super) struct Site {
     pub(super) kind: &'static Kind,
     pub(super) place: Place,
+    /// The layer of the other run that it reads, if its kind reads one.
+    pub(super) source_layer: usize,
     /// The head it stands in, where it stands in one.
     pub(super) head: Option<usize>,
     pub(super) window: Window,
@@ -203,6 +209,7 @@ impl ReftConfig {
         if kind.has_magnitude() {
             self.check_magnitude(kind, positions)?;
         }
+        self.check_source(kind, dims.n_layer)?;
         let mut points = Vec::new();
         for name in self.component.list(kind) {
             points.extend(self.points(name, kind, dims)?);
@@ -216,6 +223,7 @@ impl ReftConfig {
                     sites.push(Site {
                         kind,
                         place: Place { layer: *layer, component: point.component },
+                        source_layer: self.source_layer.unwrap_or(*layer),
                         head: point.head,
                         window: point.window,
                         positions: positions.clone(),
@@ -252,6 +260,20 @@ impl ReftConfig {
         match self.virtual_tokens {
             1..=1024 => Ok(()),
             n => Err(Error::input(format!("virtualTokens {n}: expected 1 to 1024"))),
+        }
+    }
+
+    /// Fails on a layer of another run that there is not, or that the kind does not read.
+    fn check_source(&self, kind: &Kind, n_layer: usize) -> Result<()> {
+        match self.source_layer {
+            Some(_) if !kind.reads_source() => {
+                let name = kind.name;
+                Err(Error::input(format!("sourceLayer: {name} reads no other run; leave it out")))
+            }
+            Some(layer) if layer >= n_layer => {
+                Err(Error::input(format!("sourceLayer {layer}: the model has layers 0 to {}", n_layer - 1)))
+            }
+            _ => Ok(()),
         }
     }
 

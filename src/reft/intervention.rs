@@ -15,6 +15,8 @@ pub struct Intervention {
     pub place: Place,
     /// The head it stands in, where it stands in one.
     pub head: Option<usize>,
+    /// The layer of the other run that it reads, where its kind reads one.
+    pub source_layer: usize,
     /// Which tokens it edits.
     pub positions: Positions,
     /// Its arithmetic.

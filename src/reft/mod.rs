@@ -191,10 +191,11 @@ impl Reft {
                 };
                 let has_magnitude = matches!(arithmetic, Arithmetic::LowRank { magnitude: Some(_), .. });
                 let scale = if has_magnitude { 1.0 } else { site.scale };
-                let Site { kind, place, head, positions, sizes, .. } = site;
+                let Site { kind, place, source_layer, head, positions, sizes, .. } = site;
                 interventions.push(Intervention {
                     kind,
                     place,
+                    source_layer,
                     head,
                     positions,
                     arithmetic,

@@ -20,7 +20,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use crate::backend::{Backend, Machine};
 use crate::bench::{self, BenchOptions};
 use crate::data::{self, Problems};
-use crate::engine::{Engine, MachineOptions, Source};
+use crate::engine::{Engine, HiddenStates, MachineOptions, Source};
 use crate::error::{Error, Result};
 use crate::generate::{Generation, Persona, Prompt};
 use crate::inspect::inspect;
@@ -210,6 +210,41 @@ impl WebEngine {
         Ok(self.refts.get(reft)?.classes.clone())
     }
 
+    /// Steering vectors from contrast pairs; returns the number of these interventions. `watch` may end it.
+    ///
+    /// # Errors
+    /// As [`Engine::steer`].
+    pub async fn steer(
+        &self,
+        pairs: Vec<Ts<types::ContrastPair>>,
+        options: Ts<types::Steering>,
+        watch: RunWatch,
+    ) -> Result<usize> {
+        let read =
+            |(number, pair)| from_js::<types::ContrastPair>(&format!("pair {number}"), pair).map(Into::into);
+        let pairs = (1..).zip(&pairs).map(read).collect::<Result<Vec<_>>>()?;
+        let options = from_js::<types::Steering>("options", &options)?.try_into()?;
+        Ok(self.refts.hold(self.engine.steer(&pairs, &options, &Told::new(&watch)).await?))
+    }
+
+    /// The hidden states of a text at some places. `watch` may end the run.
+    ///
+    /// # Errors
+    /// As [`Engine::hidden_states`].
+    #[wasm_bindgen(js_name = hiddenStates)]
+    pub async fn hidden_states(
+        &self,
+        text: Ts<types::Prompt>,
+        places: Vec<Ts<types::StatesAt>>,
+        watch: RunWatch,
+    ) -> Result<Vec<WebStates>> {
+        let text = from_js::<types::Prompt>("text", &text)?.into();
+        let read = |(number, at)| from_js::<types::StatesAt>(&format!("place {number}"), at).map(Into::into);
+        let places = (1..).zip(&places).map(read).collect::<Result<Vec<_>>>()?;
+        let states = self.engine.hidden_states(&text, &places, &Told::new(&watch)).await?;
+        Ok(states.into_iter().map(WebStates).collect())
+    }
+
     /// Trained numbers, and all of the model's.
     ///
     /// # Errors
@@ -228,7 +263,7 @@ impl WebEngine {
         Ok(self.refts.hold(self.engine.load_reft(bytes)?))
     }
 
-    /// Loads interventions from a `.zip` of a directory that pyreft or peft wrote; returns their number.
+    /// Loads interventions from a `.zip` of a directory that pyreft or peft wrote, or from llama.cpp's control vector; returns their number.
     ///
     /// # Errors
     /// As [`Engine::import_reft`], and `File` for bytes that are no archive.
@@ -239,7 +274,7 @@ impl WebEngine {
         Ok(self.refts.hold(imported.reft))
     }
 
-    /// Interventions as a `.zip` of the directory that `pyreft` or `peft` would write.
+    /// Interventions as a `.zip` of the directory that `pyreft` or `peft` would write, or as `llama.cpp`'s control vector.
     ///
     /// # Errors
     /// As [`Engine::export_reft`], and `Input` if there are none of this number.
@@ -411,6 +446,49 @@ impl WebEngine {
             prompt.personas.push(persona);
         }
         Ok(prompt)
+    }
+}
+
+/// Hidden states at one place.
+#[wasm_bindgen]
+pub struct WebStates(HiddenStates);
+
+#[wasm_bindgen]
+impl WebStates {
+    /// The layer, counted from 0.
+    #[wasm_bindgen(getter)]
+    pub fn layer(&self) -> usize {
+        self.0.layer
+    }
+
+    /// The part of it, by pyvene's name.
+    #[wasm_bindgen(getter)]
+    pub fn component(&self) -> String {
+        self.0.component.to_owned()
+    }
+
+    /// The head, where it is one.
+    #[wasm_bindgen(getter)]
+    pub fn head(&self) -> Option<usize> {
+        self.0.head
+    }
+
+    /// The tokens, counted from 0.
+    #[wasm_bindgen(getter)]
+    pub fn positions(&self) -> Vec<u32> {
+        self.0.positions.clone()
+    }
+
+    /// Numbers of each token.
+    #[wasm_bindgen(getter)]
+    pub fn width(&self) -> usize {
+        self.0.width
+    }
+
+    /// The states, token after token.
+    #[wasm_bindgen(getter)]
+    pub fn values(&self) -> Vec<f32> {
+        self.0.values.clone()
     }
 }
 

@@ -312,6 +312,10 @@ pub struct ReftConfig {
     pub virtual_tokens: usize,
     /// Width of the network that virtual tokens follow from; 0, the kind's own, if left out.
     pub encoder: usize,
+    /// The layer of the other run whose hidden states are read, for the kinds that read one; the edited layer itself if left out.
+    #[tsify(optional)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_layer: Option<usize>,
     /// Where the random start comes from; 0 if left out.
     pub seed: u64,
 }
@@ -324,11 +328,11 @@ impl Default for ReftConfig {
 
 same_fields!(reft::ReftConfig => ReftConfig {
     kind, layers, component, heads, rank, positions, tied, shared, act, add_bias, alpha, rslora,
-    virtual_tokens, encoder, seed
+    virtual_tokens, encoder, source_layer, seed
 });
 same_fields!(ReftConfig => reft::ReftConfig {
     kind, layers, component, heads, rank, positions, tied, shared, act, add_bias, alpha, rslora,
-    virtual_tokens, encoder, seed
+    virtual_tokens, encoder, source_layer, seed
 });
 
 /// Something to learn. What it is says what the task is; all examples of a training are of one task. The engine reads them as it reads
@@ -495,6 +499,84 @@ impl From<Prompt> for engine::Input {
                 engine::Input::Messages(messages.into_iter().map(token::Message::from).collect())
             }
         }
+    }
+}
+
+/// Where hidden states are read.
+#[derive(Deserialize, Tsify)]
+#[serde(deny_unknown_fields, default)]
+pub struct StatesAt {
+    /// The layers, counted from 0; all if left out.
+    #[tsify(type = "number[] | \"all\" | \"first\" | \"middle\"")]
+    pub layers: reft::Layers,
+    /// The part of a layer, or several, by pyvene's names; `block_output` if left out.
+    #[tsify(type = "string | string[]")]
+    pub component: reft::Components,
+    /// The heads, counted from 0, for components of single heads, whose names begin with `head_`.
+    pub heads: Vec<usize>,
+    /// The tokens, in the words of `ReftConfig.positions`; all if left out.
+    pub positions: String,
+}
+
+impl Default for StatesAt {
+    fn default() -> StatesAt {
+        StatesAt::from(engine::StatesAt::default())
+    }
+}
+
+same_fields!(engine::StatesAt => StatesAt { layers, component, heads, positions });
+same_fields!(StatesAt => engine::StatesAt { layers, component, heads, positions });
+
+/// Two texts that differ in what a vector is to steer.
+#[derive(Deserialize, Tsify)]
+#[serde(deny_unknown_fields)]
+pub struct ContrastPair {
+    /// The side that a positive strength leads to.
+    pub positive: Prompt,
+    /// The side that a negative strength leads to.
+    pub negative: Prompt,
+}
+
+impl From<ContrastPair> for engine::ContrastPair {
+    fn from(ContrastPair { positive, negative }: ContrastPair) -> engine::ContrastPair {
+        engine::ContrastPair { positive: positive.into(), negative: negative.into() }
+    }
+}
+
+/// How steering vectors are found, and where they stand.
+#[derive(Deserialize, Tsify)]
+#[serde(deny_unknown_fields, default)]
+pub struct Steering {
+    /// The layers, each with a vector of its own; all if left out.
+    #[tsify(type = "number[] | \"all\" | \"first\" | \"middle\"")]
+    pub layers: reft::Layers,
+    /// The part of a layer, or several; `block_output` if left out.
+    #[tsify(type = "string | string[]")]
+    pub component: reft::Components,
+    /// The tokens that are steered; all if left out.
+    pub positions: String,
+    /// The tokens of a pair whose hidden states are compared, of several their mean; the last one if left out.
+    pub read: String,
+    /// The mean of the differences, or their first principal component, of length 1; `mean` if left out.
+    #[tsify(type = "\"mean\" | \"pca\"")]
+    pub method: String,
+}
+
+impl Default for Steering {
+    fn default() -> Steering {
+        let engine::SteerOptions { layers, component, positions, read, method } =
+            engine::SteerOptions::default();
+        Steering { layers, component, positions, read, method: method.name().to_owned() }
+    }
+}
+
+impl TryFrom<Steering> for engine::SteerOptions {
+    type Error = Error;
+
+    fn try_from(it: Steering) -> Result<engine::SteerOptions> {
+        let Steering { layers, component, positions, read, method } = it;
+        let method = reft::SteerMethod::named(&method)?;
+        Ok(engine::SteerOptions { layers, component, positions, read, method })
     }
 }
 

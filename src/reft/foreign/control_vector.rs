@@ -10,7 +10,7 @@ use crate::reft::{Components, Layers, Reft, ReftConfig};
 use std::collections::BTreeMap;
 
 /// The name of the file that is written.
-const NAME: &str = "control_vector.gguf";
+pub(super) const NAME: &str = "control_vector.gguf";
 /// What `general.architecture` says.
 const ARCHITECTURE: &str = "controlvector";
 

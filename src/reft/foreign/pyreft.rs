@@ -539,6 +539,9 @@ pub(super) fn check(it: &Intervention) -> Result<()> {
         () if matches!(component, Component::GateOutput | Component::UpOutput) => {
             refuse(component.name().to_owned())
         }
+        () if it.kind.reads_source() && it.source_layer != it.place.layer => {
+            refuse(format!("sourceLayer {}", it.source_layer))
+        }
         () if it.scale != 1.0 => refuse(format!("scale {}", it.scale)),
         () => Ok(()),
     }

@@ -1,6 +1,6 @@
 //! Zip archives in memory: torch's files are such, and so are directories on their way through a browser.
 
-use super::File;
+use super::{File, control_vector};
 use crate::error::{Error, Result};
 use ::zip::write::SimpleFileOptions;
 use ::zip::{CompressionMethod, ZipArchive, ZipWriter};
@@ -64,16 +64,24 @@ pub(super) fn pack<'a>(files: impl Iterator<Item = (String, &'a [u8])>) -> Vec<u
     zip.finish().expect("memory takes it").into_inner()
 }
 
-/// A directory's files as one `.zip`.
+/// A directory's files as one `.zip`; a control vector as it is.
 pub fn pack_directory(files: &[File]) -> Vec<u8> {
+    if let [(_, bytes)] = files
+        && control_vector::is_one(bytes)
+    {
+        return bytes.clone();
+    }
     pack(files.iter().map(|(name, bytes)| (name.clone(), bytes.as_slice())))
 }
 
-/// The files in a `.zip`, of all its folders.
+/// The files in a `.zip`, of all its folders; or a control vector, which is one file.
 ///
 /// # Errors
 /// `File` if it is damaged, or unpacks to more than 1 GiB.
 pub fn unpack_directory(bytes: &[u8]) -> Result<Vec<File>> {
+    if control_vector::is_one(bytes) {
+        return Ok(vec![(control_vector::NAME.to_owned(), bytes.to_vec())]);
+    }
     let mut archive = Archive::open(bytes, MAX_DIRECTORY)?;
     let mut files = Vec::new();
     for name in archive.names() {

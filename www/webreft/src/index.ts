@@ -1,6 +1,7 @@
 /** ReFT for quantized language models, in the browser. Importing this touches nothing: work starts with a call. */
 export type {
   Answer,
+  ContrastPair,
   Conversation,
   Counterfactual,
   Example,
@@ -16,6 +17,7 @@ export type {
   ReftConfig,
   Sampling,
   Scored,
+  StatesAt,
   Tagged,
   Training,
   Unsaved,
@@ -35,6 +37,8 @@ export {
   parseExamples,
   probe,
   Reft,
+  type RunOptions,
+  type SteerOptions,
   type StepOptions,
   type TrainOptions,
   type WatchOptions,
@@ -42,10 +46,12 @@ export {
 } from "./model.js";
 export type {
   ExampleData,
+  HiddenStates,
   LoadProgress,
   Memory,
   ModelInfo,
   PrefillProgress,
+  RunProgress,
   StepProgress,
   TrainableParameters,
   TrainStep,

@@ -1,5 +1,6 @@
 /** The public face: a model, and the interventions on it. */
 import type {
+  ContrastPair,
   InspectOptions as EngineInspectOptions,
   LoadOptions as EngineLoadOptions,
   Example,
@@ -10,6 +11,8 @@ import type {
   Sampling,
   Sequence,
   SequencePersona,
+  StatesAt,
+  Steering,
   Training,
   Unsaved,
 } from "../wasm/webreft.js";
@@ -20,10 +23,12 @@ import type { Opening } from "./files.js";
 import type { Inspection } from "./inspection.js";
 import type {
   ExampleData,
+  HiddenStates,
   LoadProgress,
   Memory,
   ModelInfo,
   PrefillProgress,
+  RunProgress,
   StepProgress,
   TrainableParameters,
   TrainNews,
@@ -96,6 +101,17 @@ export interface ComparedPiece extends Piece {
   /** Which: the bare model's, or the one with interventions. */
   side: "base" | "reft";
 }
+
+/** How a run over texts is watched and ended. */
+export interface RunOptions {
+  /** Hears how far it is, about ten times a second. */
+  onProgress?: (progress: RunProgress) => void;
+  /** Ends it. */
+  signal?: AbortSignal;
+}
+
+/** How steering vectors are found, and where they stand. */
+export interface SteerOptions extends Partial<Steering>, RunOptions {}
 
 /** How a training step is watched and ended. */
 export interface StepOptions {
@@ -212,6 +228,29 @@ export class WebReft {
   }
 
   /**
+   * Finds steering vectors from contrast pairs: for each layer the direction that leads from the negative sides to the positive ones. They are
+   * interventions as others are, applied with a `strength`, which may be negative.
+   *
+   * @throws {WebReftError} `input` for pairs that do not differ or are too long (all of them are named), or an option that makes no sense.
+   */
+  async steer(pairs: ContrastPair[], options: SteerOptions = {}): Promise<Reft> {
+    const { signal, onProgress, ...steering } = options;
+    const takes = { pairs, options: steering };
+    const { reft, configs, classes } = await this.#client.call("steer", takes, { signal, news: onProgress });
+    return new Reft(this.#client, configs, Promise.resolve(reft), classes);
+  }
+
+  /**
+   * Reads hidden states of a text out of the bare model, as pyvene's `CollectIntervention`: of each place the tokens that it names.
+   *
+   * @throws {WebReftError} `input` for a place that the model does not have, or where the text has no token.
+   */
+  hiddenStates(text: Prompt, places: StatesAt | StatesAt[] = {}, options: RunOptions = {}): Promise<HiddenStates[]> {
+    const { signal, onProgress } = options;
+    return this.#client.call("hiddenStates", { text, places: [places].flat() }, { signal, news: onProgress });
+  }
+
+  /**
    * How many numbers such interventions would train, and their share of the model.
    *
    * @throws {WebReftError} `input` for a configuration that the model cannot have.
@@ -232,7 +271,7 @@ export class WebReft {
 
   /**
    * Loads interventions from a `.zip` of a directory that pyreft (`ReftModel.save`, or its trainer) or peft (LoRA, (IA)³, prompt tuning,
-   * P-tuning, prefix tuning) wrote. Where tensors are left out, `warnings` say so.
+   * P-tuning, prefix tuning) wrote, or from a control vector of llama.cpp or repeng (`.gguf`). Where tensors are left out, `warnings` say so.
    *
    * @throws {WebReftError} `file` for bytes that are no such archive, `unsupported` for what webreft does not have, `input` for
    * interventions that do not fit the model.
@@ -395,8 +434,8 @@ export class Reft {
     return this.#client.call("saveReft", await this.#number);
   }
 
-  /** The interventions as a `.zip` of the directory that pyreft or peft would write, for use there. */
-  async export(library: "pyreft" | "peft"): Promise<Uint8Array<ArrayBuffer>> {
+  /** The interventions as a `.zip` of the directory that pyreft or peft would write, or steering vectors as llama.cpp's control vector (`.gguf`). */
+  async export(library: "pyreft" | "peft" | "llama.cpp"): Promise<Uint8Array<ArrayBuffer>> {
     return this.#client.call("exportReft", { reft: await this.#number, library });
   }
 

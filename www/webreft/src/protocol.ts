@@ -7,16 +7,20 @@
  * between, unasked.
  */
 import type {
+  ContrastPair,
   EngineInfo,
   Example,
   HeadConfig,
   InspectOptions,
   LoadOptions,
+  Prompt,
   ReftConfig,
   Sampling,
   Sequence,
   SequencePersona,
   SequencePiece,
+  StatesAt,
+  Steering,
   StepProgress,
   Training,
   EngineStep as TrainStep,
@@ -60,6 +64,8 @@ export interface Calls {
   bench: Plain<{ tokens: number; sequences: number }, Record<string, unknown>>;
   newReft: Plain<{ configs: ReftConfig[]; head: HeadConfig | undefined }, number>;
   scores: Plain<{ reft: number; texts: string[] }, number[][]>;
+  steer: Told<{ pairs: ContrastPair[]; options: Steering }, RunProgress, Made>;
+  hiddenStates: Told<{ text: Prompt; places: StatesAt[] }, RunProgress, HiddenStates[]>;
   wouldTrain: Plain<ReftConfig[], TrainableParameters>;
   trainableParameters: Plain<number, TrainableParameters>;
   loadReft: Plain<Uint8Array<ArrayBuffer>, Made & { warnings: string[] }>;
@@ -94,6 +100,28 @@ export interface Calls {
 export type { StepProgress, TrainStep };
 
 export type Call = keyof Calls;
+
+/** Hidden states at one place, for interpretation. */
+export interface HiddenStates {
+  /** The layer, counted from 0. */
+  layer: number;
+  /** The part of it, by pyvene's name. */
+  component: string;
+  /** The head, where it is one. */
+  head?: number;
+  /** The tokens, counted from 0. */
+  positions: number[];
+  /** Tokens, and numbers of each. */
+  shape: [number, number];
+  /** The states, token after token. */
+  values: Float32Array<ArrayBuffer>;
+}
+
+/** Where a run over texts stands. */
+export interface RunProgress {
+  /** The share that is done, from 0 to 1. */
+  share: number;
+}
 
 /** A model that is loaded, and the machine it runs on. */
 export interface ModelInfo extends EngineInfo {

@@ -4,6 +4,7 @@ import init, {
   type LoadOptions,
   parseExamples,
   type Reader,
+  type RunWatch,
   type StepWatch,
   WebEngine,
   type WebGeneration,
@@ -17,10 +18,12 @@ import type {
   Call,
   Calls,
   Handlers,
+  HiddenStates,
   Line,
   LoadProgress,
   Reply,
   Request,
+  RunProgress,
   Thrown,
   TrainableParameters,
   TrainNews,
@@ -86,6 +89,20 @@ const handlers: Handlers = {
 
   async scores({ reft, texts }) {
     return JSON.parse(await engine().scores(reft, texts));
+  },
+
+  async steer({ pairs, options }, { tell, signal }) {
+    return made(await engine().steer(pairs, options, runWatch({ tell, signal })));
+  },
+
+  async hiddenStates({ text, places }, { tell, signal }) {
+    const states = await engine().hiddenStates(text, places, runWatch({ tell, signal }));
+    return states.map((it): HiddenStates => {
+      const { layer, component, head, positions, width, values } = it;
+      it.free();
+      const at = { layer, component, ...(head !== undefined && { head }), positions: [...positions] };
+      return { ...at, shape: [positions.length, width], values: new Float32Array(values) };
+    });
   },
 
   async trainableParameters(reft) {
@@ -194,6 +211,11 @@ async function choose({ backend = "auto" }: Pick<LoadOptions, "backend">): Promi
 /** Interventions that the engine holds, as the page knows them. */
 function made(reft: number) {
   return { reft, configs: engine().reftConfigs(reft), classes: engine().reftClasses(reft) };
+}
+
+/** Who watches a run over texts for the page. */
+function runWatch({ tell, signal }: Pick<Line<never, RunProgress>, "tell" | "signal">): RunWatch {
+  return { cancelled: () => signal.aborted, progress: (share) => tell({ share }) };
 }
 
 /** What of how much is trained. */
