@@ -608,3 +608,57 @@ fn files_of_json_that_lie_are_errors() {
     let error = open(&Backend::cpu(), &files).err().expect("an error").to_string();
     assert!(error.contains("a token has the id 4294967295: expected less than the file's"), "{error}");
 }
+
+/// Added tokens of every kind in every form of the pipeline, as Hugging Face's own library finds them.
+#[test]
+fn added_tokens_are_found_as_the_tokenizers_library_finds_them() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/tokenizers");
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(folder.join(name)).expect(name)).expect("JSON")
+    };
+    let (mut json, cases) = (read("tokenizer.json"), read("cases.json"));
+    let added = json["added_tokens"].as_array_mut().expect("an array");
+    // Content, then single_word, lstrip, rstrip, normalized, special.
+    for (number, (content, [single_word, lstrip, rstrip, normalized, special])) in [
+        ("<m>", [false, true, true, false, true]),
+        ("cat", [true, false, false, false, false]),
+        ("cats and", [false, false, true, false, false]),
+        ("dog", [true, true, false, true, false]),
+        ("<n>", [false, false, false, true, true]),
+        ("dogma", [false, false, false, true, false]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        added.push(json!({
+            "id": 320 + number, "content": content, "single_word": single_word, "lstrip": lstrip, "rstrip": rstrip,
+            "normalized": normalized, "special": special,
+        }));
+    }
+    let texts = [
+        "the cat sat",
+        "cats and  dogs",
+        "a <m> b<m><m>  c",
+        "<n> dog <n>dog dogma <n>",
+        "dog",
+        " dog\n\n<m>\tdog<n>cat",
+        "cat cats and cat",
+        "zoé dogé écat 猫cat",
+        "",
+        "<m>",
+    ];
+    for (name, form) in cases["forms"].as_object().expect("forms") {
+        for step in ["normalizer", "pre_tokenizer"] {
+            json[step] = form[step].clone();
+        }
+        let bytes = serde_json::to_vec(&json).expect("JSON");
+        let theirs = tokenizers::Tokenizer::from_bytes(&bytes).expect(name);
+        let text =
+            webreft::token::HubText::read(|file| (file == "tokenizer.json").then_some(bytes.as_slice()));
+        let ours = text.expect(name).tokenizer;
+        for text in texts {
+            let want = theirs.encode(text, false).expect("ids");
+            assert_eq!(ours.encode(text, true, false), want.get_ids(), "{name}: {text:?}");
+        }
+    }
+}

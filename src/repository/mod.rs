@@ -10,26 +10,26 @@ mod model_types;
 mod names;
 mod rope;
 
+pub use self::index::Index;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use self::config::Config;
+use self::names::Role;
 use crate::bytes::{ByteSource, check_range};
 use crate::error::{Error, Faults, Result};
 use crate::gguf::{GgmlType, Header, Origin, TensorInfo};
 use crate::model::Architecture;
 use crate::quant::{BF16, F16, F32};
-use config::Config;
-use names::Role;
 
 /// The file that tells what the model is.
 pub const CONFIG: &str = "config.json";
 
 /// The longest header of a file; safetensors itself allows no more.
 const MAX_HEADER: u64 = 100_000_000;
-
-pub use index::Index;
 
 /// Reads a repository: its configuration, its index if it has one, and the headers of its files of tensors, each with its name and with its
 /// number among the model's files.
