@@ -112,6 +112,7 @@ fn a_training_ends_with_a_summary_and_its_file_is_used() {
     assert_eq!(steps[4]["saved"], save.as_str());
 
     let table = printed(&mut webreft(&format!("inspect {save}")));
+    assert!(table.contains("interventions  loreft, rank 4, layers middle\n"), "{table}");
     assert!(
         table.contains("trained") && table.contains("4 steps on 2 examples") && !table.contains("rotation"),
         "{table}"
@@ -194,6 +195,10 @@ fn classes_are_named_in_scores() {
     let score = |row: &Value, class: &str| row["scores"][class].as_f64().expect("a score");
     assert!(score(&json[0], "good") > score(&json[0], "bad"), "{json:?}");
     assert!(score(&json[1], "bad") > score(&json[1], "good"), "{json:?}");
+    let examples = write(&folder.join("numbers.csv"), "text,label\nthe cat,0\na dog ran,2\n");
+    printed(webreft(&train).args(["--examples", &examples]));
+    let json = lines(&printed(webreft(&scores).args(["--json", "--text", "the cat"])));
+    assert_eq!(json[0]["scores"].as_array().map(Vec::len), Some(3), "{json:?}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use webreft::bytes::{ByteSource, FileSource};
 use webreft::files::{self, ModelFiles};
 use webreft::inspect::{InspectOptions, Inspection, Need, Needs, inspect};
 use webreft::model::LoadOptions;
-use webreft::reft::About;
+use webreft::reft::{About, ReftConfig};
 use webreft::{Error, Result};
 
 #[derive(Args)]
@@ -155,8 +155,7 @@ fn interventions(path: &Path, json: bool) -> Result<Vec<Tensor>> {
 fn about_rows(about: &About) -> Vec<Vec<String>> {
     let mut rows = vec![["model".to_owned(), format!("{} ({})", about.base_model, about.fingerprint)]];
     for config in &about.configs {
-        let config = serde_json::to_string(config).expect("plain data");
-        rows.push(["interventions".to_owned(), config]);
+        rows.push(["interventions".to_owned(), chosen(config)]);
     }
     if let Some(head) = &about.head {
         rows.push(["head".to_owned(), format!("{} outputs", head.outputs)]);
@@ -172,6 +171,22 @@ fn about_rows(about: &About) -> Vec<Vec<String>> {
         ]);
     }
     rows.into_iter().map(Vec::from).collect()
+}
+
+/// The kind, and what is not by default.
+fn chosen(config: &ReftConfig) -> String {
+    let fields = |config: &ReftConfig| match serde_json::to_value(config) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
+    let default = fields(&ReftConfig::default());
+    let mut parts = vec![config.kind.clone(), format!("rank {}", config.rank)];
+    for (name, value) in fields(config) {
+        if name != "kind" && name != "rank" && default.get(&name) != Some(&value) {
+            parts.push(format!("{name} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)));
+        }
+    }
+    parts.join(", ")
 }
 
 fn listed(tensors: &[Tensor]) -> String {

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use webreft::data::Data;
 use webreft::engine::Engine;
 use webreft::reft::kinds::KINDS;
 use webreft::reft::{Components, HeadConfig, Layers, Pooling, Reft, ReftConfig};
@@ -51,8 +52,8 @@ pub(super) struct ReftOptions {
     /// Width of the network that virtual tokens follow from; 0 is the kind's own.
     #[arg(long, default_value_t = 0)]
     encoder: usize,
-    /// Outputs of a trained head, for examples with labels, values, or chosen and rejected answers; as many as there are classes by
-    /// default, where labels are names.
+    /// Outputs of a trained head, for examples with labels or values, whose own number is the default; 1 for a reward, from chosen and
+    /// rejected answers.
     #[arg(long)]
     head: Option<usize>,
     /// What the head reads.
@@ -88,22 +89,22 @@ struct WithHead {
 }
 
 impl ReftOptions {
-    /// New interventions; a head takes the classes of the examples, where it has none.
-    pub(super) fn make(&self, engine: &Engine, seed: u64, classes: &[String]) -> Result<Reft> {
+    /// New interventions; with a head, if the examples need one, which has their classes if it has none of its own.
+    pub(super) fn make(&self, engine: &Engine, seed: u64, data: &Data) -> Result<Reft> {
         let (configs, head) = match &self.config {
             Some(path) => read_config(path)?,
-            None => (vec![self.config(seed)], self.head(seed)),
+            None => (vec![self.config(seed)], self.head.map(|outputs| self.head(outputs, seed))),
         };
         let head = match head {
-            None if !classes.is_empty() => Some(Head { seed, ..Head::default() }),
+            None if data.outputs() > 0 => Some(self.head(data.outputs(), seed)),
             head => head,
         };
         let mut names = head.as_ref().map(|head| head.classes.clone()).unwrap_or_default();
         if names.is_empty() {
-            names = classes.to_vec();
+            names.clone_from(&data.classes);
         }
         let config = head.map(|head| HeadConfig {
-            outputs: head.outputs.unwrap_or(names.len()),
+            outputs: head.outputs.unwrap_or(if names.is_empty() { data.outputs() } else { names.len() }),
             bias: head.bias,
             pooling: head.pooling,
             seed: head.seed,
@@ -111,18 +112,21 @@ impl ReftOptions {
         Reft::with_head(engine.model(), &configs, config)?.with_classes(names)
     }
 
-    fn head(&self, seed: u64) -> Option<Head> {
+    fn head(&self, outputs: usize, seed: u64) -> Head {
         let pooling = match self.pooling {
             Pool::Last => Pooling::Last,
             Pool::Mean => Pooling::Mean,
         };
-        self.head.map(|outputs| Head { outputs: Some(outputs), pooling, seed, ..Head::default() })
+        Head { outputs: Some(outputs), pooling, seed, ..Head::default() }
     }
 
     fn config(&self, seed: u64) -> ReftConfig {
         ReftConfig {
             kind: self.kind.clone(),
-            component: Components::List(self.component.clone()),
+            component: match self.component.as_slice() {
+                [one] => Components::One(one.clone()),
+                several => Components::List(several.to_vec()),
+            },
             alpha: self.alpha,
             virtual_tokens: self.virtual_tokens,
             encoder: self.encoder,

@@ -126,8 +126,8 @@ async fn train(engine: &Engine, options: &Options, data: &Data, json: bool) -> R
     let (start, mut first, mut last) = (Instant::now(), None, None);
     while let Some(step) = training.next(engine.model(), &reft, &mut trainer).await? {
         let time = training.step_time();
-        bar.set_message(message(&step, time));
         bar.set_position(step.step as u64);
+        bar.set_message(message(&step, time));
         if json {
             print_json(&Line { step, time });
         }
@@ -179,7 +179,7 @@ fn summary((first, last): (TrainStep, TrainStep), start: Instant) -> String {
 
 /// A new training, or one that resumes from its checkpoint, which must be of the same interventions and options.
 fn begin(engine: &Engine, options: &Options, data: &Data) -> Result<(Reft, Trainer, Training)> {
-    let (reft, training) = (options.reft.make(engine, options.seed, &data.classes)?, options.training());
+    let (reft, training) = (options.reft.make(engine, options.seed, data)?, options.training());
     if let Some(path) = options.checkpoint.as_ref().filter(|path| path.exists()) {
         let head = reft.head.map(|head| head.config);
         let asked = json!({ "configs": reft.configs, "head": head, "options": training });

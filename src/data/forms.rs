@@ -70,8 +70,12 @@ pub(super) fn read(record: &mut Record, others: &mut BTreeSet<String>) -> Result
 /// Fails unless some form's fields are all there.
 pub(super) fn check(record: &Record) -> Result<()> {
     record.check_names()?;
-    let fits = FORMS.iter().any(|form| form.required.iter().all(|name| record.has(name)));
-    if fits { Ok(()) } else { Err(no_form(record)) }
+    if fits(record) { Ok(()) } else { Err(no_form(record)) }
+}
+
+/// Whether a record has all fields of some form.
+pub(super) fn fits(record: &Record) -> bool {
+    FORMS.iter().any(|form| form.required.iter().all(|name| record.has(name)))
 }
 
 /// Whether a name is that of a field, or near to one.

@@ -40,6 +40,26 @@ pub struct Data {
     pub warnings: Vec<String>,
 }
 
+impl Data {
+    /// Outputs that a head needs to learn the examples; 0 where they need no head.
+    pub fn outputs(&self) -> usize {
+        self.examples.iter().map(|example| self.outputs_for(example)).max().unwrap_or(0)
+    }
+
+    fn outputs_for(&self, example: &Example) -> usize {
+        let of = |label: &Class| match label {
+            Class::Number(number) => *number as usize + 1,
+            Class::Name(_) => self.classes.len(),
+        };
+        match example {
+            Example::Labelled(it) => of(&it.label),
+            Example::Tagged(it) => it.labels.iter().map(of).max().unwrap_or(0),
+            Example::Scored(it) => it.values.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// Reads the examples of a file.
 ///
 /// # Errors
@@ -50,6 +70,9 @@ pub fn read(bytes: &[u8]) -> Result<Data> {
     let (mut data, mut classes, mut others) = (Data::default(), Classes::default(), BTreeSet::new());
     let mut problems = Problems::default();
     records::each(&text, &forms::check, &mut |place, record| {
+        if problems.is_full() && record.as_ref().is_ok_and(|record| !forms::fits(record)) {
+            return problems.count_one();
+        }
         let example = record.and_then(|record| read_record(record, &mut others));
         let example = example.and_then(|example| classes.note(place, &example).map(|()| example));
         match example {

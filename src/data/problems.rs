@@ -14,9 +14,19 @@ pub(crate) struct Problems {
 
 impl Problems {
     pub(crate) fn add(&mut self, error: Error) {
-        if self.count < QUOTED {
+        if !self.is_full() {
             self.quoted.push(error.to_string());
         }
+        self.count += 1;
+    }
+
+    /// Whether a further fault is only counted, so that its text need not be made.
+    pub(crate) fn is_full(&self) -> bool {
+        self.count >= QUOTED
+    }
+
+    /// Counts a fault without its text.
+    pub(crate) fn count_one(&mut self) {
         self.count += 1;
     }
 

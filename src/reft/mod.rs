@@ -416,7 +416,7 @@ fn check(model: &Model, configs: &[ReftConfig]) -> Result<Vec<Vec<Site>>> {
             let check = |(number, config): (usize, &ReftConfig)| {
                 config.check(&model.dims).map_err(|error| error.at(format!("configuration {number}")))
             };
-            configs.iter().enumerate().map(check).collect()
+            (1..).zip(configs).map(check).collect()
         }
     }
 }
