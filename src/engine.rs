@@ -42,7 +42,7 @@ use crate::model::{LoadOptions, LoadPhase, LoadProgress, Model, Outline, check_w
 use crate::reft::foreign::pyreft_script::{IGNORED, Script, ScriptExample};
 use crate::reft::foreign::{self, File, Unsaved};
 use crate::reft::{Reft, ReftConfig, collect};
-use crate::token::{ChatTemplate, HubText, Message, TextHashes, Tokenizer, Turns};
+use crate::token::{ChatInputs, ChatTemplate, HubText, Message, TextHashes, Tokenizer, Turns};
 use crate::train::{self, Checkpoint, Sequence, Target, Task, TrainOptions, Trainer, Training};
 use serde::Serialize;
 use serde_json::Value;
@@ -394,7 +394,7 @@ impl Engine {
         let template = self.template.as_ref();
         let template = template
             .ok_or_else(|| Error::unsupported("the model has no chat template for a conversation"))?;
-        let Turns { text, spans, with_end } = template.turns(messages, None)?;
+        let Turns { text, spans, with_end } = template.turns(messages, &ChatInputs::default())?;
         let tokens = self.encode(&text);
         let mut labels = Vec::new();
         for span in spans {
@@ -513,10 +513,10 @@ impl Engine {
             (None, Input::Messages(_)) => {
                 Err(Error::unsupported("the model has no chat template; give the prompt as text"))
             }
-            (Some(template), Input::Messages(messages)) => template.render(messages, begins, None),
+            (Some(template), Input::Messages(messages)) => template.render(messages, begins, &ChatInputs::default()),
             (Some(template), Input::Text(text)) => {
                 let message = Message { role: "user".to_owned(), content: text.clone() };
-                template.render(&[message], begins, None)
+                template.render(&[message], begins, &ChatInputs::default())
             }
         }
     }
@@ -596,11 +596,9 @@ fn check_room(needed: u64, room: u64) -> Result<()> {
 
 fn gguf_text(metadata: &Metadata, faults: &mut Faults) -> Option<Text> {
     let tokenizer = faults.note(Tokenizer::from_gguf(metadata));
-    let template = faults.note(match &tokenizer {
-        Some(tokenizer) => ChatTemplate::from_gguf(metadata, tokenizer),
-        None => ChatTemplate::parse(metadata, [String::new(), String::new()]),
-    });
-    Some((tokenizer?, template?, None))
+    let tokenizer = tokenizer?;
+    let template = faults.note(ChatTemplate::from_gguf(metadata, &tokenizer))?;
+    Some((tokenizer, template, None))
 }
 
 /// The task that an example belongs to.

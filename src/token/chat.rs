@@ -1,30 +1,27 @@
 //! Chat templates: messages into the text a model was trained on.
 //!
-//! A template is a program in Jinja that came with the file: it is run by minijinja with the settings of transformers'
-//! `apply_chat_template`, and stopped when it runs too long or makes too much.
+//! A template is a program in Jinja that came with the file: it is run with the settings of transformers' `apply_chat_template`, and
+//! stopped when it runs too long or makes too much.
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{Environment, Value, context};
-use regex::{Captures, Regex};
 use serde::{Deserialize, Serialize};
 
 use super::Tokenizer;
-use super::bounds::{ALLOWANCE, bound};
-use super::metered::Program;
-use super::python::{Refusal, clock, raise_exception, tojson};
+use super::jinja::{Fault, Given, Limits, Template, Value};
 use super::turns::{CLOSES, OPENS};
+use crate::clock::local_now;
 use crate::error::{Error, Result};
 use crate::gguf::Metadata;
 
-/// Instructions of a template that are run at most; a message takes some hundred.
-const FUEL: u64 = 5_000_000;
-/// Levels that a template nests at most, a macro counting for several: the stack in a browser is small.
-const MAX_DEPTH: usize = 200;
-/// Bytes that a template may read and make for nothing.
-const ALLOWED: usize = 4 << 20;
-/// Bytes that it may read and make for each byte of a conversation: it looks at a message again and again.
-const ALLOWED_PER_BYTE: usize = 64;
+/// Steps that a template may take for nothing; a message takes some hundred.
+const STEPS: usize = 5_000_000;
+/// Bytes that a template may hold for nothing.
+const BYTES: usize = 4 << 20;
+/// Steps, and bytes held, for each byte of a conversation: a template looks at a message again and again.
+const PER_BYTE: usize = 64;
+/// Times that a message may take all steps of a template's text, and write all of it.
+const PER_MESSAGE: usize = 4;
+/// Steps for each pair of messages: a template may look at all messages for each of them.
+const PER_PAIR: usize = 64;
 
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,11 +32,40 @@ pub struct Message {
     pub content: String,
 }
 
+/// What a template is given besides the messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChatInputs {
+    /// What `strftime_now` shows: local time in seconds since 1970. None is the machine's own clock.
+    pub now: Option<i64>,
+    /// Names that the template sees, such as `tools`, `documents`, `date_string` or `enable_thinking`: a JSON object, in whose order
+    /// templates write it.
+    pub variables: Option<String>,
+}
+
+impl ChatInputs {
+    /// A clock that shows this moment: local time in seconds since 1970.
+    pub fn at(now: i64) -> ChatInputs {
+        ChatInputs { now: Some(now), variables: None }
+    }
+
+    /// The names and their values.
+    fn read(&self) -> Result<Vec<(String, Value)>> {
+        let Some(json) = &self.variables else { return Ok(Vec::new()) };
+        let pairs: Value = serde_json::from_str(json)
+            .map_err(|e| Error::input(format!("template variables: expected a JSON object: {e}")))?;
+        pairs.named().ok_or_else(|| {
+            Error::input(format!("template variables: expected a JSON object, got {}", json.trim()))
+        })
+    }
+}
+
 /// The chat template of a model.
 #[derive(Debug)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
-    program: Program,
+    /// One that does not parse fails when it is to be rendered: whoever gives text needs none.
+    template: std::result::Result<Template, Fault>,
+    /// Bytes of its source.
+    len: usize,
     /// Whether it has `{% generation %}`.
     marks_turns: bool,
     bos: String,
@@ -51,45 +77,23 @@ impl ChatTemplate {
     ///
     /// # Errors
     ///
-    /// An unsupported error that names the line if the template cannot be read.
+    /// A file error if the entry is no text.
     pub fn from_gguf(metadata: &Metadata, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> {
-        ChatTemplate::parse(metadata, spelled_ends(tokenizer))
-    }
-
-    /// The same with the texts of the tokens that begin and end a text, where there may be no tokenizer.
-    pub(crate) fn parse(metadata: &Metadata, [bos, eos]: [String; 2]) -> Result<Option<ChatTemplate>> {
         let source: Option<&str> = metadata.get("tokenizer.chat_template")?;
-        source.map(|source| ChatTemplate::new(source, bos, eos)).transpose()
+        Ok(source.map(|source| ChatTemplate::of(source, tokenizer)))
     }
 
     /// A template for a model with this tokenizer.
-    ///
-    /// # Errors
-    ///
-    /// As [`ChatTemplate::new`].
-    pub fn of(source: &str, tokenizer: &Tokenizer) -> Result<ChatTemplate> {
+    pub fn of(source: &str, tokenizer: &Tokenizer) -> ChatTemplate {
         let [bos, eos] = spelled_ends(tokenizer);
         ChatTemplate::new(source, bos, eos)
     }
 
     /// A template with the texts of the tokens that begin and end a text.
-    ///
-    /// # Errors
-    ///
-    /// An unsupported error that names the line if the template cannot be read.
-    pub fn new(source: &str, bos: String, eos: String) -> Result<ChatTemplate> {
-        let mut environment = Environment::new();
-        environment.set_fuel(Some(FUEL));
-        environment.set_recursion_limit(MAX_DEPTH);
-        bound(&mut environment);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_filter("tojson", tojson);
-        let marked = with_printed_marks(source);
-        let marks_turns = marked != source;
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        let syntax = syntax.expect("the usual delimiters are valid");
-        let program = Program::compile(marked, NAME, syntax).map_err(error)?;
-        Ok(ChatTemplate { environment, program, marks_turns, bos, eos })
+    pub fn new(source: &str, bos: String, eos: String) -> ChatTemplate {
+        let template = Template::parse(source);
+        let marks_turns = template.as_ref().is_ok_and(Template::marks_turns);
+        ChatTemplate { template, len: source.len(), marks_turns, bos, eos }
     }
 
     /// The text of a conversation; with `add_generation_prompt` it ends where the assistant is to speak.
@@ -97,39 +101,12 @@ impl ChatTemplate {
     /// Special tokens are spelled out in it, the one that begins a text among them: transformers encodes it with
     /// `parse_special` and without `add_special`.
     ///
-    /// `now` is what the clock of the reader shows, in seconds since 1970, for templates that write the date; without it
-    /// they are told that there is no clock.
-    ///
     /// # Errors
     ///
-    /// An input error if the template refuses the messages; an unsupported error if it fails. Both name the line.
-    pub fn render(
-        &self,
-        messages: &[Message],
-        add_generation_prompt: bool,
-        now: Option<i64>,
-    ) -> Result<String> {
-        self.render_with_tools(messages, None, add_generation_prompt, now)
-    }
-
-    /// [`render`](ChatTemplate::render) with tools that the assistant may call: a list as JSON, in whose order templates write it.
-    ///
-    /// # Errors
-    ///
-    /// As [`ChatTemplate::render`]; an input error for tools that are no JSON.
-    pub fn render_with_tools(
-        &self,
-        messages: &[Message],
-        tools: Option<&str>,
-        add_generation_prompt: bool,
-        now: Option<i64>,
-    ) -> Result<String> {
-        let read: Value = match tools {
-            Some(json) => serde_json::from_str(json).map_err(|e| Error::input(format!("tools: {e}")))?,
-            None => Value::from(()),
-        };
-        let values = context! { add_generation_prompt, tools => read, ..clock(now) };
-        self.run(messages, tools.unwrap_or_default(), values)
+    /// An input error if the template refuses the messages, or the variables are no JSON object; an unsupported error if the template
+    /// does not parse or fails. Both name the line.
+    pub fn render(&self, messages: &[Message], add_generation_prompt: bool, inputs: &ChatInputs) -> Result<String> {
+        self.run(messages, add_generation_prompt, inputs, None)
     }
 
     /// Whether the template itself says what the assistant says.
@@ -138,29 +115,41 @@ impl ChatTemplate {
     }
 
     /// [`render`](ChatTemplate::render) without a generation prompt, with the template's own marks.
-    pub(super) fn render_marked(&self, messages: &[Message], now: Option<i64>) -> Result<String> {
-        let values = context! {
-            add_generation_prompt => false,
-            tools => (),
-            turn_opens => OPENS.to_string(),
-            turn_closes => CLOSES.to_string(),
-            ..clock(now)
-        };
-        self.run(messages, "", values)
+    pub(super) fn render_marked(&self, messages: &[Message], inputs: &ChatInputs) -> Result<String> {
+        self.run(messages, false, inputs, Some([OPENS, CLOSES]))
     }
 
-    fn run(&self, messages: &[Message], tools: &str, values: Value) -> Result<String> {
-        let given = messages.iter().map(|message| message.role.len() + message.content.len()).sum::<usize>();
-        let allowed = (given + tools.len()).saturating_mul(ALLOWED_PER_BYTE).saturating_add(ALLOWED);
-        let allowance = Value::from_pairs([(ALLOWANCE, Value::from(allowed))]);
-        let values = context! {
-            messages => Serde(messages),
-            documents => (),
-            bos_token => &self.bos,
-            eos_token => &self.eos,
-            ..context! { ..values, ..allowance }
-        };
-        self.program.run(&self.environment, values).map_err(error)
+    fn run(&self, messages: &[Message], asks: bool, inputs: &ChatInputs, marks: Option<[char; 2]>) -> Result<String> {
+        let template = self.template.as_ref().map_err(error)?;
+        let said = messages.iter().map(|message| {
+            let [role, content] = [&message.role, &message.content].map(|text| Value::from(text.as_str()));
+            Value::dict(vec![("role", role), ("content", content)])
+        });
+        let mut names = vec![
+            ("messages".to_owned(), Value::list(said.collect())),
+            ("add_generation_prompt".to_owned(), Value::from(asks)),
+            ("tools".to_owned(), Value::None),
+            ("documents".to_owned(), Value::None),
+            ("bos_token".to_owned(), Value::from(self.bos.as_str())),
+            ("eos_token".to_owned(), Value::from(self.eos.as_str())),
+        ];
+        names.extend(inputs.read()?);
+        let limits = self.limits(messages, inputs);
+        let now = inputs.now.unwrap_or_else(local_now);
+        template.render(Given { names, now, marks, limits }).map_err(|fault| error(&fault))
+    }
+
+    /// What the template may take, by its own size and that of the conversation.
+    fn limits(&self, messages: &[Message], inputs: &ChatInputs) -> Limits {
+        let said = messages.iter().map(|message| message.role.len() + message.content.len()).sum::<usize>();
+        let given = said + inputs.variables.as_ref().map_or(0, String::len);
+        let n = messages.len();
+        let each = PER_BYTE.saturating_mul(given).saturating_add(PER_MESSAGE * n * self.len);
+        let pairs = PER_PAIR.saturating_mul(n).saturating_mul(n);
+        Limits {
+            steps: STEPS.saturating_add(each).saturating_add(pairs) as u64,
+            bytes: BYTES.saturating_add(each),
+        }
     }
 }
 
@@ -172,34 +161,10 @@ fn spelled_ends(tokenizer: &Tokenizer) -> [String; 2] {
     })
 }
 
-/// What the template is called in the environment.
-const NAME: &str = "chat template";
-
-/// `{% generation %}` marks for training what the assistant says. Here it prints a variable, which is empty unless marks are wanted;
-/// the tags around that keep what the original does to white space at either side.
-fn with_printed_marks(source: &str) -> String {
-    let tags = Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").expect("the pattern compiles");
-    let mark = |tag: &Captures| {
-        let [left, right] = [1, 3].map(|group| tag.get(group).map_or("", |it| it.as_str()));
-        let name = if tag.get(2).is_some() { "turn_closes" } else { "turn_opens" };
-        format!("{{%{left} if true %}}{{{{ {name} }}}}{{% endif {right}%}}")
-    };
-    tags.replace_all(source, mark).into_owned()
-}
-
 /// An input error where the template speaks for itself, else an unsupported error.
-fn error(e: minijinja::Error) -> Error {
-    let chain = || std::iter::successors(Some(&e as &dyn std::error::Error), |e| e.source());
-    let inner = chain().filter_map(|e| e.downcast_ref::<minijinja::Error>()).last().unwrap_or(&e);
-    let line = inner.line().or(e.line()).map_or_else(String::new, |line| format!(" line {line}"));
-    let refusal = inner.detail().filter(|_| chain().any(|e| e.is::<Refusal>()));
-    match (refusal, inner.detail()) {
-        (Some(message), _) => Error::input(format!("chat template{line}: {message}")),
-        (None, Some(detail)) => {
-            Error::unsupported(format!("chat template{line}: {}: {detail}", inner.kind()))
-        }
-        (None, None) => Error::unsupported(format!("chat template{line}: {}", inner.kind())),
-    }
+fn error(fault: &Fault) -> Error {
+    let text = format!("chat template line {}: {}", fault.line.max(1), fault.text);
+    if fault.refused { Error::input(text) } else { Error::unsupported(text) }
 }
 
 #[cfg(test)]

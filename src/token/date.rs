@@ -16,45 +16,114 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// A moment as `format` says; `seconds` count from 1970, in the reader's own time zone.
+/// A moment as `format` says, with glibc's flags; `seconds` count from 1970, in the reader's own time zone, which has no name.
 ///
 /// None if the format has a directive that is not here.
 pub(super) fn strftime(seconds: i64, format: &str) -> Option<String> {
-    let [days, second] = [seconds.div_euclid(86_400), seconds.rem_euclid(86_400)];
-    let [year, month, day] = civil(days);
-    let [hour, minute, second] = [second / 3600, second / 60 % 60, second % 60];
-    let weekday = DAYS[days.rem_euclid(7) as usize];
-    let month_name = MONTHS[month as usize - 1];
+    let moment = Moment::new(seconds);
     let mut text = String::new();
-    let mut chars = format.chars();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            text.push(c);
-            continue;
-        }
-        text += &match chars.next()? {
+    let mut rest = format;
+    while let Some((before, after)) = rest.split_once('%') {
+        text += before;
+        let flag = after.chars().next().filter(|c| "-_0^#".contains(*c));
+        let after = &after[flag.map_or(0, char::len_utf8)..];
+        let directive = after.chars().next()?;
+        rest = &after[directive.len_utf8()..];
+        text += &flagged(flag, moment.written(directive)?);
+    }
+    Some(text + rest)
+}
+
+/// `-` leaves zeros and spaces in front out, `_` and `0` replace them, `^` and `#` write capitals.
+fn flagged(flag: Option<char>, text: String) -> String {
+    let digits = text.trim_start_matches(['0', ' ']);
+    let is_number = text.bytes().all(|b| b.is_ascii_digit() || b == b' ');
+    let digits = if digits.is_empty() { "0" } else { digits };
+    match flag {
+        Some('-') if is_number => digits.to_owned(),
+        Some('_') if is_number => format!("{digits:>width$}", width = text.len()),
+        Some('0') if is_number => format!("{digits:0>width$}", width = text.len()),
+        Some('^' | '#') => text.to_uppercase(),
+        _ => text,
+    }
+}
+
+/// A moment in parts.
+struct Moment {
+    seconds: i64,
+    days: i64,
+    date: [i64; 3],
+    time: [i64; 3],
+    /// From Sunday, 0.
+    weekday: i64,
+    /// From 0.
+    yearday: i64,
+}
+
+impl Moment {
+    fn new(seconds: i64) -> Moment {
+        let [days, second] = [seconds.div_euclid(86_400), seconds.rem_euclid(86_400)];
+        let date = civil(days);
+        let yearday = days - days_before(date[0]);
+        let time = [second / 3600, second / 60 % 60, second % 60];
+        Moment { seconds, days, date, time, weekday: (days + 4).rem_euclid(7), yearday }
+    }
+
+    fn written(&self, directive: char) -> Option<String> {
+        let Moment { date: [year, month, day], time: [hour, minute, second], .. } = *self;
+        let weekday = DAYS[self.days.rem_euclid(7) as usize];
+        let month_name = MONTHS[month as usize - 1];
+        let half = (hour + 11) % 12 + 1;
+        let of = |format: &str| strftime(self.seconds, format);
+        Some(match directive {
             'A' => weekday.into(),
             'a' => weekday[..3].into(),
             'B' => month_name.into(),
-            'b' => month_name[..3].into(),
+            'b' | 'h' => month_name[..3].into(),
+            'C' => format!("{:02}", year.div_euclid(100)),
+            'c' => return of("%a %b %e %T %Y"),
+            'D' | 'x' => return of("%m/%d/%y"),
             'd' => format!("{day:02}"),
             'e' => format!("{day:2}"),
             'F' => format!("{year}-{month:02}-{day:02}"),
+            'f' => "000000".into(),
+            'G' => self.iso_week().0.to_string(),
+            'g' => format!("{:02}", self.iso_week().0.rem_euclid(100)),
             'H' => format!("{hour:02}"),
-            'I' => format!("{:02}", (hour + 11) % 12 + 1),
-            'j' => format!("{:03}", days - days_before(year) + 1),
+            'I' => format!("{half:02}"),
+            'j' => format!("{:03}", self.yearday + 1),
+            'k' => format!("{hour:2}"),
+            'l' => format!("{half:2}"),
             'M' => format!("{minute:02}"),
             'm' => format!("{month:02}"),
+            'n' => "\n".into(),
+            'P' => if hour < 12 { "am" } else { "pm" }.into(),
             'p' => if hour < 12 { "AM" } else { "PM" }.into(),
+            'R' => return of("%H:%M"),
+            'r' => return of("%I:%M:%S %p"),
             'S' => format!("{second:02}"),
-            'T' => format!("{hour:02}:{minute:02}:{second:02}"),
+            's' => self.seconds.to_string(),
+            'T' | 'X' => format!("{hour:02}:{minute:02}:{second:02}"),
+            't' => "\t".into(),
+            'U' => format!("{:02}", (self.yearday + 7 - self.weekday) / 7),
+            'u' => (if self.weekday == 0 { 7 } else { self.weekday }).to_string(),
+            'V' => format!("{:02}", self.iso_week().1),
+            'W' => format!("{:02}", (self.yearday + 7 - (self.weekday + 6) % 7) / 7),
+            'w' => self.weekday.to_string(),
             'Y' => year.to_string(),
             'y' => format!("{:02}", year.rem_euclid(100)),
+            'Z' | 'z' => String::new(),
             '%' => "%".into(),
             _ => return None,
-        };
+        })
     }
-    Some(text)
+
+    /// Year and number of the week after ISO 8601: that of its Thursday.
+    fn iso_week(&self) -> (i64, i64) {
+        let thursday = self.days + 3 - (self.weekday + 6) % 7;
+        let year = civil(thursday)[0];
+        (year, (thursday - days_before(year)) / 7 + 1)
+    }
 }
 
 /// Days from 1970 to the first of a year.
@@ -92,6 +161,8 @@ mod tests {
             (951_782_400, "%F %m", "2000-02-29 02"),
             (-1, "%F %T", "1969-12-31 23:59:59"),
             (4_107_542_400, "%F %j", "2100-03-01 060"),
+            (1_751_632_205, "%-d %-m %_d %0e %^b %D %R %U %W %V %G %c", "4 7  4 04 JUL 07/04/25 12:30 26 26 27 2025 Fri Jul  4 12:30:05 2025"),
+            (1_735_603_200, "%G-W%V-%u %r %P", "2025-W01-2 12:00:00 AM am"),
         ];
         for (seconds, format, want) in cases {
             assert_eq!(strftime(seconds, format).as_deref(), Some(want));

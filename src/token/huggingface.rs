@@ -66,7 +66,7 @@ impl HubText {
             None => others.template(),
         };
         let hashes = TextHashes::from_bytes(&[Some(bytes), file(SPECIALS)], source.as_deref());
-        let template = source.map(|source| ChatTemplate::of(&source, &tokenizer)).transpose()?;
+        let template = source.map(|source| ChatTemplate::of(&source, &tokenizer));
         Ok(HubText { tokenizer, template, hashes })
     }
 }

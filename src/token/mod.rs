@@ -4,16 +4,14 @@
 //! Ids are those of llama.cpp (`llama_vocab::impl::tokenize`), whose files these are.
 
 mod added;
-mod bounds;
 mod bpe;
 mod chat;
 mod date;
 mod ends;
 mod hashes;
 mod huggingface;
-mod metered;
+mod jinja;
 mod pre;
-mod python;
 mod special;
 mod spm;
 mod stream;
@@ -25,7 +23,7 @@ use std::collections::BTreeSet;
 
 use tokenizers::NormalizedString;
 
-pub use self::chat::{ChatTemplate, Message};
+pub use self::chat::{ChatInputs, ChatTemplate, Message};
 pub use self::hashes::TextHashes;
 pub use self::huggingface::HubText;
 pub use self::stream::TextStream;

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::{ChatTemplate, Message};
+use super::{ChatInputs, ChatTemplate, Message};
 use crate::error::{Error, Result};
 
 /// Noncharacters: no text has them by right.
@@ -55,23 +55,23 @@ impl ChatTemplate {
     ///
     /// As [`ChatTemplate::render`]; an input error for messages that hold U+FDD0 or U+FDD1; an unsupported error where the template
     /// leaves a turn out, repeats it, or changes it so that it cannot be told from the rest.
-    pub fn turns(&self, messages: &[Message], now: Option<i64>) -> Result<Turns> {
+    pub fn turns(&self, messages: &[Message], inputs: &ChatInputs) -> Result<Turns> {
         if messages.iter().any(|message| message.content.contains([OPENS, CLOSES])) {
             return Err(Error::input("a message holds U+FDD0 or U+FDD1, which are no characters"));
         }
-        let text = self.render(messages, false, now)?;
+        let text = self.render(messages, false, inputs)?;
         if self.marks_turns() {
-            let Marked { text, opens, closes } = Marked::read(&self.render_marked(messages, now)?);
+            let Marked { text, opens, closes } = Marked::read(&self.render_marked(messages, inputs)?);
             let spans = opens.into_iter().zip(closes).map(|(open, close)| open..close).collect();
             return Ok(Turns { text, spans, with_end: false });
         }
-        let marked = self.marked(messages, &text, now)?;
+        let marked = self.marked(messages, &text, inputs)?;
         let mut spans: Vec<Range<usize>> = Vec::new();
         let turns = messages.iter().enumerate().filter(|(_, message)| message.role == ASSISTANT);
         for ((at, message), &close) in turns.zip(&marked.closes) {
             let after = spans.last().map_or(0, |span| span.end);
             let open = marked.opens.iter().copied().find(|open| (after..=close).contains(open));
-            let asked = self.asked(&messages[..at], now);
+            let asked = self.asked(&messages[..at], inputs);
             let asked = asked.and_then(|asked| {
                 Some(after + text.get(after..open.unwrap_or(close))?.rfind(&asked)? + asked.len())
             });
@@ -84,12 +84,12 @@ impl ChatTemplate {
     }
 
     /// Marks at both ends of what the assistant says or, where the template looks at how it begins, at its end.
-    fn marked(&self, messages: &[Message], text: &str, now: Option<i64>) -> Result<Marked> {
+    fn marked(&self, messages: &[Message], text: &str, inputs: &ChatInputs) -> Result<Marked> {
         let n_turns = messages.iter().filter(|message| message.role == ASSISTANT).count();
         for open in [OPENS.to_string(), String::new()] {
             let with_marks: Vec<Message> =
                 messages.iter().map(|message| with_marks(message, &open)).collect();
-            let marked = Marked::read(&self.render(&with_marks, false, now)?);
+            let marked = Marked::read(&self.render(&with_marks, false, inputs)?);
             if marked.text == text && marked.closes.len() == n_turns {
                 return Ok(marked);
             }
@@ -99,8 +99,8 @@ impl ChatTemplate {
     }
 
     /// What the template writes to ask for the assistant's next turn, if it does.
-    fn asked(&self, before: &[Message], now: Option<i64>) -> Option<String> {
-        let [asking, silent] = [true, false].map(|asks| self.render(before, asks, now).ok());
+    fn asked(&self, before: &[Message], inputs: &ChatInputs) -> Option<String> {
+        let [asking, silent] = [true, false].map(|asks| self.render(before, asks, inputs).ok());
         let asked = asking?.strip_prefix(&silent?)?.to_owned();
         Some(asked).filter(|asked| !asked.is_empty())
     }
