@@ -42,7 +42,7 @@ use crate::model::{LoadOptions, LoadPhase, LoadProgress, Model, Outline, check_w
 use crate::reft::foreign::pyreft_script::{IGNORED, Script, ScriptExample};
 use crate::reft::foreign::{self, File, Unsaved};
 use crate::reft::{Reft, ReftConfig, collect};
-use crate::token::{ChatInputs, ChatTemplate, HubText, Message, TextHashes, Tokenizer, Turns};
+use crate::token::{ChatInputs, ChatOptions, ChatTemplate, HubText, Message, TextHashes, Tokenizer, Turns};
 use crate::train::{self, Checkpoint, Sequence, Target, Task, TrainOptions, Trainer, Training};
 use serde::Serialize;
 use serde_json::Value;
@@ -61,6 +61,10 @@ pub struct Engine {
     model: Model,
     tokenizer: Tokenizer,
     template: Option<ChatTemplate>,
+    /// What templates are given besides the messages.
+    chat: ChatInputs,
+    /// Whether the files are a repository's, whose template writes all special tokens.
+    is_repository: bool,
     info: ModelInfo,
     warnings: Vec<String>,
 }
@@ -152,7 +156,22 @@ impl Engine {
         let (tokenizer, template, outline) = checked(backend, files, options)?;
         let model = outline.load(backend, (header, &files.sources), options, on_progress).await?;
         let info = info(header, &model, template.is_some());
-        Ok(Engine { model, tokenizer, template, info, warnings: Vec::new() })
+        let is_repository = matches!(header.origin, Origin::HuggingFace);
+        let warnings = tokenizer.warnings().to_vec();
+        Ok(Engine { model, tokenizer, template, chat: ChatInputs::default(), is_repository, info, warnings })
+    }
+
+    /// The same engine, which writes conversations in this way.
+    ///
+    /// # Errors
+    /// `Input` for the name of a template that there is not.
+    pub fn with_chat(mut self, options: ChatOptions) -> Result<Engine> {
+        if options.template.is_some() {
+            self.template = options.chosen(&self.tokenizer)?;
+            self.info.chat = self.template.is_some();
+        }
+        self.chat = options.inputs;
+        Ok(self)
     }
 
     /// Refuses what [`Engine::load`] refuses before it reads a weight.
@@ -390,11 +409,11 @@ impl Engine {
     }
 
     /// A conversation as the model sees it: labels are the tokens that the template makes of the assistant's turns.
-    fn conversation(&self, reft: &Reft, messages: &[Message]) -> Result<Sequence> {
+    fn conversation(&self, reft: &Reft, messages: &[Message], warnings: &mut Vec<String>) -> Result<Sequence> {
         let template = self.template.as_ref();
         let template = template
             .ok_or_else(|| Error::unsupported("the model has no chat template for a conversation"))?;
-        let Turns { text, spans, with_end } = template.turns(messages, &ChatInputs::default())?;
+        let Turns { text, spans, with_end, dropped } = template.turns(messages, &self.chat)?;
         let tokens = self.encode(&text);
         let mut labels = Vec::new();
         for span in spans {
@@ -408,6 +427,7 @@ impl Engine {
         let Some((before, _)) = labels.first().copied() else {
             return Err(Error::input("the conversation has no turn of the assistant"));
         };
+        warnings.extend(dropped);
         Ok(Sequence::new(reft, tokens, before + 1, self.model.n_ctx)?.with_labels(labels))
     }
 
@@ -422,7 +442,8 @@ impl Engine {
         if let Some(number) = examples.iter().position(differs) {
             return Err(Error::input(format!("example {}: is not of the first one's task", number + 1)));
         }
-        let sequences = self.sequences(reft, examples)?;
+        let mut warnings = Vec::new();
+        let sequences = self.sequences_with(reft, examples, &mut warnings)?;
         if !sequences.is_empty() {
             task.check(reft, &sequences.iter().collect::<Vec<_>>())?;
             train::check_edited(reft, &sequences)?;
@@ -430,7 +451,7 @@ impl Engine {
         if options.dropout > 0.0 && !reft.interventions.iter().any(|it| it.drops().is_some()) {
             return Err(Error::input("dropout: these interventions have no place for it"));
         }
-        Training::new(sequences, task, options)
+        Ok(Training::new(sequences, task, options)?.with_warnings(warnings))
     }
 
     /// Goes on with a training on the same examples from a file that [`Training::checkpoint`] made: bit for bit as if it had never been
@@ -467,20 +488,31 @@ impl Engine {
     /// `Input` if prompt or answer is empty or both are too long for the context, or a class is none of the head's, for all examples in one
     /// message.
     pub fn sequences(&self, reft: &Reft, examples: &[Example]) -> Result<Vec<Sequence>> {
+        self.sequences_with(reft, examples, &mut Vec::new())
+    }
+
+    fn sequences_with(
+        &self,
+        reft: &Reft,
+        examples: &[Example],
+        warnings: &mut Vec<String>,
+    ) -> Result<Vec<Sequence>> {
         let (mut made, mut problems) = (Vec::new(), Problems::default());
         for (number, example) in (1..).zip(examples) {
-            match self.sequences_of(reft, example) {
+            let mut dropped = Vec::new();
+            match self.sequences_of(reft, example, &mut dropped) {
                 Ok(sequences) => made.extend(sequences),
                 Err(error) => problems.add(error.at(format!("example {number}"))),
             }
+            warnings.extend(dropped.into_iter().map(|text| format!("example {number}: {text}")));
         }
         problems.check().map(|()| made)
     }
 
-    fn sequences_of(&self, reft: &Reft, example: &Example) -> Result<Vec<Sequence>> {
+    fn sequences_of(&self, reft: &Reft, example: &Example, dropped: &mut Vec<String>) -> Result<Vec<Sequence>> {
         match example {
             Example::Answer(it) => Ok(vec![self.answer(reft, &it.prompt, &it.completion, true)?]),
-            Example::Conversation(it) => Ok(vec![self.conversation(reft, &it.messages)?]),
+            Example::Conversation(it) => Ok(vec![self.conversation(reft, &it.messages, dropped)?]),
             Example::Preference(it) => {
                 let answers = [&it.chosen, &it.rejected];
                 answers.into_iter().map(|answer| self.answer(reft, &it.prompt, answer, true)).collect()
@@ -511,18 +543,22 @@ impl Engine {
         match (&self.template, input) {
             (None, Input::Text(text)) => Ok(text.clone()),
             (None, Input::Messages(_)) => {
-                Err(Error::unsupported("the model has no chat template; give the prompt as text"))
+                Err(Error::unsupported("the model has no chat template; give the prompt as text, or choose a chatTemplate (--chat-template)"))
             }
-            (Some(template), Input::Messages(messages)) => template.render(messages, begins, &ChatInputs::default()),
+            (Some(template), Input::Messages(messages)) => template.render(messages, begins, &self.chat),
             (Some(template), Input::Text(text)) => {
                 let message = Message { role: "user".to_owned(), content: text.clone() };
-                template.render(&[message], begins, &ChatInputs::default())
+                template.render(&[message], begins, &self.chat)
             }
         }
     }
 
-    /// Tokens with the model's own begin token, once, whether the template writes it or not.
+    /// Tokens with the model's own begin token. As in transformers, a repository's template writes it or leaves it out; as in llama.cpp,
+    /// a GGUF file's text has it once, whether the template writes it or not.
     fn encode(&self, text: &str) -> Vec<u32> {
+        if self.is_repository && self.template.is_some() {
+            return self.tokenizer.encode(text, true, false);
+        }
         let mut tokens = self.tokenizer.encode(text, true, true);
         if tokens.len() > 1 && tokens[0] == tokens[1] && self.tokenizer.bos() == Some(tokens[0]) {
             tokens.remove(0);

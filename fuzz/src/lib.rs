@@ -24,7 +24,7 @@ use webreft::gguf;
 use webreft::model::LoadOptions;
 use webreft::quant::{FORMATS, Format};
 use webreft::reft::foreign::{self, Unsaved};
-use webreft::token::{ChatTemplate, HubText, Message, Tokenizer};
+use webreft::token::{ChatInputs, ChatTemplate, HubText, Message, Tokenizer};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -215,11 +215,11 @@ fn encode(tokenizer: &Tokenizer, more: &str) {
 }
 
 fn read_template(source: &str) {
-    let Ok(template) = ChatTemplate::new(source, "<s>".to_owned(), "</s>".to_owned()) else { return };
+    let template = ChatTemplate::new(source, "<s>".to_owned(), "</s>".to_owned());
     let message = |role: &str, content: &str| Message { role: role.to_owned(), content: content.to_owned() };
     let messages = [message("system", "Be brief."), message("user", " hi "), message("assistant", "ho")];
     for n in 0..=messages.len() {
-        let _ = template.render(&messages[..n], n == 2, Some(0));
+        let _ = template.render(&messages[..n], n == 2, &ChatInputs::at(0));
     }
 }
 

@@ -26,6 +26,7 @@ use webreft::data::{self, Data};
 use webreft::engine::{Engine, MachineOptions};
 use webreft::files::{self, ModelFiles};
 use webreft::model::LoadOptions;
+use webreft::token::{ChatInputs, ChatOptions};
 use webreft::quant::{self, Format};
 use webreft::reft::Reft;
 use webreft::{Error, Result};
@@ -86,6 +87,15 @@ struct ModelOptions {
     /// Longest context in tokens; the model's own up to 4096 by default.
     #[arg(long)]
     context: Option<usize>,
+    /// A chat template in the place of the model's own: its text, or chatml, llama3, gemma, or raw for none.
+    #[arg(long)]
+    chat_template: Option<String>,
+    /// The local date and time that templates write, such as 2025-07-04T12:30:00; the clock's if not given.
+    #[arg(long)]
+    now: Option<String>,
+    /// What templates see besides the messages, as JSON: {"tools": [...], "documents": [...], "enable_thinking": false}.
+    #[arg(long)]
+    template_variables: Option<String>,
     /// What to compute on: auto (a real GPU, if there is one, else the CPU), gpu or cpu.
     #[arg(long, default_value_t)]
     backend: Machine,
@@ -107,8 +117,15 @@ impl ModelOptions {
                 MachineOptions { machine: self.backend, threads: self.threads, ..Default::default() };
             Engine::open_on(opened, &mut machine, &files, &self.load_options()?, &mut |_| ()).await
         })?;
+        let engine = engine.with_chat(self.chat_options()?)?;
         engine.warnings().iter().for_each(warn);
         Ok(engine)
+    }
+
+    fn chat_options(&self) -> Result<ChatOptions> {
+        let now = self.now.as_deref().map(ChatInputs::moment).transpose()?;
+        let inputs = ChatInputs { now, variables: self.template_variables.clone() };
+        Ok(ChatOptions { template: self.chat_template.clone(), inputs })
     }
 
     fn load_options(&self) -> Result<LoadOptions> {
@@ -118,7 +135,8 @@ impl ModelOptions {
     fn load_on(&self, backend: &Backend) -> Result<Engine> {
         pollster::block_on(async {
             let files = ModelFiles::open(files::find(&self.model)?).await?;
-            Engine::load(backend, &files, &self.load_options()?, &mut |_| ()).await
+            let engine = Engine::load(backend, &files, &self.load_options()?, &mut |_| ()).await?;
+            engine.with_chat(self.chat_options()?)
         })
     }
 }

@@ -1,6 +1,6 @@
 //! `webreft train`: interventions from examples.
 
-use super::output::{bytes, count, print, print_json};
+use super::output::{bytes, count, print, print_json, warn};
 use super::reft::ReftOptions;
 use super::{ModelOptions, check_writable, read, read_examples, write};
 use clap::Args;
@@ -187,5 +187,6 @@ fn begin(engine: &Engine, options: &Options, data: &Data) -> Result<(Reft, Train
     }
     let trainer = Trainer::new(&engine.model().backend, &reft)?;
     let training = engine.training(&reft, &data.examples, &training)?;
+    training.warnings().iter().for_each(warn);
     Ok((reft, trainer, training))
 }

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Tokenizer;
+use super::date;
 use super::jinja::{Fault, Given, Limits, Template, Value};
 use super::turns::{CLOSES, OPENS};
 use crate::clock::local_now;
@@ -48,6 +49,17 @@ impl ChatInputs {
         ChatInputs { now: Some(now), variables: None }
     }
 
+    /// What `strftime_now` shows when the clock says `text`: `2025-07-04T12:30:00`, or a part of it from the front, a day at least.
+    ///
+    /// # Errors
+    ///
+    /// An input error for anything else.
+    pub fn moment(text: &str) -> Result<i64> {
+        date::moment(text).ok_or_else(|| {
+            Error::input(format!("now: expected a local date and time such as 2025-07-04T12:30:00, got {text:?}"))
+        })
+    }
+
     /// The names and their values.
     fn read(&self) -> Result<Vec<(String, Value)>> {
         let Some(json) = &self.variables else { return Ok(Vec::new()) };
@@ -59,10 +71,63 @@ impl ChatInputs {
     }
 }
 
+/// How conversations are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChatOptions {
+    /// A template in the place of the model's own: its text, or the name of one: `chatml`, `llama3`, `gemma`, or `raw` for none.
+    pub template: Option<String>,
+    /// What every conversation's template is given besides the messages.
+    pub inputs: ChatInputs,
+}
+
+impl ChatOptions {
+    /// The template that is asked for; none for `raw`.
+    ///
+    /// # Errors
+    ///
+    /// An input error for a name that there is not.
+    pub(crate) fn chosen(&self, tokenizer: &Tokenizer) -> Result<Option<ChatTemplate>> {
+        let text = self.template.as_deref().unwrap_or(RAW);
+        let named = NAMED.iter().find(|(name, _)| *name == text);
+        match named {
+            _ if text == RAW => Ok(None),
+            Some((_, source)) => Ok(Some(ChatTemplate::of(source, tokenizer))),
+            None if text.contains(['{', ' ', '\n']) => Ok(Some(ChatTemplate::of(text, tokenizer))),
+            None => Err(Error::input(format!(
+                "chatTemplate: expected the text of a template, or one of chatml, llama3, gemma and raw, got {text:?}"
+            ))),
+        }
+    }
+}
+
+/// The name of no template: text stays as it is.
+const RAW: &str = "raw";
+
+/// Templates that many models share, by name.
+const NAMED: [(&str, &str); 3] = [
+    (
+        "chatml",
+        "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}{% endfor %}\
+         {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+    ),
+    (
+        "llama3",
+        "{{ bos_token }}{% for message in messages %}{{ '<|start_header_id|>' + message.role + '<|end_header_id|>\n\n' + message.content | trim + '<|eot_id|>' }}\
+         {% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
+    ),
+    (
+        "gemma",
+        "{{ bos_token }}{% set ns = namespace(system='') %}{% for message in messages %}{% if message.role == 'system' %}\
+         {% set ns.system = message.content | trim + '\n\n' %}{% else %}{% set role = 'model' if message.role == 'assistant' else message.role %}\
+         {{ '<start_of_turn>' + role + '\n' + ns.system + message.content | trim + '<end_of_turn>\n' }}{% set ns.system = '' %}{% endif %}\
+         {% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}",
+    ),
+];
+
 /// The chat template of a model.
 #[derive(Debug)]
 pub struct ChatTemplate {
-    /// One that does not parse fails when it is to be rendered: whoever gives text needs none.
+    /// One that does not parse fails when it is to be rendered: a model is of use without one.
     template: std::result::Result<Template, Fault>,
     /// Bytes of its source.
     len: usize,
@@ -169,7 +234,8 @@ fn error(fault: &Fault) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{ChatTemplate, Message};
+    use crate::clock::local_now;
+    use super::{ChatInputs, ChatTemplate, Message};
     use crate::error::{Error, ErrorKind};
 
     fn message(role: &str, content: &str) -> Message {
@@ -177,8 +243,8 @@ mod tests {
     }
 
     fn render(source: &str) -> Result<String, Error> {
-        let template = ChatTemplate::new(source, "<s>".into(), "</s>".into())?;
-        template.render(&[message("user", "hi"), message("assistant", " ho ")], true, Some(0))
+        let template = ChatTemplate::new(source, "<s>".into(), "</s>".into());
+        template.render(&[message("user", "hi"), message("assistant", " ho ")], true, &ChatInputs::at(0))
     }
 
     fn failure(source: &str) -> (ErrorKind, String) {
@@ -220,10 +286,26 @@ mod tests {
     }
 
     #[test]
-    fn without_a_clock_there_is_no_date() {
-        let template =
-            ChatTemplate::new("{{ strftime_now is defined }}", String::new(), String::new()).unwrap();
-        assert_eq!(template.render(&[], false, None).unwrap(), "False");
+    fn the_clock_shows_local_time_unless_it_is_set() {
+        let template = ChatTemplate::new("{{ strftime_now('%Y-%m-%dT%H:%M') }}", String::new(), String::new());
+        let set = ChatInputs { now: Some(ChatInputs::moment("2025-07-04T12:30").unwrap()), variables: None };
+        assert_eq!(template.render(&[], false, &set).unwrap(), "2025-07-04T12:30");
+        let shown = ChatInputs::moment(&template.render(&[], false, &ChatInputs::default()).unwrap()).unwrap();
+        assert!((0..120).contains(&(local_now() - shown)), "{shown}");
+        let error = ChatInputs::moment("today").unwrap_err().to_string();
+        assert_eq!(error, "now: expected a local date and time such as 2025-07-04T12:30:00, got \"today\"");
+    }
+
+    #[test]
+    fn a_template_sees_variables_in_their_order() {
+        let source = "{{ tools | tojson }}{{ date_string is defined }}{{ enable_thinking }}";
+        let template = ChatTemplate::new(source, String::new(), String::new());
+        let given = |json: &str| ChatInputs { now: None, variables: Some(json.to_owned()) };
+        let inputs = given(r#"{"tools": [{"b": 1, "a": 2}], "enable_thinking": false}"#);
+        assert_eq!(template.render(&[], false, &inputs).unwrap(), r#"[{"b": 1, "a": 2}]FalseFalse"#);
+        let error = template.render(&[], false, &given("[1]")).unwrap_err();
+        assert_eq!(error.to_string(), "template variables: expected a JSON object, got [1]");
+        assert_eq!(error.kind(), ErrorKind::Input);
     }
 
     #[test]
@@ -238,13 +320,13 @@ mod tests {
         for (source, start) in [
             ("a\n{% if %}", "chat template line 2: syntax error: "),
             ("a\n\n{{ x | nothing }}", "chat template line 3: unknown filter: "),
-            ("a\n{{ messages.nothing() }}", "chat template line 2: unknown method: "),
+            ("a\n{{ messages.nothing() }}", "chat template line 2: undefined value: 'list object' has no attribute 'nothing'"),
             ("{{ x.y.z }}", "chat template line 1: undefined value"),
             (
                 "{{ strftime_now('%Q') }}",
                 "chat template line 1: invalid operation: strftime_now: \"%Q\" is not",
             ),
-            ("{{ {} | tojson(sort_keys=true) }}", "chat template line 1: "),
+            ("{{ {} | tojson(nope=true) }}", "chat template line 1: TypeError: tojson() got an unexpected keyword argument 'nope'"),
         ] {
             let (kind, text) = failure(source);
             assert_eq!(kind, ErrorKind::Unsupported, "{text}");
@@ -326,8 +408,8 @@ mod tests {
             "{{ 2 * 3 }} {{ 2 * 1.5 }} {{ 'ab' * 2 }} {{ 2 * 'ab' }} {{ [1] * 2 }} {{ 'a' * -1 }}|{{ true * 2 }}",
         );
         assert_eq!(text.unwrap(), "6 3.0 abab abab [1, 1] |2");
-        assert!(failure("{{ 'a' * 'b' }}").1.contains("unsupported types"));
-        assert!(failure("{{ 'a' * 1.5 }}").1.contains("unsupported types"));
+        assert!(failure("{{ 'a' * 'b' }}").1.contains("TypeError: unsupported operand type(s) for *: 'str' and 'str'"));
+        assert!(failure("{{ 'a' * 1.5 }}").1.contains("TypeError: unsupported operand type(s) for *: 'str' and 'float'"));
     }
 
     #[test]
@@ -346,17 +428,47 @@ mod tests {
         for (source, want) in cases {
             assert_eq!(render(source).as_deref(), Ok(want), "{source}");
         }
-        assert!(failure("{{ 'a'[::0] }}").1.contains("step size of 0"));
-        assert!(failure("{{ 5[1:] }}").1.contains("cannot be sliced"));
+        assert!(failure("{{ 'a'[::0] }}").1.contains("ValueError: slice step cannot be zero"));
+        assert!(failure("{{ 5[1:] }}").1.contains("TypeError: 'int' object is not subscriptable"));
     }
 
     #[test]
     fn a_long_conversation_is_no_reason_to_stop() {
         let source = "{% for m in messages %}{% if loop.index0 == messages | length - 1 %}last{% endif %}
 {%- if m.role == 'user' and m == messages[-1] %}{{ m.content | trim }}{% else %}{{ m.content.split('</think>')[-1] }}{% endif %}{% endfor %}";
-        let template = ChatTemplate::new(source, String::new(), String::new()).unwrap();
+        let template = ChatTemplate::new(source, String::new(), String::new());
         let messages: Vec<Message> =
             (0..5000).map(|i| message("user", &format!("{i} ").repeat(50))).collect();
-        assert!(template.render(&messages, true, None).unwrap().ends_with("4999"));
+        assert!(template.render(&messages, true, &ChatInputs::default()).unwrap().ends_with("4999"));
+    }
+    /// What is looked at is all messages, for each of them; what is written is long.
+    #[test]
+    fn real_work_on_two_thousand_messages_is_no_reason_to_stop() {
+        let long = "x".repeat(5000);
+        let source = format!(
+            "{{% set ns = namespace(all='') %}}{{% for m in messages %}}{{% for later in messages[loop.index:] %}}{{% if later.role == 'system' %}}{long}{{% endif %}}{{% endfor %}}{{% set ns.all = ns.all + m.content %}}{{{{ m.content }}}}{long}{{% endfor %}}{{{{ ns.all | length }}}}"
+        );
+        let template = ChatTemplate::new(&source, String::new(), String::new());
+        let messages: Vec<Message> = (0..2000).map(|_| message("user", "hi")).collect();
+        let text = template.render(&messages, true, &ChatInputs::default()).unwrap();
+        assert!(text.ends_with("4000") && text.len() > 10_000_000);
+    }
+
+    #[test]
+    fn a_template_may_be_chosen_by_its_name() {
+        let said = [message("system", "Be brief."), message("user", "hi"), message("assistant", "ho")];
+        let cases = [
+            ("chatml", "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nho<|im_end|>\n<|im_start|>assistant\n"),
+            (
+                "llama3",
+                "<s><|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nho<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+            ),
+            ("gemma", "<s><start_of_turn>user\nBe brief.\n\nhi<end_of_turn>\n<start_of_turn>model\nho<end_of_turn>\n<start_of_turn>model\n"),
+        ];
+        for (name, want) in cases {
+            let source = super::NAMED.iter().find(|(it, _)| *it == name).expect(name).1;
+            let template = ChatTemplate::new(source, "<s>".into(), "</s>".into());
+            assert_eq!(template.render(&said, true, &ChatInputs::default()).as_deref(), Ok(want), "{name}");
+        }
     }
 }

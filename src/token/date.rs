@@ -126,6 +126,22 @@ impl Moment {
     }
 }
 
+/// The seconds from 1970 of `2025-07-04T12:30:00`, or of a part of it from the front, a day at least.
+pub(super) fn moment(text: &str) -> Option<i64> {
+    let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "0"));
+    let numbers = |text: &str, mark: char| -> Option<Vec<i64>> {
+        text.split(mark).map(|part| part.parse::<u16>().ok().map(i64::from)).collect()
+    };
+    let [year, month, day] = numbers(date, '-')?[..] else { return None };
+    let mut time = numbers(time, ':')?;
+    time.resize(3.max(time.len()), 0);
+    let [hour, minute, second] = time[..] else { return None };
+    let day_of = |at: i64| civil(days_before(year) + at) == [year, month, day];
+    let at = (0..366).find(|at| day_of(*at))?;
+    let is_time = hour < 24 && minute < 60 && second < 60;
+    is_time.then(|| (days_before(year) + at) * 86_400 + hour * 3600 + minute * 60 + second)
+}
+
 /// Days from 1970 to the first of a year.
 fn days_before(year: i64) -> i64 {
     let last = year - 1;
@@ -150,7 +166,17 @@ fn civil(days: i64) -> [i64; 3] {
 
 #[cfg(test)]
 mod tests {
-    use super::strftime;
+    use super::{moment, strftime};
+
+    #[test]
+    fn a_moment_reads_as_it_is_written() {
+        assert_eq!(moment("2025-07-04T12:30:05"), Some(1_751_632_205));
+        assert_eq!(moment("2025-07-04 12:30"), Some(1_751_632_200));
+        assert_eq!(moment("2024-02-29"), Some(1_709_164_800));
+        for wrong in ["2025-02-29", "2025-13-01", "2025-07-04T24:00", "2025-07-04T12:30:05Z", "now", ""] {
+            assert_eq!(moment(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn known_moments_are_written_as_python_does() {

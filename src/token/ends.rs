@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::vocab::{Kind, Tokens};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gguf::Metadata;
 
 /// Keys of tokens that end a generation, besides the end of a text.
@@ -93,13 +93,20 @@ pub(super) fn by_text(tokens: &mut Tokens) -> Vec<u32> {
     TEXTS.into_iter().filter_map(|text| tokens.id(text)).collect()
 }
 
-/// The token that a key names, if the file has the key.
-pub(super) fn special(metadata: &Metadata, key: &str, tokens: &Tokens) -> Result<Option<u32>> {
+/// What is said of keys that name tokens beyond the vocabulary.
+pub(super) fn out_of_range(metadata: &Metadata, tokens: &Tokens) -> Result<Vec<String>> {
     let n = tokens.texts.len();
-    match metadata.get::<u32>(key)? {
-        Some(id) if id as usize >= n => {
-            Err(Error::file(format!("metadata {key:?}: expected a token below {n}, got {id}")))
+    let mut warnings = Vec::new();
+    for name in ["bos", "eos", "unknown"].into_iter().chain(KEYS) {
+        let key = format!("tokenizer.ggml.{name}_token_id");
+        if let Some(id) = metadata.get::<u32>(&key)?.filter(|id| *id as usize >= n) {
+            warnings.push(format!("metadata {key:?}: expected a token below {n}, got {id}; it is ignored"));
         }
-        id => Ok(id),
     }
+    Ok(warnings)
+}
+
+/// The token that a key names, if the file has the key and the vocabulary the token.
+pub(super) fn special(metadata: &Metadata, key: &str, tokens: &Tokens) -> Result<Option<u32>> {
+    Ok(metadata.get::<u32>(key)?.filter(|id| (*id as usize) < tokens.texts.len()))
 }

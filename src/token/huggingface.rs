@@ -258,6 +258,7 @@ fn tokenizer(json: &TokenizerJson, others: &Others, n_bytes: usize) -> Result<To
         add_bos: added_bos.is_some(),
         add_eos: added_eos.is_some(),
         space: steps.space,
+        warnings: Vec::new(),
         composes: steps.composes,
         cleans_spaces: false,
     })

@@ -23,7 +23,7 @@ use std::collections::BTreeSet;
 
 use tokenizers::NormalizedString;
 
-pub use self::chat::{ChatInputs, ChatTemplate, Message};
+pub use self::chat::{ChatInputs, ChatOptions, ChatTemplate, Message};
 pub use self::hashes::TextHashes;
 pub use self::huggingface::HubText;
 pub use self::stream::TextStream;
@@ -50,6 +50,7 @@ pub struct Tokenizer {
     add_bos: bool,
     add_eos: bool,
     space: Space,
+    warnings: Vec<String>,
     /// Whether characters are composed before anything else: Unicode's form C.
     composes: bool,
     /// Whether a decoded text loses its spaces before punctuation: `clean_up_tokenization_spaces` of transformers.
@@ -165,6 +166,7 @@ impl Tokenizer {
             add_bos: false,
             add_eos: false,
             space: Space::Never,
+            warnings: ends::out_of_range(metadata, tokens)?,
             composes: false,
             cleans_spaces: false,
         })
@@ -175,8 +177,8 @@ impl Tokenizer {
         self.add_bos = metadata.get("tokenizer.ggml.add_bos_token")?.unwrap_or(self.add_bos);
         self.add_eos = metadata.get("tokenizer.ggml.add_eos_token")?.unwrap_or(self.add_eos);
         for (name, add, id) in [("bos", self.add_bos, self.bos), ("eos", self.add_eos, self.eos)] {
-            if add && id.is_none() {
-                let key = format!("tokenizer.ggml.{name}_token_id");
+            let key = format!("tokenizer.ggml.{name}_token_id");
+            if add && id.is_none() && metadata.get::<u32>(&key)?.is_none() {
                 return Err(Error::file(format!("metadata {key:?}: expected u32, missing")));
             }
         }
@@ -288,6 +290,11 @@ impl Tokenizer {
     /// The tokens for which [`is_end`](Tokenizer::is_end) holds.
     pub fn ends(&self) -> impl Iterator<Item = u32> {
         self.ends.iter().copied()
+    }
+
+    /// What the file says that is ignored.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// How many tokens there are.

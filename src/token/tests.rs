@@ -1,6 +1,6 @@
 use serde_json::Value;
 
-use super::{ChatTemplate, Tokenizer};
+use super::{ChatInputs, ChatTemplate, Tokenizer};
 use crate::error::Result;
 use crate::gguf::testing::{Writer, header};
 
@@ -109,6 +109,16 @@ fn bytes_are_spelled_as_letters_and_joined_as_learned() {
 }
 
 #[test]
+fn special_ids_beyond_the_vocabulary_are_ignored_with_a_warning() {
+    let read = tokenizer(&spm(&["▁"]).u32("tokenizer.ggml.bos_token_id", 4)).unwrap();
+    let warning = "metadata \"tokenizer.ggml.bos_token_id\": expected a token below 4, got 4; it is ignored";
+    assert_eq!((read.bos(), read.warnings()), (Some(1), &[warning.to_owned()][..]));
+    let ends = tokenizer(&spm(&["▁"]).u32("tokenizer.ggml.eot_token_id", 99)).unwrap();
+    assert_eq!((ends.ends().collect::<Vec<_>>(), ends.warnings().len()), (vec![2], 1));
+    assert!(tokenizer(&spm(&["▁"])).unwrap().warnings().is_empty());
+}
+
+#[test]
 fn broken_vocabularies_are_refused_by_key() {
     let spm_with = |key: &str, value| tokenizer(&spm(&["▁"]).u32(key, value));
     let tokens = |model: &str| {
@@ -117,10 +127,6 @@ fn broken_vocabularies_are_refused_by_key() {
     let bad_pre = tokens("gpt2").str("tokenizer.ggml.pre", "new");
     for (tokenizer, text) in [
         (tokenizer(&spm(&["a", "a"])), "tokens 3 and 4 are both \"a\""),
-        (
-            spm_with("tokenizer.ggml.bos_token_id", 4),
-            "metadata \"tokenizer.ggml.bos_token_id\": expected a token below 4, got 4",
-        ),
         (
             spm_with("tokenizer.ggml.add_bos_token", 1),
             "metadata \"tokenizer.ggml.add_bos_token\": expected bool, got u32 1",
@@ -182,7 +188,7 @@ fn a_flipped_bit_never_panics() {
         let ids = tokenizer.encode("the inner <s>ant\n é", true, true);
         tokenizer.decode(&ids, true);
         if let Ok(Some(chat)) = ChatTemplate::from_gguf(&file.metadata, &tokenizer) {
-            let _ = chat.render(&[], true, None);
+            let _ = chat.render(&[], true, &ChatInputs::default());
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Turns {
     /// Whether a token right after a span that ends a generation is the assistant's too. Where the template marks its turns itself, it
     /// is where the mark is.
     pub with_end: bool,
+    /// What of the assistant's messages the template leaves out, so that nothing is learned of it.
+    pub dropped: Vec<String>,
 }
 
 /// Where marks stand in a text, once they are taken out.
@@ -49,12 +51,12 @@ impl Marked {
 }
 
 impl ChatTemplate {
-    /// The text of a conversation and what of it the assistant says; `now` as for [`render`](ChatTemplate::render).
+    /// The text of a conversation and what of it the assistant says.
     ///
     /// # Errors
     ///
-    /// As [`ChatTemplate::render`]; an input error for messages that hold U+FDD0 or U+FDD1; an unsupported error where the template
-    /// leaves a turn out, repeats it, or changes it so that it cannot be told from the rest.
+    /// As [`ChatTemplate::render`]; an input error for messages that hold U+FDD0 or U+FDD1; an unsupported error where no turn of the
+    /// assistant is in the text.
     pub fn turns(&self, messages: &[Message], inputs: &ChatInputs) -> Result<Turns> {
         if messages.iter().any(|message| message.content.contains([OPENS, CLOSES])) {
             return Err(Error::input("a message holds U+FDD0 or U+FDD1, which are no characters"));
@@ -63,9 +65,17 @@ impl ChatTemplate {
         if self.marks_turns() {
             let Marked { text, opens, closes } = Marked::read(&self.render_marked(messages, inputs)?);
             let spans = opens.into_iter().zip(closes).map(|(open, close)| open..close).collect();
-            return Ok(Turns { text, spans, with_end: false });
+            return Ok(Turns { text, spans, with_end: false, dropped: Vec::new() });
         }
-        let marked = self.marked(messages, &text, inputs)?;
+        match self.spans(messages, &text, inputs) {
+            Some(spans) => Ok(Turns { text, spans, with_end: true, dropped: Vec::new() }),
+            None => self.sought(messages, text, inputs),
+        }
+    }
+
+    /// Where every turn of the assistant is, if marks around it tell.
+    fn spans(&self, messages: &[Message], text: &str, inputs: &ChatInputs) -> Option<Vec<Range<usize>>> {
+        let marked = self.marked(messages, text, inputs)?;
         let mut spans: Vec<Range<usize>> = Vec::new();
         let turns = messages.iter().enumerate().filter(|(_, message)| message.role == ASSISTANT);
         for ((at, message), &close) in turns.zip(&marked.closes) {
@@ -75,27 +85,60 @@ impl ChatTemplate {
             let asked = asked.and_then(|asked| {
                 Some(after + text.get(after..open.unwrap_or(close))?.rfind(&asked)? + asked.len())
             });
-            let Some(start) = asked.or(open) else { return Err(unclear(at)) };
+            let start = asked.or(open)?;
             let space = &message.content[message.content.trim_end().len()..];
             let end = if text[close..].starts_with(space) { close + space.len() } else { close };
             spans.push(start..end);
         }
-        Ok(Turns { text, spans, with_end: true })
+        Some(spans)
     }
 
-    /// Marks at both ends of what the assistant says or, where the template looks at how it begins, at its end.
-    fn marked(&self, messages: &[Message], text: &str, inputs: &ChatInputs) -> Result<Marked> {
+    /// Marks at both ends of what the assistant says or, where the template looks at how it begins, at its end. None if the template
+    /// does something else with marks than without, or fails.
+    fn marked(&self, messages: &[Message], text: &str, inputs: &ChatInputs) -> Option<Marked> {
         let n_turns = messages.iter().filter(|message| message.role == ASSISTANT).count();
-        for open in [OPENS.to_string(), String::new()] {
+        [OPENS.to_string(), String::new()].into_iter().find_map(|open| {
             let with_marks: Vec<Message> =
                 messages.iter().map(|message| with_marks(message, &open)).collect();
-            let marked = Marked::read(&self.render(&with_marks, false, inputs)?);
-            if marked.text == text && marked.closes.len() == n_turns {
-                return Ok(marked);
+            let marked = Marked::read(&self.render(&with_marks, false, inputs).ok()?);
+            (marked.text == text && marked.closes.len() == n_turns).then_some(marked)
+        })
+    }
+
+    /// Seeks each turn in the text by its words, where marks do not tell: whole, or without what is thought before it.
+    fn sought(&self, messages: &[Message], text: String, inputs: &ChatInputs) -> Result<Turns> {
+        let (mut spans, mut dropped) = (Vec::new(), Vec::new());
+        let mut after = 0;
+        for (at, message) in messages.iter().enumerate() {
+            let whole = message.content.trim();
+            let answer = whole.rsplit("</think>").next().unwrap_or(whole).trim();
+            let asked = self.asked(&messages[..at], inputs).filter(|_| message.role == ASSISTANT);
+            let from = asked.and_then(|asked| Some(after + text[after..].find(&asked)? + asked.len()));
+            let from = from.unwrap_or(after);
+            let found = [whole, answer].into_iter().filter(|words| !words.is_empty()).find_map(|words| {
+                let start = from + text[from..].find(words)?;
+                Some((start..start + words.len(), words))
+            });
+            let is_turn = message.role == ASSISTANT;
+            match found {
+                Some((span, words)) => {
+                    if is_turn && words != whole {
+                        dropped.push(left_out(at, "what it says up to </think>"));
+                    }
+                    after = span.end;
+                    if is_turn {
+                        spans.push(span);
+                    }
+                }
+                None if is_turn => dropped.push(left_out(at, "all of it")),
+                None => {}
             }
         }
-        let first = messages.iter().position(|message| message.role == ASSISTANT);
-        Err(unclear(first.unwrap_or_default()))
+        if spans.is_empty() && !dropped.is_empty() {
+            let first = messages.iter().position(|message| message.role == ASSISTANT);
+            return Err(unclear(first.unwrap_or_default()));
+        }
+        Ok(Turns { text, spans, with_end: true, dropped })
     }
 
     /// What the template writes to ask for the assistant's next turn, if it does.
@@ -118,6 +161,10 @@ fn with_marks(message: &Message, open: &str) -> Message {
     Message { role: message.role.clone(), content: format!("{before}{open}{core}{CLOSES}{after}") }
 }
 
+fn left_out(at: usize, what: &str) -> String {
+    format!("message {}: the chat template leaves out {what}; it is not learned", at + 1)
+}
+
 fn unclear(at: usize) -> Error {
     let number = at + 1;
     Error::unsupported(format!(
@@ -127,7 +174,7 @@ fn unclear(at: usize) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ChatTemplate, Message};
+    use super::super::{ChatInputs, ChatTemplate, Message};
     use crate::error::ErrorKind;
 
     fn messages() -> Vec<Message> {
@@ -137,9 +184,9 @@ mod tests {
     }
 
     fn turns(source: &str) -> Result<Vec<String>, crate::error::Error> {
-        let template = ChatTemplate::new(source, "<s>".into(), "</s>".into())?;
-        let turns = template.turns(&messages(), None)?;
-        assert_eq!(turns.text, template.render(&messages(), false, None)?);
+        let template = ChatTemplate::new(source, "<s>".into(), "</s>".into());
+        let turns = template.turns(&messages(), &ChatInputs::default())?;
+        assert_eq!(turns.text, template.render(&messages(), false, &ChatInputs::default())?);
         Ok(turns.spans.into_iter().map(|span| turns.text[span].to_owned()).collect())
     }
 
@@ -164,18 +211,40 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_is_refused() {
-        for source in [
-            "{% for m in messages %}{{ m.content | length }}{% endfor %}",
-            "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}",
-            "{{ messages[0].content }}",
-            "{% for m in messages %}({{ m.content.split('</think>')[-1] }}){% endfor %}",
+    fn what_a_template_leaves_out_is_told() {
+        let both = "message 4: the chat template leaves out all of it; it is not learned";
+        let thought = "message 4: the chat template leaves out what it says up to </think>; it is not learned";
+        for (source, said, dropped) in [
+            (
+                "{% for m in messages %}({{ m.content.split('</think>')[-1] }}){% endfor %}",
+                vec!["ho", "b"],
+                vec![thought],
+            ),
+            (
+                "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}",
+                vec!["ho", "<think>a</think>b"],
+                vec![],
+            ),
+            ("{{ messages[0].content }}{{ messages[1].content }}", vec!["ho"], vec![both]),
         ] {
+            let template = ChatTemplate::new(source, String::new(), String::new());
+            let turns = template.turns(&messages(), &ChatInputs::default()).unwrap();
+            let spans: Vec<&str> = turns.spans.iter().map(|span| &turns.text[span.clone()]).collect();
+            assert_eq!((spans, turns.dropped), (said, dropped.into_iter().map(str::to_owned).collect()), "{source}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_refused() {
+        for source in
+            ["{% for m in messages %}{{ m.content | length }}{% endfor %}", "{{ messages[0].content }}"]
+        {
             let error = turns(source).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{source}: {error}");
         }
-        let template = ChatTemplate::new("{{ messages[0].content }}", String::new(), String::new()).unwrap();
+        let template = ChatTemplate::new("{{ messages[0].content }}", String::new(), String::new());
         let message = Message { role: "user".into(), content: "\u{fdd0}".into() };
-        assert_eq!(template.turns(&[message], None).unwrap_err().kind(), ErrorKind::Input);
+        let error = template.turns(&[message], &ChatInputs::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input);
     }
 }

@@ -108,6 +108,7 @@ pub struct Training {
     done: Option<f64>,
     /// Why the training ended before its end, where a number was not finite.
     pub(super) diverged: Option<Error>,
+    warnings: Vec<String>,
 }
 
 impl Training {
@@ -151,7 +152,19 @@ impl Training {
             time: None,
             done: None,
             diverged: None,
+            warnings: Vec::new(),
         })
+    }
+
+    /// The same with what the caller should hear about the examples.
+    pub(crate) fn with_warnings(mut self, warnings: Vec<String>) -> Training {
+        self.warnings = warnings;
+        self
+    }
+
+    /// What the caller should hear about the examples: turns that a chat template changes, for example.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The options as a script for another library reads them.

@@ -105,7 +105,9 @@ impl WebEngine {
     /// `Input` for options that [`WebEngine::load`] refuses.
     #[wasm_bindgen(js_name = checkOptions)]
     pub fn check_options(options: Ts<types::LoadOptions>) -> Result<()> {
-        read_load_options(&options).map(|_| ())
+        let options = from_js("options", &options)?;
+        types::LoadOptions::chat(&options)?;
+        read_load_options(options).map(|_| ())
     }
 
     /// Checks the headers of a model's files before the files are fetched.
@@ -113,7 +115,7 @@ impl WebEngine {
     /// # Errors
     /// As [`ModelFiles::open`](crate::files::ModelFiles::open) and [`Engine::check`]; what a GPU holds is not known.
     pub async fn check(files: Vec<Reader>, options: Ts<types::LoadOptions>) -> Result<()> {
-        let (machine, options) = read_load_options(&options)?;
+        let (machine, options) = read_load_options(from_js("options", &options)?)?;
         let cpu = Backend::cpu();
         let backend = if machine == Machine::Cpu { cpu } else { cpu.tally() };
         Engine::check(&backend, &source::open(files).await?, &options)
@@ -129,12 +131,15 @@ impl WebEngine {
         sound: Vec<String>,
         on_progress: OnProgress,
     ) -> Result<WebEngine> {
-        let (machine, options) = read_load_options(&options)?;
+        let options: types::LoadOptions = from_js("options", &options)?;
+        let chat = options.chat()?;
+        let (machine, options) = read_load_options(options)?;
         let mut report = |LoadProgress { phase, loaded, total }: LoadProgress| {
             on_progress.call(&JsValue::NULL, phase.name(), loaded as f64, total as f64);
         };
         let mut machine = MachineOptions { machine, sound: sound.into_iter().collect(), threads: 1 };
         let engine = Engine::open(&mut machine, &source::open(files).await?, &options, &mut report).await?;
+        let engine = engine.with_chat(chat)?;
         let sound = machine.sound.into_iter().collect();
         Ok(WebEngine { engine: Rc::new(engine), refts: Refts::default(), sound })
     }
@@ -575,8 +580,7 @@ fn reported(step: TrainStep, training: &Training) -> Result<Ts<EngineStep>> {
     to_js(EngineStep::of(step, training.step_time().expect("a step that is reported was timed")))
 }
 
-fn read_load_options(options: &Ts<types::LoadOptions>) -> Result<(Machine, LoadOptions)> {
-    let options: types::LoadOptions = from_js("options", options)?;
+fn read_load_options(options: types::LoadOptions) -> Result<(Machine, LoadOptions)> {
     Ok((types::machine(options.backend.as_deref())?, options.try_into()?))
 }
 

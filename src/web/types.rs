@@ -77,6 +77,25 @@ pub struct LoadOptions {
     /// What weights in F32, F16 or BF16 are quantized to while loading; they stay as they are if left out.
     #[tsify(optional, type = "\"Q8_0\" | \"Q4_0\" | \"Q4_K\"")]
     pub quantize: Option<String>,
+    /// A chat template in the place of the model's own: its text, or the name of one; `raw` leaves text as it is.
+    #[tsify(optional, type = "\"chatml\" | \"llama3\" | \"gemma\" | \"raw\" | (string & {})")]
+    pub chat_template: Option<String>,
+    /// The local date and time that templates write, such as `2025-07-04T12:30:00`; the clock's if left out.
+    #[tsify(optional)]
+    pub now: Option<String>,
+    /// What templates see besides the messages: a JSON object as text, in whose order they write it, with `tools`, `documents`,
+    /// `date_string` or `enable_thinking`, for example.
+    #[tsify(optional)]
+    pub template_variables: Option<String>,
+}
+
+impl LoadOptions {
+    /// How conversations are written.
+    pub(super) fn chat(&self) -> Result<token::ChatOptions> {
+        let now = self.now.as_deref().map(token::ChatInputs::moment).transpose()?;
+        let inputs = token::ChatInputs { now, variables: self.template_variables.clone() };
+        Ok(token::ChatOptions { template: self.chat_template.clone(), inputs })
+    }
 }
 
 /// The machine that is asked for.
@@ -119,9 +138,9 @@ impl TryFrom<InspectOptions> for inspect::InspectOptions {
 
     fn try_from(it: InspectOptions) -> Result<inspect::InspectOptions> {
         let usual = inspect::InspectOptions::default();
-        let load = LoadOptions { backend: None, context_length: it.context_length, quantize: it.quantize };
+        let quantize = it.quantize.as_deref().map(quant::quantizer).transpose()?;
         Ok(inspect::InspectOptions {
-            load: load.try_into()?,
+            load: model::LoadOptions { n_ctx: it.context_length, quantize },
             train_tokens: it.train_tokens.unwrap_or(usual.train_tokens),
             train_batch: it.train_batch.unwrap_or(usual.train_batch),
         })

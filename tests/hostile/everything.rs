@@ -6,10 +6,9 @@ use super::alone;
 use super::file::File;
 
 #[test]
-fn tokenizer_template_shape_and_tensors_are_told_at_once() {
+fn tokenizer_shape_and_tensors_are_told_at_once() {
     let mut file = File::tiny();
     file.set_str("tokenizer.ggml.model", "unigram");
-    file.set_str("tokenizer.chat_template", "{% if %}");
     file.set_u32("general.name", 3);
     file.set_str("llama.rope.scaling.type", "dynamic");
     file.tensor("blk.0.attn_q.weight").name = "blk.0.attn_x.weight".to_owned();
@@ -18,7 +17,6 @@ fn tokenizer_template_shape_and_tensors_are_told_at_once() {
     file.tensor(down).ne = vec![32, 30];
     let parts = [
         "tokenizer \"unigram\" is not supported",
-        "chat template line 1",
         "\"general.name\": expected string",
         "rope scaling \"dynamic\" is not supported",
         "\"blk.0.attn_q.weight\" is missing",

@@ -564,11 +564,12 @@ impl Run {
 
     /// `value.name`: an attribute, else an item.
     pub(super) fn attribute(&self, value: &Value, name: &str) -> Outcome<Value> {
+        if let Value::Undefined(what) = value {
+            let is_kept = name.starts_with("__") && !what.starts_with(SECURITY);
+            return if is_kept { Ok(kept(value, name)) } else { Err(Fault::undefined(what)) };
+        }
         if name.starts_with("__") && !matches!(value, Value::Dict(_)) {
             return Ok(kept(value, name));
-        }
-        if let Value::Undefined(what) = value {
-            return Err(Fault::undefined(what));
         }
         if let Some(found) = self.python_attribute(value, name) {
             return Ok(found);
@@ -611,10 +612,13 @@ impl Run {
     }
 }
 
+/// What begins the text about something that the sandbox keeps.
+const SECURITY: &str = "SecurityError: ";
+
 /// What Jinja's sandbox keeps from templates.
 fn kept(value: &Value, name: &str) -> Value {
     let kind = value.type_name();
-    Value::undefined(format!("SecurityError: access to attribute '{name}' of '{kind}' object is unsafe."))
+    Value::undefined(format!("{SECURITY}access to attribute '{name}' of '{kind}' object is unsafe."))
 }
 
 fn missing_name(name: &str) -> Value {

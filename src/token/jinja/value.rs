@@ -118,6 +118,7 @@ enum Key {
     Float(u64),
     Str(Rc<str>),
     Tuple(Vec<Key>),
+    Range([i128; 3]),
     Object(usize),
 }
 
@@ -189,6 +190,7 @@ impl Key {
             Value::Float(it) => Key::Float(it.to_bits()),
             Value::Str(it) => Key::Str((**it).into()),
             Value::Tuple(items) => Key::Tuple(items.iter().map(Key::of).collect::<Outcome<_>>()?),
+            Value::Range(it) => Key::Range([it.start, it.stop, it.step]),
             Value::Object(it) => Key::Object(Rc::as_ptr(it).addr()),
             other => return Err(Fault::of_type(format!("unhashable type: '{}'", other.type_name()))),
         })
