@@ -409,7 +409,12 @@ impl Engine {
     }
 
     /// A conversation as the model sees it: labels are the tokens that the template makes of the assistant's turns.
-    fn conversation(&self, reft: &Reft, messages: &[Message], warnings: &mut Vec<String>) -> Result<Sequence> {
+    fn conversation(
+        &self,
+        reft: &Reft,
+        messages: &[Message],
+        warnings: &mut Vec<String>,
+    ) -> Result<Sequence> {
         let template = self.template.as_ref();
         let template = template
             .ok_or_else(|| Error::unsupported("the model has no chat template for a conversation"))?;
@@ -509,7 +514,12 @@ impl Engine {
         problems.check().map(|()| made)
     }
 
-    fn sequences_of(&self, reft: &Reft, example: &Example, dropped: &mut Vec<String>) -> Result<Vec<Sequence>> {
+    fn sequences_of(
+        &self,
+        reft: &Reft,
+        example: &Example,
+        dropped: &mut Vec<String>,
+    ) -> Result<Vec<Sequence>> {
         match example {
             Example::Answer(it) => Ok(vec![self.answer(reft, &it.prompt, &it.completion, true)?]),
             Example::Conversation(it) => Ok(vec![self.conversation(reft, &it.messages, dropped)?]),
@@ -542,9 +552,9 @@ impl Engine {
     fn render_as(&self, input: &Input, begins: bool) -> Result<String> {
         match (&self.template, input) {
             (None, Input::Text(text)) => Ok(text.clone()),
-            (None, Input::Messages(_)) => {
-                Err(Error::unsupported("the model has no chat template; give the prompt as text, or choose a chatTemplate (--chat-template)"))
-            }
+            (None, Input::Messages(_)) => Err(Error::unsupported(
+                "the model has no chat template; give the prompt as text, or choose a chatTemplate (--chat-template)",
+            )),
             (Some(template), Input::Messages(messages)) => template.render(messages, begins, &self.chat),
             (Some(template), Input::Text(text)) => {
                 let message = Message { role: "user".to_owned(), content: text.clone() };

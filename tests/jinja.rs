@@ -22,7 +22,10 @@ fn templates_mean_what_they_mean_in_jinja2() {
             _ => false,
         };
         if !agrees {
-            wrong.push(format!("{source}: got {got:?}, want {}", if case[1].is_null() { &case[2] } else { &case[1] }));
+            wrong.push(format!(
+                "{source}: got {got:?}, want {}",
+                if case[1].is_null() { &case[2] } else { &case[1] }
+            ));
         }
     }
     assert!(cases.len() > 5000, "only {} cases", cases.len());

@@ -26,9 +26,9 @@ use webreft::data::{self, Data};
 use webreft::engine::{Engine, MachineOptions};
 use webreft::files::{self, ModelFiles};
 use webreft::model::LoadOptions;
-use webreft::token::{ChatInputs, ChatOptions};
 use webreft::quant::{self, Format};
 use webreft::reft::Reft;
+use webreft::token::{ChatInputs, ChatOptions};
 use webreft::{Error, Result};
 
 /// Trains and runs ReFT interventions on language models.

@@ -213,7 +213,8 @@ mod tests {
     #[test]
     fn what_a_template_leaves_out_is_told() {
         let both = "message 4: the chat template leaves out all of it; it is not learned";
-        let thought = "message 4: the chat template leaves out what it says up to </think>; it is not learned";
+        let thought =
+            "message 4: the chat template leaves out what it says up to </think>; it is not learned";
         for (source, said, dropped) in [
             (
                 "{% for m in messages %}({{ m.content.split('</think>')[-1] }}){% endfor %}",
@@ -230,7 +231,11 @@ mod tests {
             let template = ChatTemplate::new(source, String::new(), String::new());
             let turns = template.turns(&messages(), &ChatInputs::default()).unwrap();
             let spans: Vec<&str> = turns.spans.iter().map(|span| &turns.text[span.clone()]).collect();
-            assert_eq!((spans, turns.dropped), (said, dropped.into_iter().map(str::to_owned).collect()), "{source}");
+            assert_eq!(
+                (spans, turns.dropped),
+                (said, dropped.into_iter().map(str::to_owned).collect()),
+                "{source}"
+            );
         }
     }
 

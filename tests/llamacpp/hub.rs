@@ -140,7 +140,11 @@ fn a_tokenizer_json_gives_the_ids_of_the_gguf_file() {
         let eos =
             String::from_utf8_lossy(tokenizer.piece(tokenizer.eos().expect("an end"), true)).into_owned();
         let template = text.template.as_ref().expect("a template");
-        assert_eq!(template.render(&[], false, &ChatInputs::default()).as_deref(), Ok(eos.as_str()), "{name}");
+        assert_eq!(
+            template.render(&[], false, &ChatInputs::default()).as_deref(),
+            Ok(eos.as_str()),
+            "{name}"
+        );
     }
 }
 

@@ -62,9 +62,7 @@ fn absolute(value: &Value, args: Args) -> Outcome<Value> {
     match (defined(value)?, value.as_int()) {
         (Value::Float(it), _) => Ok(Value::Float(it.abs())),
         (_, Some(it)) => Ok(Value::Int(it.saturating_abs())),
-        (other, None) => {
-            Err(Fault::of_type(format!("bad operand type for abs(): '{}'", other.type_name())))
-        }
+        (other, None) => Err(Fault::of_type(format!("bad operand type for abs(): '{}'", other.type_name()))),
     }
 }
 
@@ -165,9 +163,9 @@ fn parsed_float(text: &str) -> Option<f64> {
     let is_sound = |before: Option<char>, after: Option<char>| {
         before.is_some_and(|c| c.is_ascii_digit()) && after.is_some_and(|c| c.is_ascii_digit())
     };
-    let marks_are_sound = trimmed.match_indices('_').all(|(at, _)| {
-        is_sound(trimmed[..at].chars().last(), trimmed[at + 1..].chars().next())
-    });
+    let marks_are_sound = trimmed
+        .match_indices('_')
+        .all(|(at, _)| is_sound(trimmed[..at].chars().last(), trimmed[at + 1..].chars().next()));
     if !marks_are_sound {
         return None;
     }
@@ -398,7 +396,9 @@ fn strip_tags(run: &mut Run, value: &Value, args: Args) -> Outcome<Value> {
     }
     let words: Vec<&str> = text.split_whitespace().collect();
     let mut text = words.join(" ");
-    for (from, to) in [("&lt;", "<"), ("&gt;", ">"), ("&#39;", "'"), ("&#34;", "\""), ("&quot;", "\""), ("&amp;", "&")] {
+    for (from, to) in
+        [("&lt;", "<"), ("&gt;", ">"), ("&#39;", "'"), ("&#34;", "\""), ("&quot;", "\""), ("&amp;", "&")]
+    {
         text = text.replace(from, to);
     }
     Ok(Value::from(text))
@@ -514,8 +514,10 @@ fn word_wrap(run: &mut Run, value: &Value, args: Args) -> Outcome<Value> {
     if width == 0 {
         return Err(Fault::value("invalid width 0 (must be > 0)"));
     }
-    let wrapped: Vec<String> =
-        lines(source, false).iter().map(|line| wrapped(line, width, breaks_words).join(text(&wrap, "wrapstring").unwrap_or("\n"))).collect();
+    let wrapped: Vec<String> = lines(source, false)
+        .iter()
+        .map(|line| wrapped(line, width, breaks_words).join(text(&wrap, "wrapstring").unwrap_or("\n")))
+        .collect();
     Ok(Value::from(wrapped.join(text(&wrap, "wrapstring")?)))
 }
 
@@ -563,10 +565,8 @@ fn chunks(line: &str) -> Vec<String> {
     let letters: Vec<char> = line.chars().collect();
     for (at, &c) in letters.iter().enumerate() {
         let previous = at.checked_sub(1).map(|at| letters[at]);
-        let after_hyphen = previous == Some('-')
-            && at >= 2
-            && letters[at - 2].is_alphanumeric()
-            && c.is_alphabetic();
+        let after_hyphen =
+            previous == Some('-') && at >= 2 && letters[at - 2].is_alphanumeric() && c.is_alphabetic();
         let joins = previous.is_some_and(|it| it.is_whitespace() == c.is_whitespace()) && !after_hyphen;
         match chunks.last_mut() {
             Some(last) if joins => last.push(c),
@@ -596,4 +596,3 @@ fn xml_attr(run: &mut Run, value: &Value, args: Args) -> Outcome<Value> {
     let lead = !text.is_empty() && space.is_none_or(|it| it.is_true());
     Ok(Value::from(if lead { format!(" {text}") } else { text }))
 }
-

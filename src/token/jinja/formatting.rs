@@ -396,12 +396,15 @@ impl Spec {
         spec.grouping = next(&mut at, ",_");
         if next(&mut at, ".").is_some() {
             let precision = digits(&mut at);
-            spec.precision = Some(precision.ok_or_else(|| Fault::value("Format specifier missing precision"))?);
+            spec.precision =
+                Some(precision.ok_or_else(|| Fault::value("Format specifier missing precision"))?);
         }
         spec.kind = chars.get(at).copied();
         if at + 1 < chars.len() {
             let name = value.type_name();
-            return Err(Fault::value(format!("Invalid format specifier '{text}' for object of type '{name}'")));
+            return Err(Fault::value(format!(
+                "Invalid format specifier '{text}' for object of type '{name}'"
+            )));
         }
         Ok(spec)
     }
@@ -490,7 +493,8 @@ impl Fields<'_> {
         };
         while !rest.is_empty() {
             if let Some(inner) = rest.strip_prefix('[') {
-                let (key, after) = inner.split_once(']').ok_or_else(|| Fault::value("Missing ']' in format string"))?;
+                let (key, after) =
+                    inner.split_once(']').ok_or_else(|| Fault::value("Missing ']' in format string"))?;
                 value = (self.member)(&value, key, true)?;
                 rest = after;
             } else {

@@ -59,9 +59,8 @@ pub(super) fn call(run: &mut Run, name: &str, args: Args) -> Outcome<Value> {
             let format = format.unwrap_or(Value::None);
             let format = text(&format, "strftime() argument 1")?;
             let date = strftime(run.now, format);
-            let wrong = || {
-                Fault::other(format!("invalid operation: strftime_now: {format:?} is not supported"))
-            };
+            let wrong =
+                || Fault::other(format!("invalid operation: strftime_now: {format:?} is not supported"));
             date.map(Value::from).ok_or_else(wrong)
         }
         other => Err(Fault::unsupported(format!("{other}()"))),
@@ -81,7 +80,10 @@ fn dict(args: Args) -> Outcome<Dict> {
             let pair = |item: Value| match &item.items()?[..] {
                 [key, value] => Ok((key.clone(), value.clone())),
                 items => {
-                    let text = format!("dictionary update sequence element has length {}; 2 is required", items.len());
+                    let text = format!(
+                        "dictionary update sequence element has length {}; 2 is required",
+                        items.len()
+                    );
                     Err(Fault::value(text))
                 }
             };
@@ -151,7 +153,9 @@ pub(super) fn method(run: &mut Run, receiver: &Value, name: &str, args: Args) ->
     match receiver {
         Value::Str(it) => {
             let run = &*run;
-            strings::call(&run.meter, it, name, args, &|value, key, is_item| run.format_member(value, key, is_item))
+            strings::call(&run.meter, it, name, args, &|value, key, is_item| {
+                run.format_member(value, key, is_item)
+            })
         }
         Value::List(items) | Value::Tuple(items) => {
             run.meter.make(receiver.bytes())?;
@@ -184,9 +188,7 @@ fn dict_method(run: &mut Run, dict: &Rc<Dict>, name: &str, args: Args) -> Outcom
     Ok(match name {
         "items" => Value::view("dict_items", pairs(dict)),
         "keys" => Value::view("dict_keys", dict.keys()),
-        "values" => {
-            Value::view("dict_values", dict.pairs().iter().map(|(_, value)| value.clone()).collect())
-        }
+        "values" => Value::view("dict_values", dict.pairs().iter().map(|(_, value)| value.clone()).collect()),
         _ => Value::Dict(Dict::new(dict.pairs().to_vec())?.into()),
     })
 }

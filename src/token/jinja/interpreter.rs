@@ -227,7 +227,9 @@ impl Run {
             Target::Tuple(targets) => {
                 let values = operators::items(&self.meter, &value).map_err(|fault| match &value {
                     Value::Undefined(_) => fault,
-                    other => Fault::of_type(format!("cannot unpack non-iterable {} object", other.type_name())),
+                    other => {
+                        Fault::of_type(format!("cannot unpack non-iterable {} object", other.type_name()))
+                    }
                 })?;
                 if values.len() != targets.len() {
                     let (wanted, got) = (targets.len(), values.len());
@@ -373,11 +375,7 @@ impl Run {
         Ok(Value::Dict(dict.into()))
     }
 
-    fn compare(
-        &mut self,
-        first: &Expr,
-        others: &[(super::ast::Comparison, Expr)],
-    ) -> Outcome<Value> {
+    fn compare(&mut self, first: &Expr, others: &[(super::ast::Comparison, Expr)]) -> Outcome<Value> {
         let mut left = self.eval(first)?;
         for (comparison, right) in others {
             let right = self.eval(right)?;

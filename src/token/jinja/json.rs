@@ -81,7 +81,11 @@ impl Writer<'_> {
         if self.style.sort_keys {
             let mut fault = None;
             pairs.sort_by(|(a, _), (b, _)| {
-                order(a, b, "<").map_err(|it| fault = Some(it)).ok().flatten().unwrap_or(std::cmp::Ordering::Equal)
+                order(a, b, "<")
+                    .map_err(|it| fault = Some(it))
+                    .ok()
+                    .flatten()
+                    .unwrap_or(std::cmp::Ordering::Equal)
             });
             if let Some(fault) = fault {
                 return Err(fault);

@@ -84,8 +84,8 @@ impl<'s> Lexer<'s> {
     fn text(&mut self) -> Outcome<()> {
         while !self.rest().is_empty() {
             let rest = self.rest();
-            let begins = ["{{", "{%", "{#"].map(|begin| rest.find(begin));
-            let Some(len) = begins.into_iter().flatten().min() else {
+            let begins = |at: &usize| rest[at + 1..].starts_with(['{', '%', '#']);
+            let Some(len) = rest.match_indices('{').map(|(at, _)| at).find(begins) else {
                 self.data(rest);
                 self.at += rest.len();
                 break;
@@ -394,7 +394,9 @@ fn coded<'t>(rest: &'t str, len: usize, out: &mut String) -> Result<&'t str, Str
         return Ok(after);
     }
     let low = after.strip_prefix("\\u").and_then(code).filter(|low| (0xdc00..0xe000).contains(low));
-    let Some(low) = low.filter(|_| high < 0xdc00) else { return Err("a surrogate without its other half".into()) };
+    let Some(low) = low.filter(|_| high < 0xdc00) else {
+        return Err("a surrogate without its other half".into());
+    };
     out.extend(char::from_u32(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)));
     Ok(&after[2 + len..])
 }

@@ -87,7 +87,8 @@ fn batch(run: &mut Run, value: &Value, args: Args) -> Outcome<Value> {
     let n = count(&n.unwrap_or(Value::None))?;
     let items = run.items(value)?;
     if n == 0 {
-        let all = if items.is_empty() { Vec::new() } else { vec![Value::list(Vec::new()), Value::list(items)] };
+        let all =
+            if items.is_empty() { Vec::new() } else { vec![Value::list(Vec::new()), Value::list(items)] };
         return Ok(Value::generator(all));
     }
     let mut lines: Vec<Vec<Value>> = items.chunks(n).map(<[Value]>::to_vec).collect();
@@ -169,7 +170,8 @@ fn dict_sort(value: &Value, args: Args) -> Outcome<Value> {
 }
 
 fn sort(run: &mut Run, value: &Value, args: Args) -> Outcome<Value> {
-    let [reverse, keeps_case, attribute] = args.bind("sort", ["reverse", "case_sensitive", "attribute"], 0)?;
+    let [reverse, keeps_case, attribute] =
+        args.bind("sort", ["reverse", "case_sensitive", "attribute"], 0)?;
     let [reverse, keeps_case] = [reverse, keeps_case].map(|it| it.is_some_and(|it| it.is_true()));
     let several = matches!(&attribute, Some(Value::Str(text)) if text.contains(','));
     let attributes: Vec<Attribute> = match &attribute {

@@ -13,8 +13,14 @@ pub(in super::super) enum Object {
     Namespace(RefCell<Dict>),
     Loop(Loop),
     Macro(Macro),
-    Cycler { items: Vec<Value>, at: Cell<usize> },
-    Joiner { separator: Value, used: Cell<bool> },
+    Cycler {
+        items: Vec<Value>,
+        at: Cell<usize>,
+    },
+    Joiner {
+        separator: Value,
+        used: Cell<bool>,
+    },
     /// A global function by its name.
     Function(&'static str),
     /// A method of a value.
@@ -129,9 +135,9 @@ impl Loop {
     pub(super) fn attribute(&self, name: &str) -> Option<Value> {
         let (at, n) = (self.at.get(), self.items.len());
         let neighbour = |at: Option<usize>, which: &str| {
-            at.and_then(|at| self.items.get(at)).cloned().unwrap_or_else(|| {
-                Value::undefined(format!("there is no {which} item"))
-            })
+            at.and_then(|at| self.items.get(at))
+                .cloned()
+                .unwrap_or_else(|| Value::undefined(format!("there is no {which} item")))
         };
         Some(match name {
             "index" => Value::from(at + 1),

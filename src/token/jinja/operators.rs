@@ -189,9 +189,7 @@ pub(super) fn contains(meter: &Meter, container: &Value, item: &Value) -> Outcom
             }
             Ok(false)
         }
-        other => {
-            Err(Fault::of_type(format!("argument of type '{}' is not iterable", other.type_name())))
-        }
+        other => Err(Fault::of_type(format!("argument of type '{}' is not iterable", other.type_name()))),
     }
 }
 
@@ -210,8 +208,12 @@ pub(super) fn item(meter: &Meter, value: &Value, key: &Value) -> Outcome<Option<
         return Ok(place.and_then(|at| text.chars().nth(at)).map(|c| Value::from(c.to_string())));
     }
     Ok(match value {
-        Value::List(items) | Value::Tuple(items) => place(at, || items.len()).and_then(|at| items.get(at).cloned()),
-        Value::Range(range) => place(at, || range.len()).filter(|at| *at < range.len()).map(|at| range.at(at)),
+        Value::List(items) | Value::Tuple(items) => {
+            place(at, || items.len()).and_then(|at| items.get(at).cloned())
+        }
+        Value::Range(range) => {
+            place(at, || range.len()).filter(|at| *at < range.len()).map(|at| range.at(at))
+        }
         _ => None,
     })
 }
@@ -226,8 +228,7 @@ pub(super) fn slice(meter: &Meter, value: &Value, parts: [Option<Value>; 3]) -> 
     if let Value::Undefined(what) = value {
         return Err(Fault::undefined(what));
     }
-    let wrong =
-        || Fault::of_type("slice indices must be integers or None or have an __index__ method");
+    let wrong = || Fault::of_type("slice indices must be integers or None or have an __index__ method");
     let parts = parts.map(|part| match part {
         None | Some(Value::None) => Ok(None),
         Some(value) => value.as_int().map(Some).ok_or_else(wrong),

@@ -410,8 +410,7 @@ impl Parser {
             self.next();
             self.operands(&mut n)?;
             let test = self.or()?;
-            let otherwise =
-                if self.skip_name("else") { Some(Box::new(self.expression()?)) } else { None };
+            let otherwise = if self.skip_name("else") { Some(Box::new(self.expression()?)) } else { None };
             then = Expr { line, node: Node::If(Box::new([test, then]), otherwise) };
         }
         Ok(then)
@@ -609,11 +608,7 @@ impl Parser {
         Ok((key, self.expression()?))
     }
 
-    fn enclosed<T>(
-        &mut self,
-        end: &str,
-        item: impl Fn(&mut Parser) -> Outcome<T>,
-    ) -> Outcome<Vec<T>> {
+    fn enclosed<T>(&mut self, end: &str, item: impl Fn(&mut Parser) -> Outcome<T>) -> Outcome<Vec<T>> {
         let mut items = Vec::new();
         while !self.skip(end) {
             if !items.is_empty() {

@@ -107,7 +107,9 @@ impl Printer<'_> {
             }
             other => {
                 let name = other.type_name();
-                return Err(Fault::unsupported(format!("to print a {name}, which shows an address in Python")));
+                return Err(Fault::unsupported(format!(
+                    "to print a {name}, which shows an address in Python"
+                )));
             }
         }
         Ok(())

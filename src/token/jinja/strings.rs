@@ -9,11 +9,51 @@ use super::value::{ITEM, Value};
 
 /// Names of all methods that are here.
 pub(super) const METHODS: [&str; 45] = [
-    "capitalize", "casefold", "center", "count", "endswith", "expandtabs", "find", "format", "format_map", "index",
-    "isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric", "isprintable",
-    "isspace", "istitle", "isupper", "join", "ljust", "lower", "lstrip", "partition", "removeprefix", "removesuffix",
-    "replace", "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith",
-    "strip", "swapcase", "title", "translate", "upper", "zfill",
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "endswith",
+    "expandtabs",
+    "find",
+    "format",
+    "format_map",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "isidentifier",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "swapcase",
+    "title",
+    "translate",
+    "upper",
+    "zfill",
 ];
 
 /// `receiver.method(args)`; `member` reads what `format` asks for.
@@ -125,8 +165,8 @@ fn is_title(text: &str) -> bool {
 /// Digits of scripts that count from 0 to 9 in a row.
 fn is_decimal(c: char) -> bool {
     const ZEROS: [u32; 20] = [
-        0x30, 0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xe50, 0xed0, 0xf20,
-        0x1040, 0x17e0, 0x1810, 0xff10,
+        0x30, 0x660, 0x6f0, 0x7c0, 0x966, 0x9e6, 0xa66, 0xae6, 0xb66, 0xbe6, 0xc66, 0xce6, 0xd66, 0xe50,
+        0xed0, 0xf20, 0x1040, 0x17e0, 0x1810, 0xff10,
     ];
     ZEROS.iter().any(|zero| (*zero..zero + 10).contains(&(c as u32)))
 }
@@ -174,7 +214,8 @@ fn split(meter: &Meter, receiver: &str, method: &str, args: Args) -> Outcome<Val
             match method {
                 "split" => receiver.splitn(n + 1, separator).map(str::to_owned).collect(),
                 _ => {
-                    let mut parts: Vec<String> = receiver.rsplitn(n + 1, separator).map(str::to_owned).collect();
+                    let mut parts: Vec<String> =
+                        receiver.rsplitn(n + 1, separator).map(str::to_owned).collect();
                     parts.reverse();
                     parts
                 }
@@ -188,14 +229,16 @@ fn split(meter: &Meter, receiver: &str, method: &str, args: Args) -> Outcome<Val
 /// Words between white space; what is beyond the most splits stays whole.
 fn words(text: &str, from_the_right: bool, most: usize) -> Vec<String> {
     let mut parts = Vec::new();
-    let mut rest = if from_the_right { text.trim_end_matches(is_space) } else { text.trim_start_matches(is_space) };
+    let mut rest =
+        if from_the_right { text.trim_end_matches(is_space) } else { text.trim_start_matches(is_space) };
     while !rest.is_empty() {
         if parts.len() == most {
             parts.push(rest.to_owned());
             break;
         }
         if from_the_right {
-            let at = rest.char_indices().rev().find(|(_, c)| is_space(*c)).map_or(0, |(at, c)| at + c.len_utf8());
+            let at =
+                rest.char_indices().rev().find(|(_, c)| is_space(*c)).map_or(0, |(at, c)| at + c.len_utf8());
             parts.push(rest[at..].to_owned());
             rest = rest[..at].trim_end_matches(is_space);
         } else {
@@ -252,8 +295,9 @@ fn partition(receiver: &str, method: &str, args: Args) -> Outcome<Value> {
 
 fn joined(meter: &Meter, receiver: &str, args: Args) -> Outcome<Value> {
     let [items] = args.bind("join", [""], 1)?;
-    let items = super::operators::items(meter, &items.unwrap_or(Value::None))
-        .map_err(|fault| if fault.text.starts_with("TypeError") { Fault::of_type("can only join an iterable") } else { fault })?;
+    let items = super::operators::items(meter, &items.unwrap_or(Value::None)).map_err(|fault| {
+        if fault.text.starts_with("TypeError") { Fault::of_type("can only join an iterable") } else { fault }
+    })?;
     let mut parts = Vec::with_capacity(items.len());
     for (number, item) in items.iter().enumerate() {
         match item {
@@ -289,9 +333,8 @@ fn with_ends(receiver: &str, method: &str, args: Args) -> Outcome<Value> {
     let ends = ends.unwrap_or(Value::None);
     let Some((part, _)) = part(receiver, start, stop)? else { return Ok(Value::Bool(false)) };
     let has = |end: &str| if method == "startswith" { part.starts_with(end) } else { part.ends_with(end) };
-    let wrong = |name: &str| {
-        Fault::of_type(format!("{method} first arg must be str or a tuple of str, not {name}"))
-    };
+    let wrong =
+        |name: &str| Fault::of_type(format!("{method} first arg must be str or a tuple of str, not {name}"));
     match &ends {
         Value::Str(end) => Ok(Value::Bool(has(end))),
         Value::Tuple(all) => {
@@ -348,8 +391,7 @@ fn removed(receiver: &str, method: &str, args: Args) -> Outcome<Value> {
     let [end] = args.bind(method, [""], 1)?;
     let end = end.unwrap_or(Value::None);
     let end = text(&end, &format!("{method}() argument"))?;
-    let rest =
-        if method == "removeprefix" { receiver.strip_prefix(end) } else { receiver.strip_suffix(end) };
+    let rest = if method == "removeprefix" { receiver.strip_prefix(end) } else { receiver.strip_suffix(end) };
     Ok(Value::from(rest.unwrap_or(receiver)))
 }
 
@@ -430,7 +472,8 @@ fn formatted(
     member: &dyn Fn(&Value, &str, bool) -> Outcome<Value>,
 ) -> Outcome<Value> {
     if method == "format" {
-        let named = |name: &str| args.named.iter().find(|(it, _)| **it == *name).map(|(_, value)| value.clone());
+        let named =
+            |name: &str| args.named.iter().find(|(it, _)| **it == *name).map(|(_, value)| value.clone());
         return format_method(meter, receiver, &args.plain, &named, member).map(Value::from);
     }
     let [mapping] = args.bind(method, [""], 1)?;

@@ -290,9 +290,7 @@ impl Value {
         match self {
             Value::List(items) | Value::Tuple(items) | Value::View(_, items) => items.depth,
             Value::Dict(dict) => dict.depth,
-            Value::Generator(items) => {
-                1 + items.borrow().iter().map(Value::depth).max().unwrap_or(0)
-            }
+            Value::Generator(items) => 1 + items.borrow().iter().map(Value::depth).max().unwrap_or(0),
             Value::Object(object) => object.depth(),
             _ => 0,
         }
