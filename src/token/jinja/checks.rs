@@ -73,7 +73,7 @@ fn simple(name: &str, value: &Value) -> Option<bool> {
             _ => false,
         },
         "defined" => !value.is_undefined(),
-        "escaped" => false,
+        "escaped" => matches!(value, Value::Str(text) if text.is_safe()),
         "false" => matches!(value, Value::Bool(false)),
         "float" => matches!(value, Value::Float(_)),
         "integer" => matches!(value, Value::Int(_)),

@@ -6,6 +6,7 @@ use super::formatting::percent;
 use super::interpreter::Run;
 use super::json::{Style, dumps};
 use super::lists;
+use super::operators::escaped;
 use super::print::{repr_of, str_of};
 use super::strings::{capitalized, lines, replace, strip};
 use super::value::{Dict, Value};
@@ -30,9 +31,13 @@ pub(super) fn apply(run: &mut Run, name: &str, value: Value, args: Args) -> Outc
         "replace" => replaced(run, &value, args),
         "reverse" => reverse(run, &value, args),
         "round" => round(&value, args),
-        "safe" | "string" => {
+        "safe" => {
             args.none(name)?;
-            Ok(Value::from(str_of(&run.meter, &value)?))
+            Ok(Value::safe(str_of(&run.meter, &value)?))
+        }
+        "string" => {
+            args.none(name)?;
+            Ok(if value.as_str().is_some() { value } else { Value::from(str_of(&run.meter, &value)?) })
         }
         "striptags" => strip_tags(run, &value, args),
         "tojson" => tojson(run, &value, args),
@@ -115,16 +120,12 @@ fn default(value: Value, args: Args) -> Outcome<Value> {
     Ok(value)
 }
 
-fn escaped(text: &str) -> String {
-    let marks = [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("'", "&#39;"), ("\"", "&#34;")];
-    marks.into_iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
-}
-
 fn escape(run: &mut Run, name: &str, value: &Value, args: Args) -> Outcome<Value> {
     args.none(name)?;
     let text = str_of(&run.meter, value)?;
     run.meter.make(5 * text.len())?;
-    Ok(Value::from(escaped(&text)))
+    let is_done = name != "forceescape" && matches!(value, Value::Str(text) if text.is_safe());
+    Ok(Value::safe(if is_done { text } else { escaped(&text) }))
 }
 
 fn file_size(value: &Value, args: Args) -> Outcome<Value> {

@@ -6,7 +6,7 @@ use super::ast::{Binary, Comparison};
 use super::fault::{Fault, Outcome};
 use super::formatting::percent;
 use super::meter::Meter;
-use super::value::{ITEM, Range, Value, equal, order};
+use super::value::{ITEM, Range, Text, Value, equal, order};
 
 /// `a operator b`.
 pub(super) fn binary(meter: &Meter, operator: Binary, a: &Value, b: &Value) -> Outcome<Value> {
@@ -55,6 +55,11 @@ fn added(meter: &Meter, a: &Value, b: &Value) -> Outcome<Value> {
     meter.make(a.bytes() + b.bytes())?;
     let joined = |a: &[Value], b: &[Value]| a.iter().chain(b).cloned().collect();
     match (a, b) {
+        (Value::Str(a), Value::Str(b)) if a.is_safe() || b.is_safe() => {
+            meter.make(5 * (a.len() + b.len()))?;
+            let part = |text: &Text| if text.is_safe() { text.to_string() } else { escaped(text) };
+            Ok(Value::safe(part(a) + &part(b)))
+        }
         (Value::Str(a), Value::Str(b)) => Ok(Value::from(format!("{}{}", &**a, &**b))),
         (Value::List(a), Value::List(b)) => Ok(Value::list(joined(a, b))),
         (Value::Tuple(a), Value::Tuple(b)) => Ok(Value::tuple(joined(a, b))),
@@ -64,6 +69,12 @@ fn added(meter: &Meter, a: &Value, b: &Value) -> Outcome<Value> {
         }
         _ => Err(unsupported("+", a, b)),
     }
+}
+
+/// A text with HTML's signs written as entities.
+pub(super) fn escaped(text: &str) -> String {
+    let marks = [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("'", "&#39;"), ("\"", "&#34;")];
+    marks.into_iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
 fn is_repeatable(value: &Value) -> bool {

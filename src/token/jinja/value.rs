@@ -41,13 +41,28 @@ pub(in super::super) enum Value {
 
 /// A text, counted while it lives.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Text(Rc<(Box<str>, Held)>);
+pub(in super::super) struct Text(Rc<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    text: Box<str>,
+    /// Whether it is Jinja's `Markup`: what is added to it is escaped.
+    is_safe: bool,
+    _held: Held,
+}
+
+impl Text {
+    /// Whether it is Jinja's `Markup`.
+    pub(super) fn is_safe(&self) -> bool {
+        self.0.is_safe
+    }
+}
 
 impl Deref for Text {
     type Target = str;
 
     fn deref(&self) -> &str {
-        &self.0.0
+        &self.0.text
     }
 }
 
@@ -205,8 +220,7 @@ impl From<&str> for Value {
 
 impl From<String> for Value {
     fn from(text: String) -> Value {
-        let held = Held::new(text.len());
-        Value::Str(Text(Rc::new((text.into_boxed_str(), held))))
+        Value::text(text, false)
     }
 }
 
@@ -223,6 +237,16 @@ impl From<usize> for Value {
 }
 
 impl Value {
+    fn text(text: String, is_safe: bool) -> Value {
+        let held = Held::new(text.len());
+        Value::Str(Text(Rc::new(Counted { text: text.into_boxed_str(), is_safe, _held: held })))
+    }
+
+    /// Jinja's `Markup`.
+    pub(super) fn safe(text: String) -> Value {
+        Value::text(text, true)
+    }
+
     pub(in super::super) fn list(items: Vec<Value>) -> Value {
         Value::List(Items::new(items))
     }
