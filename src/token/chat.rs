@@ -16,9 +16,9 @@ use crate::gguf::Metadata;
 /// Steps that a template may take for nothing; a message takes some hundred.
 const STEPS: usize = 5_000_000;
 /// Bytes that a template may hold for nothing.
-const BYTES: usize = 4 << 20;
+const BYTES: usize = 2 << 20;
 /// Steps, and bytes held, for each byte of a conversation: a template looks at a message again and again.
-const PER_BYTE: usize = 64;
+const PER_BYTE: usize = 128;
 /// Times that a message may take all steps of a template's text, and write all of it.
 const PER_MESSAGE: usize = 4;
 /// Steps for each pair of messages: a template may look at all messages for each of them.

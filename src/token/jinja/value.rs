@@ -13,6 +13,8 @@ use super::object::Object;
 
 /// Bytes that an item of a list or a dictionary counts for.
 pub(super) const ITEM: usize = 32;
+/// Bytes that a text counts for besides its own.
+const TEXT: usize = 64;
 /// Bytes of a dictionary's key at most.
 const MAX_KEY: usize = 1 << 20;
 /// Lists in lists at most.
@@ -238,7 +240,7 @@ impl From<usize> for Value {
 
 impl Value {
     fn text(text: String, is_safe: bool) -> Value {
-        let held = Held::new(text.len());
+        let held = Held::new(TEXT + text.len());
         Value::Str(Text(Rc::new(Counted { text: text.into_boxed_str(), is_safe, _held: held })))
     }
 
