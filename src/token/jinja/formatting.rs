@@ -31,8 +31,9 @@ pub(super) fn percent(meter: &Meter, spec: &str, value: &Value) -> Outcome<Value
         out.push_str(&fields.rest[..at]);
         fields.rest = &fields.rest[at + 1..];
         let field = fields.field()?;
-        meter.make(out.len() + field.len())?;
         out.push_str(&field);
+        meter.make(field.len())?;
+        meter.fits(out.len())?;
     }
     out.push_str(fields.rest);
     let is_mapping = matches!(value, Value::Dict(_) | Value::List(_) | Value::Undefined(_));
@@ -456,8 +457,9 @@ impl Fields<'_> {
                 return Err(Fault::value("Single '{' encountered in format string"));
             };
             let field = self.field(&rest[..len], depth)?;
-            self.meter.make(out.len() + field.len())?;
             out.push_str(&field);
+            self.meter.make(field.len())?;
+            self.meter.fits(out.len())?;
             rest = &rest[len + 1..];
         }
         Ok(out + rest)

@@ -38,6 +38,7 @@ struct Writer<'w> {
 impl Writer<'_> {
     fn value(&mut self, value: &Value) -> Outcome<()> {
         self.meter.make(self.out.len() - self.counted)?;
+        self.meter.fits(self.out.len())?;
         self.counted = self.out.len();
         match value {
             Value::None => self.out.push_str("null"),

@@ -35,7 +35,8 @@ struct Printer<'o> {
 impl Printer<'_> {
     fn print(&mut self, value: &Value) -> Outcome<()> {
         self.depth += 1;
-        self.meter.make(value.bytes() + self.out.len() / 64)?;
+        self.meter.make(value.bytes())?;
+        self.meter.fits(self.out.len().saturating_add(value.bytes()))?;
         if self.depth > MAX_DEPTH {
             return Err(too_deep());
         }
