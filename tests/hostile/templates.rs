@@ -1,7 +1,7 @@
 //! Chat templates that want more than there is.
 
 use webreft::engine::Input;
-use webreft::token::Message;
+use webreft::token::{ChatOptions, Message};
 
 use super::{File, alone, load_for};
 
@@ -49,4 +49,22 @@ fn a_template_that_grows_is_stopped() {
         let error = refusal(&source);
         assert!(error.starts_with("chat template line 1: "), "{source}: {error}");
     }
+}
+
+/// A model whose template does not parse loads; another template may take its place.
+#[test]
+fn a_broken_template_fails_when_a_conversation_is_written() {
+    let _alone = alone();
+    let mut file = File::tiny();
+    file.set_str("tokenizer.chat_template", "{% if %}");
+    let engine = load_for(&file.bytes(), None).expect("a model that loads");
+    let input = Input::Messages(vec![Message { role: "user".to_owned(), content: "a".to_owned() }]);
+    let error = engine.prompt(&input, vec![]).err().expect("an error").to_string();
+    assert!(error.starts_with("chat template line 1: syntax error: expected an expression"), "{error}");
+    let chosen = |name: &str| ChatOptions { template: Some(name.to_owned()), ..ChatOptions::default() };
+    let engine = engine.with_chat(chosen("chatml")).expect("a name that there is");
+    assert!(engine.prompt(&input, vec![]).is_ok());
+    let error = engine.with_chat(chosen("alpaca")).err().expect("an error").to_string();
+    let want = "chatTemplate: expected the text of a template, or one of chatml, llama3, gemma and raw, got \"alpaca\"";
+    assert_eq!(error, want);
 }
