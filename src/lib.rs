@@ -1,5 +1,12 @@
 //! Representation finetuning (ReFT) of quantized language models, natively and in the browser, on WebGPU.
 
+/// The text of a file in `shaders`, without comments.
+macro_rules! wgsl {
+    ($name:literal) => {
+        include_str!(concat!(env!("OUT_DIR"), "/shaders/", $name))
+    };
+}
+
 pub mod backend;
 pub mod bench;
 pub mod bytes;

@@ -121,7 +121,7 @@ fn with_tensor(mut files: Files, name: &str, shape: &[usize]) -> Files {
 }
 
 fn gguf(backend: &Backend, name: &str) -> webreft::Result<Engine> {
-    support::load_file(backend, FileSource::open(&case(name)).expect(name), Some(256))
+    support::load_file(backend, FileSource::open(case(name)).expect(name), Some(256))
 }
 
 #[test]

@@ -212,6 +212,11 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Where the build script puts a shader without its comments.
+fn built(name: &str) -> PathBuf {
+    Path::new(env!("OUT_DIR")).join("shaders").join(name)
+}
+
 /// Name and text of each file of a folder.
 fn files(folder: &Path) -> Vec<(PathBuf, String)> {
     let entries =
@@ -229,7 +234,7 @@ fn stems(folder: &str) -> BTreeSet<String> {
 fn every_file_of_shaders_belongs_to_a_kernel_or_a_format() {
     assert_eq!(stems("shaders"), KERNELS.iter().map(|operation| operation.kernel.name.to_owned()).collect());
     assert_eq!(stems("shaders/quant"), FORMATS.iter().map(|format| format.name.to_lowercase()).collect());
-    for (path, text) in files(&root().join("shaders/lib")) {
+    for (path, text) in files(&built("lib")) {
         let mut users =
             KERNELS.iter().map(|operation| operation.wgsl).chain(FORMATS.map(|format| format.wgsl));
         assert!(
@@ -244,8 +249,7 @@ fn every_file_of_shaders_belongs_to_a_kernel_or_a_format() {
 fn a_kernels_last_file_bears_its_name() {
     for operation in KERNELS {
         let kernel = &operation.kernel;
-        let path = root().join("shaders").join(kernel.name).with_extension("wgsl");
-        let text = fs::read_to_string(path).expect("the kernel's file");
+        let text = fs::read_to_string(built(kernel.name).with_extension("wgsl")).expect("the kernel's file");
         assert_eq!(operation.wgsl.last(), Some(&text.as_str()), "{}", kernel.name);
     }
 }

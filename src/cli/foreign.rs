@@ -102,7 +102,9 @@ pub(super) fn export(options: &ExportOptions, json: bool) -> Result<()> {
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     match json {
         true => print_json(&json!({ "saved": options.save, "files": names })),
-        false if matches!(options.to, Target::LlamaCpp) => print(&format!("saved {}\n", options.save.display())),
+        false if matches!(options.to, Target::LlamaCpp) => {
+            print(&format!("saved {}\n", options.save.display()))
+        }
         false => print(&format!("saved {}: {}\n", options.save.display(), names.join(", "))),
     }
     Ok(())

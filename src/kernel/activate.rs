@@ -4,12 +4,12 @@ use super::declare::kernel;
 use crate::plan::{Buf, Field, Param, Plan};
 
 /// The functions in WGSL.
-pub(super) const ACTIVATION: &str = include_str!("../../shaders/lib/activation.wgsl");
+pub(super) const ACTIVATION: &str = wgsl!("lib/activation.wgsl");
 
 kernel! {
     /// y = act(x), element by element.
     ACTIVATE: activate {
-        wgsl: [ACTIVATION, include_str!("../../shaders/activate.wgsl")],
+        wgsl: [ACTIVATION, wgsl!("activate.wgsl")],
         params { n: usize, act: Activation }
         args { x: In<f32>, y: Out<f32> }
         twin: twin,
@@ -19,7 +19,7 @@ kernel! {
 kernel! {
     /// dy ← dy · act′(x), in place.
     ACTIVATE_BACKWARD: activate_backward {
-        wgsl: [ACTIVATION, include_str!("../../shaders/activate_backward.wgsl")],
+        wgsl: [ACTIVATION, wgsl!("activate_backward.wgsl")],
         params { n: usize, act: Activation }
         args { x: In<f32>, dy: InOut<f32> }
         twin: twin_backward,

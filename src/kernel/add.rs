@@ -6,7 +6,7 @@ use crate::plan::{Buf, Plan};
 kernel! {
     /// y = a + b.
     ADD: add {
-        wgsl: [include_str!("../../shaders/add.wgsl")],
+        wgsl: [wgsl!("add.wgsl")],
         params { n_embd: usize }
         args { a: In<f32>, b: In<f32>, y: Out<f32> }
         twin: twin,
@@ -16,7 +16,7 @@ kernel! {
 kernel! {
     /// y += x.
     ADD_ONTO: add_onto {
-        wgsl: [include_str!("../../shaders/add_onto.wgsl")],
+        wgsl: [wgsl!("add_onto.wgsl")],
         params { n_embd: usize }
         args { x: In<f32>, y: InOut<f32> }
         twin: twin_onto,

@@ -9,7 +9,7 @@ use webreft_simd::attention as simd;
 kernel! {
     /// Attention of each query over a run of keys: running maximum and mass.
     ATTENTION: attention {
-        wgsl: [REDUCE, CAP, include_str!("../../shaders/attention.wgsl")],
+        wgsl: [REDUCE, CAP, wgsl!("attention.wgsl")],
         params Heads
         args { q: In<f32>, k: In<f32>, v: In<f32>, span: In<u32>, out: Out<f32>, stats: Out<f32> }
         twin: twin,
@@ -21,7 +21,7 @@ kernel! {
 kernel! {
     /// The gradient of attention by its queries.
     ATTENTION_BACKWARD_Q: attention_backward_q {
-        wgsl: [REDUCE, CAP, include_str!("../../shaders/attention_backward_q.wgsl")],
+        wgsl: [REDUCE, CAP, wgsl!("attention_backward_q.wgsl")],
         params Heads
         args {
             q: In<f32>,
@@ -42,7 +42,7 @@ kernel! {
 kernel! {
     /// The gradient of attention by its keys and values.
     ATTENTION_BACKWARD_KV: attention_backward_kv {
-        wgsl: [CAP, include_str!("../../shaders/attention_backward_kv.wgsl")],
+        wgsl: [CAP, wgsl!("attention_backward_kv.wgsl")],
         params Heads
         args {
             q: In<f32>,

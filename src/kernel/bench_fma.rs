@@ -6,7 +6,7 @@ use crate::plan::{Buf, Plan};
 kernel! {
     /// Multiply-adds in registers: the ceiling of an adapter.
     BENCH_FMA: bench_fma {
-        wgsl: [include_str!("../../shaders/bench_fma.wgsl")],
+        wgsl: [wgsl!("bench_fma.wgsl")],
         params { n: usize, rounds: usize }
         args { y: Out<f32> }
         twin: twin,

@@ -4,12 +4,12 @@ use super::declare::kernel;
 use super::{EditGradient, EditTrace, REDUCE};
 use crate::plan::{Buf, Plan};
 
-const SIGMOID: &str = include_str!("../../shaders/lib/sigmoid.wgsl");
+const SIGMOID: &str = wgsl!("lib/sigmoid.wgsl");
 
 kernel! {
     /// Applies the learned boundary to the strengths of edits.
     BOUNDARY: boundary {
-        wgsl: [SIGMOID, include_str!("../../shaders/boundary.wgsl")],
+        wgsl: [SIGMOID, wgsl!("boundary.wgsl")],
         params { n_embd: usize, at: usize }
         args { strength: In<f32>, theta: In<f32>, masked: Out<f32> }
         twin: twin,
@@ -19,7 +19,7 @@ kernel! {
 kernel! {
     /// The gradient of the boundary, summed over all edits.
     BOUNDARY_BACKWARD: boundary_backward {
-        wgsl: [REDUCE, SIGMOID, include_str!("../../shaders/boundary_backward.wgsl")],
+        wgsl: [REDUCE, SIGMOID, wgsl!("boundary_backward.wgsl")],
         params { n_edits: usize, n_embd: usize, at: usize, onto: bool }
         args {
             edits: In<u32>,

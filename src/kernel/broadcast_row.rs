@@ -6,7 +6,7 @@ use crate::plan::{Buf, Plan};
 kernel! {
     /// Every row of y becomes x.
     BROADCAST_ROW: broadcast_row {
-        wgsl: [include_str!("../../shaders/broadcast_row.wgsl")],
+        wgsl: [wgsl!("broadcast_row.wgsl")],
         params { n_embd: usize }
         args { x: In<f32>, y: Out<f32> }
         twin: twin,

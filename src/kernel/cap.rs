@@ -7,7 +7,7 @@ use crate::plan::{Buf, Plan};
 kernel! {
     /// l = cap · tanh(l / cap), in place.
     CAP: cap {
-        wgsl: [CAPPED, include_str!("../../shaders/cap.wgsl")],
+        wgsl: [CAPPED, wgsl!("cap.wgsl")],
         params { n_vocab: usize, cap: f32 }
         args { logits: InOut<f32> }
         twin: twin,

@@ -7,7 +7,7 @@ use crate::plan::{Buf, Plan};
 kernel! {
     /// y = x.
     COPY: copy {
-        wgsl: [include_str!("../../shaders/copy.wgsl")],
+        wgsl: [wgsl!("copy.wgsl")],
         params { n_embd: usize }
         args { x: In<f32>, y: Out<f32> }
         twin: twin,
@@ -17,7 +17,7 @@ kernel! {
 kernel! {
     /// Copies rows out of a flat buffer.
     COPY_FROM: copy_from {
-        wgsl: [include_str!("../../shaders/copy_from.wgsl")],
+        wgsl: [wgsl!("copy_from.wgsl")],
         params { n_embd: usize, x_at: usize }
         args { x: In<f32>, y: Out<f32> }
         twin: twin_from,

@@ -8,7 +8,7 @@ use webreft_simd::rows;
 kernel! {
     /// The loss of each labelled token; logits become their gradient.
     CROSS_ENTROPY: cross_entropy {
-        wgsl: [REDUCE, SOFTMAX, CAP, include_str!("../../shaders/cross_entropy.wgsl")],
+        wgsl: [REDUCE, SOFTMAX, CAP, wgsl!("cross_entropy.wgsl")],
         params { n_vocab: usize, first: usize, cap: f32 }
         args { logits: InOut<f32>, labels: In<u32>, weight: In<f32>, loss: InOut<f32> }
         twin: twin,

@@ -184,7 +184,7 @@ impl<T: Record> Argument for Each<T> {
 /// kernel! {
 ///     /// y = a + b.
 ///     ADD: add {
-///         wgsl: [include_str!("../../shaders/add.wgsl")],
+///         wgsl: [wgsl!("add.wgsl")],
 ///         params { n_embd: usize }
 ///         args { a: In<f32>, b: In<f32>, y: Out<f32> }
 ///         twin: twin,

@@ -7,7 +7,7 @@ use crate::plan::{Buf, Plan};
 kernel! {
     /// y = x·Wᵀ + b, with trained W and b.
     DENSE: dense {
-        wgsl: [REDUCE, include_str!("../../shaders/dense.wgsl")],
+        wgsl: [REDUCE, wgsl!("dense.wgsl")],
         params {
             n_rows: usize,
             n_in: usize,
@@ -25,7 +25,7 @@ kernel! {
 kernel! {
     /// dx = dy·W, the gradient of `dense` by its input.
     DENSE_BACKWARD: dense_backward {
-        wgsl: [include_str!("../../shaders/dense_backward.wgsl")],
+        wgsl: [wgsl!("dense_backward.wgsl")],
         params { n_rows: usize, n_in: usize, n_out: usize, w_at: usize, dy_at: usize, dx_at: usize }
         args { dy: In<f32>, theta: In<f32>, dx: InOut<f32> }
         twin: twin_backward,
@@ -35,7 +35,7 @@ kernel! {
 kernel! {
     /// dW = dyᵀ·x and db = Σ dy, the gradients of `dense` by its parameters.
     DENSE_PARAMS: dense_params {
-        wgsl: [include_str!("../../shaders/dense_params.wgsl")],
+        wgsl: [wgsl!("dense_params.wgsl")],
         params {
             n_rows: usize,
             n_in: usize,

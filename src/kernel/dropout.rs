@@ -4,12 +4,12 @@ use super::declare::kernel;
 use super::{PCG, pcg};
 use crate::plan::{Buf, Plan, Record, record};
 
-pub(super) const KEPT: &str = include_str!("../../shaders/lib/dropout.wgsl");
+pub(super) const KEPT: &str = wgsl!("lib/dropout.wgsl");
 
 kernel! {
     /// x ← x · (0 | 1 / (1 − rate)), in place; its own gradient.
     DROPOUT: dropout {
-        wgsl: [PCG, KEPT, include_str!("../../shaders/dropout.wgsl")],
+        wgsl: [PCG, KEPT, wgsl!("dropout.wgsl")],
         params { n_embd: usize, stride: usize, first: usize, number: usize }
         args { edits: In<u32>, dropout: One<DropoutSettings>, x: InOut<f32> }
         twin: twin,

@@ -9,7 +9,7 @@ use webreft_simd::rows;
 kernel! {
     /// Rows of the embedding matrix, by token, times a scale.
     EMBED: embed(weight) {
-        wgsl: [include_str!("../../shaders/embed.wgsl")],
+        wgsl: [wgsl!("embed.wgsl")],
         params { n_embd: usize, first_row: usize, n_rows: usize, scale: f32 }
         args { tokens: In<u32>, h: Out<f32> }
         twin: twin,

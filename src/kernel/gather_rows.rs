@@ -6,7 +6,7 @@ use crate::plan::{Buf, Plan};
 kernel! {
     /// Row i of y is row index[i] of x, or zeros for NONE.
     GATHER_ROWS: gather_rows {
-        wgsl: [include_str!("../../shaders/gather_rows.wgsl")],
+        wgsl: [wgsl!("gather_rows.wgsl")],
         params { n_embd: usize }
         args { index: In<u32>, x: In<f32>, y: Out<f32> }
         twin: twin,
@@ -16,7 +16,7 @@ kernel! {
 kernel! {
     /// Row index[i] of y is row i of x.
     PUT_ROWS: put_rows {
-        wgsl: [include_str!("../../shaders/put_rows.wgsl")],
+        wgsl: [wgsl!("put_rows.wgsl")],
         params { n_embd: usize }
         args { index: In<u32>, x: In<f32>, y: InOut<f32> }
         twin: twin_put,

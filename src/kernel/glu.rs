@@ -9,7 +9,7 @@ use webreft_simd::rows::{self, Gate};
 kernel! {
     /// y = act(gate) ∘ up.
     GLU: glu {
-        wgsl: [ACTIVATION, include_str!("../../shaders/glu.wgsl")],
+        wgsl: [ACTIVATION, wgsl!("glu.wgsl")],
         params { n_ff: usize, act: Activation }
         args { gate_up: In<f32>, y: Out<f32> }
         twin: twin,
@@ -20,7 +20,7 @@ kernel! {
 kernel! {
     /// The gradient of `glu` by gate and up.
     GLU_BACKWARD: glu_backward {
-        wgsl: [ACTIVATION, include_str!("../../shaders/glu_backward.wgsl")],
+        wgsl: [ACTIVATION, wgsl!("glu_backward.wgsl")],
         params { n_ff: usize, act: Activation }
         args { gate_up: In<f32>, dy: In<f32>, dgate_up: Out<f32> }
         twin: twin_backward,

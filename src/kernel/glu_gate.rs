@@ -7,7 +7,7 @@ use crate::plan::{Buf, Plan};
 kernel! {
     /// g = act(gate), the first half of `glu`.
     GLU_GATE: glu_gate {
-        wgsl: [ACTIVATION, include_str!("../../shaders/glu_gate.wgsl")],
+        wgsl: [ACTIVATION, wgsl!("glu_gate.wgsl")],
         params { n_ff: usize, act: Activation }
         args { gate_up: In<f32>, g: Out<f32> }
         twin: twin,
@@ -17,7 +17,7 @@ kernel! {
 kernel! {
     /// y = g ∘ up, the second half of `glu`.
     MUL_UP: mul_up {
-        wgsl: [include_str!("../../shaders/mul_up.wgsl")],
+        wgsl: [wgsl!("mul_up.wgsl")],
         params { n_ff: usize }
         args { g: In<f32>, gate_up: In<f32>, y: Out<f32> }
         twin: twin_mul_up,
@@ -27,7 +27,7 @@ kernel! {
 kernel! {
     /// The gradient of both halves by gate and up.
     GLU_GATE_BACKWARD: glu_gate_backward {
-        wgsl: [ACTIVATION, include_str!("../../shaders/glu_gate_backward.wgsl")],
+        wgsl: [ACTIVATION, wgsl!("glu_gate_backward.wgsl")],
         params { n_ff: usize, act: Activation }
         args { gate_up: In<f32>, g: In<f32>, dy: In<f32>, dg: In<f32>, dgate_up: Out<f32> }
         twin: twin_backward,

@@ -7,7 +7,7 @@ use crate::plan::{Buf, Plan};
 kernel! {
     /// Sets rows to learned ones.
     LEARNED_ROWS: learned_rows {
-        wgsl: [include_str!("../../shaders/learned_rows.wgsl")],
+        wgsl: [wgsl!("learned_rows.wgsl")],
         params { n_embd: usize, stride: usize, first: usize, rows_at: usize, row_stride: usize }
         args { edits: In<u32>, strength: In<f32>, learned: In<f32>, h: InOut<f32> }
         twin: twin,
@@ -17,7 +17,7 @@ kernel! {
 kernel! {
     /// The gradients of `learned_rows`.
     LEARNED_ROWS_BACKWARD: learned_rows_backward {
-        wgsl: [include_str!("../../shaders/learned_rows_backward.wgsl")],
+        wgsl: [wgsl!("learned_rows_backward.wgsl")],
         params {
             n_edits: usize,
             n_rows: usize,

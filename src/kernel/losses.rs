@@ -8,7 +8,7 @@ use webreft_simd::rows;
 kernel! {
     /// The loss of each labelled token, without gradients.
     TOKEN_LOSS: token_loss {
-        wgsl: [REDUCE, SOFTMAX, include_str!("../../shaders/token_loss.wgsl")],
+        wgsl: [REDUCE, SOFTMAX, wgsl!("token_loss.wgsl")],
         params { n_vocab: usize, first: usize }
         args { logits: In<f32>, labels: In<u32>, loss: InOut<f32> }
         twin: twin_token_loss,
@@ -19,7 +19,7 @@ kernel! {
 kernel! {
     /// The loss of independent classes; scores become their gradient.
     BINARY_CROSS_ENTROPY: binary_cross_entropy {
-        wgsl: [include_str!("../../shaders/binary_cross_entropy.wgsl")],
+        wgsl: [wgsl!("binary_cross_entropy.wgsl")],
         params { n_rows: usize, n_out: usize }
         args { scores: InOut<f32>, targets: In<f32>, weight: In<f32>, loss: Out<f32> }
         twin: twin_binary_cross_entropy,
@@ -29,7 +29,7 @@ kernel! {
 kernel! {
     /// Direct preference optimization (Rafailov et al. 2023, arXiv:2305.18290, eq. 7).
     PREFERENCE: preference {
-        wgsl: [include_str!("../../shaders/preference.wgsl")],
+        wgsl: [wgsl!("preference.wgsl")],
         params { n_pairs: usize, beta: f32, share: f32 }
         args { losses: In<f32>, ranges: In<u32>, reference: In<f32>, weights: Out<f32>, pairs: Out<f32> }
         twin: twin_preference,
@@ -39,7 +39,7 @@ kernel! {
 kernel! {
     /// The loss of pairs of rewards; scores become their gradient.
     REWARD_LOSS: reward_loss {
-        wgsl: [include_str!("../../shaders/reward_loss.wgsl")],
+        wgsl: [wgsl!("reward_loss.wgsl")],
         params { n_pairs: usize, share: f32 }
         args { scores: InOut<f32>, loss: Out<f32> }
         twin: twin_reward_loss,
@@ -49,7 +49,7 @@ kernel! {
 kernel! {
     /// The mean squared error; scores become their gradient.
     SQUARED_ERROR: squared_error {
-        wgsl: [include_str!("../../shaders/squared_error.wgsl")],
+        wgsl: [wgsl!("squared_error.wgsl")],
         params { n_rows: usize, n_out: usize }
         args { scores: InOut<f32>, targets: In<f32>, weight: In<f32>, loss: Out<f32> }
         twin: twin_squared_error,

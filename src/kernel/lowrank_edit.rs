@@ -7,12 +7,12 @@ use super::dropout::{DropoutSettings, Drops, KEPT};
 use super::{Arithmetic, Exact, PCG, Pool, REDUCE};
 use crate::plan::{Buf, Field, Param, Plan};
 
-const CODES: &str = include_str!("../../shaders/lib/edit_codes.wgsl");
+const CODES: &str = wgsl!("lib/edit_codes.wgsl");
 
 kernel! {
     /// h ← h + Pᵀ·u, the edit of nearly every kind of intervention.
     LOWRANK_EDIT: lowrank_edit {
-        wgsl: [REDUCE, ACTIVATION, CODES, include_str!("../../shaders/lowrank_edit.wgsl")],
+        wgsl: [REDUCE, ACTIVATION, CODES, wgsl!("lowrank_edit.wgsl")],
         params {
             n_embd: usize,
             n_in: usize,
@@ -45,7 +45,7 @@ kernel! {
 kernel! {
     /// The gradient of `lowrank_edit` by h, in place.
     LOWRANK_EDIT_BACKWARD: lowrank_edit_backward {
-        wgsl: [REDUCE, ACTIVATION, CODES, include_str!("../../shaders/lowrank_edit_backward.wgsl")],
+        wgsl: [REDUCE, ACTIVATION, CODES, wgsl!("lowrank_edit_backward.wgsl")],
         params {
             n_embd: usize,
             stride: usize,
@@ -75,7 +75,7 @@ kernel! {
 kernel! {
     /// The gradient of `lowrank_edit` by the module's input.
     LOWRANK_EDIT_INPUT: lowrank_edit_input {
-        wgsl: [PCG, KEPT, include_str!("../../shaders/lowrank_edit_input.wgsl")],
+        wgsl: [PCG, KEPT, wgsl!("lowrank_edit_input.wgsl")],
         params { n_in: usize, rank: usize, w_at: usize, drops: bool, number: usize }
         args { edits: In<u32>, theta: In<f32>, dtrace: In<f32>, dropout: One<DropoutSettings>, dx: InOut<f32> }
         twin: twin_input,
@@ -86,7 +86,7 @@ kernel! {
 kernel! {
     /// The gradients of `lowrank_edit` by its parameters.
     LOWRANK_EDIT_PARAMS: lowrank_edit_params {
-        wgsl: [CODES, include_str!("../../shaders/lowrank_edit_params.wgsl")],
+        wgsl: [CODES, wgsl!("lowrank_edit_params.wgsl")],
         params {
             n_edits: usize,
             n_embd: usize,

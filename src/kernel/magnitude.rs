@@ -20,7 +20,7 @@ use crate::quant::Weight;
 kernel! {
     /// The factors that scale the rows of W₀ + s·B·A.
     MAGNITUDE: magnitude {
-        wgsl: [include_str!("../../shaders/magnitude.wgsl")],
+        wgsl: [wgsl!("magnitude.wgsl")],
         params {
             n_embd: usize,
             rank: usize,
@@ -40,7 +40,7 @@ kernel! {
 kernel! {
     /// The gradient of `magnitude` by m.
     MAGNITUDE_BACKWARD: magnitude_backward {
-        wgsl: [include_str!("../../shaders/magnitude_backward.wgsl")],
+        wgsl: [wgsl!("magnitude_backward.wgsl")],
         params { n_embd: usize, m_at: usize, g_at: usize }
         args { rot: In<f32>, drot: In<f32>, grad: InOut<f32> }
         twin: twin_backward,
@@ -50,7 +50,7 @@ kernel! {
 kernel! {
     /// The lengths of the rows of a weight matrix.
     ROW_NORMS: row_norms(weight) {
-        wgsl: [REDUCE, include_str!("../../shaders/row_norms.wgsl")],
+        wgsl: [REDUCE, wgsl!("row_norms.wgsl")],
         params { n_in: usize, from_row: usize, n_rows: usize, norms_at: usize }
         args { norms: InOut<f32> }
         twin: twin_norms,

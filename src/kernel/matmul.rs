@@ -22,7 +22,7 @@ record! {
 kernel! {
     /// y (+)= x·Wᵀ for many rows of x.
     MATMUL: matmul(weight) {
-        wgsl: [include_str!("../../shaders/matmul.wgsl")],
+        wgsl: [wgsl!("matmul.wgsl")],
         params Product
         args { x: In<f32>, y: InOut<f32> }
         twin: twin,
@@ -33,13 +33,13 @@ kernel! {
 
 kernel! {
     /// The same for a few rows of x.
-    MATVEC: matvec = MATMUL { wgsl: [include_str!("../../shaders/matvec.wgsl")] }
+    MATVEC: matvec = MATMUL { wgsl: [wgsl!("matvec.wgsl")] }
 }
 
 kernel! {
     /// dx (+)= dy·W, the gradient of y = x·Wᵀ.
     MATMUL_BACKWARD: matmul_backward(weight) {
-        wgsl: [include_str!("../../shaders/matmul_backward.wgsl")],
+        wgsl: [wgsl!("matmul_backward.wgsl")],
         params Product
         args { dy: In<f32>, dx: InOut<f32> }
         twin: twin_backward,

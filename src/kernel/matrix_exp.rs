@@ -15,7 +15,7 @@ use crate::plan::{Buf, Plan, record};
 kernel! {
     /// out ← keep · out + alpha · a·b + beta · c, of square matrices.
     PRODUCT: product {
-        wgsl: [include_str!("../../shaders/product.wgsl")],
+        wgsl: [wgsl!("product.wgsl")],
         params {
             n_embd: usize,
             a_at: usize,
@@ -38,7 +38,7 @@ kernel! {
 kernel! {
     /// A skew-symmetric matrix of the free parameters.
     SKEW: skew {
-        wgsl: [include_str!("../../shaders/skew.wgsl")],
+        wgsl: [wgsl!("skew.wgsl")],
         params Skew
         args { theta: In<f32>, skew: Out<f32> }
         twin: twin_skew,
@@ -48,7 +48,7 @@ kernel! {
 kernel! {
     /// The gradient of `skew`.
     SKEW_BACKWARD: skew_backward {
-        wgsl: [include_str!("../../shaders/skew_backward.wgsl")],
+        wgsl: [wgsl!("skew_backward.wgsl")],
         params Skew
         args { dskew: In<f32>, grad: InOut<f32> }
         twin: twin_skew_backward,

@@ -7,7 +7,7 @@ use crate::plan::{Buf, Plan};
 kernel! {
     /// The means of runs of rows.
     MEAN_ROWS: mean_rows {
-        wgsl: [include_str!("../../shaders/mean_rows.wgsl")],
+        wgsl: [wgsl!("mean_rows.wgsl")],
         params { n_embd: usize }
         args { ranges: In<u32>, x: In<f32>, y: Out<f32> }
         twin: twin,
@@ -17,7 +17,7 @@ kernel! {
 kernel! {
     /// The gradient of `mean_rows`.
     MEAN_ROWS_BACKWARD: mean_rows_backward {
-        wgsl: [include_str!("../../shaders/mean_rows_backward.wgsl")],
+        wgsl: [wgsl!("mean_rows_backward.wgsl")],
         params { n_embd: usize }
         args { ranges: In<u32>, dy: In<f32>, dx: Out<f32> }
         twin: twin_backward,

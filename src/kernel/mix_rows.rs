@@ -6,7 +6,7 @@ use crate::plan::{Buf, Plan};
 kernel! {
     /// Mixes rows of h with rows of another run.
     MIX_ROWS: mix_rows {
-        wgsl: [include_str!("../../shaders/mix_rows.wgsl")],
+        wgsl: [wgsl!("mix_rows.wgsl")],
         params { n_embd: usize, stride: usize, first: usize, keep: f32, gain: f32 }
         args { edits: In<u32>, strength: In<f32>, source: In<f32>, h: InOut<f32> }
         twin: twin,
@@ -16,7 +16,7 @@ kernel! {
 kernel! {
     /// The gradient of `mix_rows` by h, in place.
     MIX_ROWS_BACKWARD: mix_rows_backward {
-        wgsl: [include_str!("../../shaders/mix_rows_backward.wgsl")],
+        wgsl: [wgsl!("mix_rows_backward.wgsl")],
         params { n_embd: usize, stride: usize, first: usize, keep: f32 }
         args { edits: In<u32>, strength: In<f32>, dh: InOut<f32> }
         twin: twin_backward,

@@ -152,16 +152,16 @@ pub fn operation(kernel: &Kernel) -> &'static Operation {
 }
 
 /// Sums and maxima over a workgroup.
-const REDUCE: &str = include_str!("../../shaders/lib/reduce.wgsl");
+const REDUCE: &str = wgsl!("lib/reduce.wgsl");
 
 /// Scores under a cap.
-const CAP: &str = include_str!("../../shaders/lib/cap.wgsl");
+const CAP: &str = wgsl!("lib/cap.wgsl");
 
 /// Softmax over a row of logits.
-const SOFTMAX: &str = include_str!("../../shaders/lib/softmax.wgsl");
+const SOFTMAX: &str = wgsl!("lib/softmax.wgsl");
 
 /// A number out of a counter.
-const PCG: &str = include_str!("../../shaders/lib/pcg.wgsl");
+const PCG: &str = wgsl!("lib/pcg.wgsl");
 
 /// PCG-RXS-M-XS (O'Neill 2014): a number in which every bit hangs on every bit of the given one.
 fn pcg(number: u32) -> u32 {

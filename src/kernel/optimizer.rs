@@ -4,12 +4,12 @@ use super::REDUCE;
 use super::declare::kernel;
 use crate::plan::{Buf, Plan, Record, record};
 
-const HYPER: &str = include_str!("../../shaders/lib/hyper.wgsl");
+const HYPER: &str = wgsl!("lib/hyper.wgsl");
 
 kernel! {
     /// The length of the gradient, and the factor that clips it.
     GRAD_NORM: grad_norm {
-        wgsl: [REDUCE, HYPER, include_str!("../../shaders/grad_norm.wgsl")],
+        wgsl: [REDUCE, HYPER, wgsl!("grad_norm.wgsl")],
         params { n: usize }
         args { hyper: One<OptimizerSettings>, grad: In<f32>, norm: Made<GradNorm> }
         twin: twin_norm,
@@ -19,7 +19,7 @@ kernel! {
 kernel! {
     /// sum ← sum + x, or sum ← x.
     ACCUMULATE: accumulate {
-        wgsl: [include_str!("../../shaders/accumulate.wgsl")],
+        wgsl: [wgsl!("accumulate.wgsl")],
         params { n: usize, onto: bool }
         args { x: In<f32>, sum: InOut<f32> }
         twin: twin_accumulate,
@@ -29,7 +29,7 @@ kernel! {
 kernel! {
     /// One step of an optimizer over all trained parameters. Where the gradient is not finite, nothing moves.
     OPTIMIZER: optimizer {
-        wgsl: [HYPER, include_str!("../../shaders/optimizer.wgsl")],
+        wgsl: [HYPER, wgsl!("optimizer.wgsl")],
         params { n: usize }
         args {
             hyper: One<OptimizerSettings>,

@@ -8,12 +8,12 @@ use crate::plan::{Buf, Plan, record};
 use std::ops::Range;
 use webreft_simd::rows;
 
-const GROUPS: &str = include_str!("../../shaders/lib/qk_groups.wgsl");
+const GROUPS: &str = wgsl!("lib/qk_groups.wgsl");
 
 kernel! {
     /// Norms queries and keys, group by group; copies values.
     QK_NORM: qk_norm {
-        wgsl: [REDUCE, GROUPS, include_str!("../../shaders/qk_norm.wgsl")],
+        wgsl: [REDUCE, GROUPS, wgsl!("qk_norm.wgsl")],
         params Shape
         args { qkv: In<f32>, w: In<f32>, y: Out<f32> }
         twin: twin,
@@ -24,7 +24,7 @@ kernel! {
 kernel! {
     /// The gradient of `qk_norm`, in place.
     QK_NORM_BACKWARD: qk_norm_backward {
-        wgsl: [REDUCE, GROUPS, include_str!("../../shaders/qk_norm_backward.wgsl")],
+        wgsl: [REDUCE, GROUPS, wgsl!("qk_norm_backward.wgsl")],
         params Shape
         args { qkv: In<f32>, w: In<f32>, dqkv: InOut<f32> }
         twin: twin_backward,

@@ -8,7 +8,7 @@ use webreft_simd::rows;
 kernel! {
     /// y = w ∘ x / sqrt(mean(x²) + eps), row by row.
     RMS_NORM: rms_norm {
-        wgsl: [REDUCE, include_str!("../../shaders/rms_norm.wgsl")],
+        wgsl: [REDUCE, wgsl!("rms_norm.wgsl")],
         params { n_embd: usize, eps: f32 }
         args { x: In<f32>, w: In<f32>, y: Out<f32> }
         twin: twin,
@@ -19,7 +19,7 @@ kernel! {
 kernel! {
     /// h = x + d, and `rms_norm` of h.
     ADD_RMS_NORM: add_rms_norm {
-        wgsl: [REDUCE, include_str!("../../shaders/add_rms_norm.wgsl")],
+        wgsl: [REDUCE, wgsl!("add_rms_norm.wgsl")],
         params { n_embd: usize, eps: f32 }
         args { x: In<f32>, d: In<f32>, w: In<f32>, h: Out<f32>, y: Out<f32> }
         twin: twin_add,
@@ -30,7 +30,7 @@ kernel! {
 kernel! {
     /// dx (+)= the gradient of `rms_norm` by x.
     RMS_NORM_BACKWARD: rms_norm_backward {
-        wgsl: [REDUCE, include_str!("../../shaders/rms_norm_backward.wgsl")],
+        wgsl: [REDUCE, wgsl!("rms_norm_backward.wgsl")],
         params { n_embd: usize, eps: f32, add: bool }
         args { x: In<f32>, w: In<f32>, dy: In<f32>, dx: InOut<f32> }
         twin: twin_backward,

@@ -6,12 +6,12 @@ use super::declare::kernel;
 use crate::plan::{Buf, Plan, record};
 use webreft_simd::rows;
 
-const ROPE: &str = include_str!("../../shaders/lib/rope.wgsl");
+const ROPE: &str = wgsl!("lib/rope.wgsl");
 
 kernel! {
     /// Splits q, k and v, rotates q and k, and fills the cache.
     ROPE_QKV: rope_qkv {
-        wgsl: [ROPE, include_str!("../../shaders/rope_qkv.wgsl")],
+        wgsl: [ROPE, wgsl!("rope_qkv.wgsl")],
         params Rope
         args { qkv: In<f32>, table: In<f32>, place: In<u32>, q: Out<f32>, k: InOut<f32>, v: InOut<f32> }
         twin: twin,
@@ -22,7 +22,7 @@ kernel! {
 kernel! {
     /// The gradient of `rope_qkv`.
     ROPE_QKV_BACKWARD: rope_qkv_backward {
-        wgsl: [ROPE, include_str!("../../shaders/rope_qkv_backward.wgsl")],
+        wgsl: [ROPE, wgsl!("rope_qkv_backward.wgsl")],
         params Rope
         args { dq: In<f32>, dk: In<f32>, dv: In<f32>, table: In<f32>, place: In<u32>, dqkv: Out<f32> }
         twin: twin_backward,

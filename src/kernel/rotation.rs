@@ -9,7 +9,7 @@ use crate::plan::{Buf, Plan, record};
 kernel! {
     /// R from its free parameters: the Householder map of torch.
     ROTATION: rotation {
-        wgsl: [REDUCE, include_str!("../../shaders/rotation.wgsl")],
+        wgsl: [REDUCE, wgsl!("rotation.wgsl")],
         params Reflected
         args { theta: In<f32>, base: In<f32>, rot: InOut<f32> }
         twin: twin,
@@ -19,7 +19,7 @@ kernel! {
 kernel! {
     /// The gradient of `rotation` by its free parameters.
     ROTATION_BACKWARD: rotation_backward {
-        wgsl: [REDUCE, include_str!("../../shaders/rotation_backward.wgsl")],
+        wgsl: [REDUCE, wgsl!("rotation_backward.wgsl")],
         params {
             n_embd: usize,
             n_reflections: usize,

@@ -8,7 +8,7 @@ use webreft_simd::sample as simd;
 kernel! {
     /// Chooses the next token of each sequence.
     SAMPLE: sample {
-        wgsl: [REDUCE, PCG, include_str!("../../shaders/sample.wgsl")],
+        wgsl: [REDUCE, PCG, wgsl!("sample.wgsl")],
         params { n_vocab: usize }
         args { logits: In<f32>, settings: Each<SampleSettings>, tokens: Out<u32> }
         twin: twin,

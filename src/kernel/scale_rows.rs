@@ -8,7 +8,7 @@ use crate::plan::{Buf, Plan};
 kernel! {
     /// Scales rows by a learned vector, around a bias.
     SCALE_ROWS: scale_rows {
-        wgsl: [include_str!("../../shaders/scale_rows.wgsl")],
+        wgsl: [wgsl!("scale_rows.wgsl")],
         params { n_embd: usize, stride: usize, first: usize, l_at: usize, biased: bool }
         args {
             edits: In<u32>,
@@ -25,7 +25,7 @@ kernel! {
 kernel! {
     /// The gradients of `scale_rows`.
     SCALE_ROWS_BACKWARD: scale_rows_backward {
-        wgsl: [include_str!("../../shaders/scale_rows_backward.wgsl")],
+        wgsl: [wgsl!("scale_rows_backward.wgsl")],
         params {
             n_edits: usize,
             n_embd: usize,

@@ -69,8 +69,11 @@ const NEUTRAL: [(&str, &[f64]); 11] = [
     ("attention.temperature_scale", &[0.0, 1.0]),
 ];
 
+/// A number of a model's shape.
+type OfDims = fn(&Dims) -> usize;
+
 /// Keys of layers with a window that must say what is said of all layers.
-const LIKE_ALL: [(&str, fn(&Dims) -> usize); 3] = [
+const LIKE_ALL: [(&str, OfDims); 3] = [
     ("attention.key_length_swa", |dims| dims.head_dim),
     ("attention.value_length_swa", |dims| dims.head_dim),
     ("rope.dimension_count_swa", |dims| dims.n_rot),

@@ -8,7 +8,7 @@ use super::{Format, Layout, half_word, push_words, u16s};
 pub static BF16: Format = Format {
     name: "BF16",
     ggml_type: 30,
-    wgsl: &[include_str!("../../shaders/quant/bf16.wgsl")],
+    wgsl: &[wgsl!("quant/bf16.wgsl")],
     layout: Layout::Bf16,
     block_values: 1,
     block_bytes: 2,

@@ -8,7 +8,7 @@ use super::{Format, Layout, half_word, push_words, u16s};
 pub static F16: Format = Format {
     name: "F16",
     ggml_type: 1,
-    wgsl: &[include_str!("../../shaders/quant/f16.wgsl")],
+    wgsl: &[wgsl!("quant/f16.wgsl")],
     layout: Layout::F16,
     block_values: 1,
     block_bytes: 2,

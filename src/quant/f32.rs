@@ -6,7 +6,7 @@ use super::{Format, Layout, push_words, u32s};
 pub static F32: Format = Format {
     name: "F32",
     ggml_type: 0,
-    wgsl: &[include_str!("../../shaders/quant/f32.wgsl")],
+    wgsl: &[wgsl!("quant/f32.wgsl")],
     layout: Layout::F32,
     block_values: 1,
     block_bytes: 4,

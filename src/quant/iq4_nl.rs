@@ -12,7 +12,7 @@ use super::{FOUR_BITS, Format, Layout, UNEVEN};
 pub static IQ4_NL: Format = Format {
     name: "IQ4_NL",
     ggml_type: 20,
-    wgsl: &[include_str!("../../shaders/quant/iq4_nl.wgsl"), UNEVEN, FOUR_BITS],
+    wgsl: &[wgsl!("quant/iq4_nl.wgsl"), UNEVEN, FOUR_BITS],
     layout: Layout::Iq4Nl,
     block_values: 32,
     block_bytes: 18,

@@ -13,7 +13,7 @@ use super::{FOUR_BITS, Format, Layout, UNEVEN, push_words};
 pub static IQ4_XS: Format = Format {
     name: "IQ4_XS",
     ggml_type: 23,
-    wgsl: &[include_str!("../../shaders/quant/iq4_xs.wgsl"), UNEVEN, FOUR_BITS],
+    wgsl: &[wgsl!("quant/iq4_xs.wgsl"), UNEVEN, FOUR_BITS],
     layout: Layout::Iq4Xs,
     block_values: 256,
     block_bytes: 136,

@@ -62,11 +62,11 @@ pub static FORMATS: [&Format; 15] = [
     &F32, &F16, &BF16, &Q8_0, &Q4_0, &Q4_1, &Q5_0, &Q5_1, &Q2_K, &Q3_K, &Q4_K, &Q5_K, &Q6_K, &IQ4_NL, &IQ4_XS,
 ];
 
-const FOUR_BITS: &str = include_str!("../../shaders/lib/four_bits.wgsl");
-const FIVE_BITS: &str = include_str!("../../shaders/lib/five_bits.wgsl");
-const UNEVEN: &str = include_str!("../../shaders/lib/uneven.wgsl");
-const SCALE_AND_MIN: &str = include_str!("../../shaders/lib/scale_and_min.wgsl");
-const HALF_SCALES: &str = include_str!("../../shaders/lib/half_scales.wgsl");
+const FOUR_BITS: &str = wgsl!("lib/four_bits.wgsl");
+const FIVE_BITS: &str = wgsl!("lib/five_bits.wgsl");
+const UNEVEN: &str = wgsl!("lib/uneven.wgsl");
+const SCALE_AND_MIN: &str = wgsl!("lib/scale_and_min.wgsl");
+const HALF_SCALES: &str = wgsl!("lib/half_scales.wgsl");
 
 /// Those that weights can be quantized to while loading.
 const QUANTIZERS: [&Format; 3] = [&Q8_0, &Q4_0, &Q4_K];

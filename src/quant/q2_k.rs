@@ -12,7 +12,7 @@ use super::{Format, Layout};
 pub static Q2_K: Format = Format {
     name: "Q2_K",
     ggml_type: 10,
-    wgsl: &[include_str!("../../shaders/quant/q2_k.wgsl")],
+    wgsl: &[wgsl!("quant/q2_k.wgsl")],
     layout: Layout::Q2K,
     block_values: 256,
     block_bytes: 84,

@@ -12,7 +12,7 @@ use super::{Format, HALF_SCALES, Layout};
 pub static Q3_K: Format = Format {
     name: "Q3_K",
     ggml_type: 11,
-    wgsl: &[include_str!("../../shaders/quant/q3_k.wgsl"), HALF_SCALES],
+    wgsl: &[wgsl!("quant/q3_k.wgsl"), HALF_SCALES],
     layout: Layout::Q3K,
     block_values: 256,
     block_bytes: 110,

@@ -12,7 +12,7 @@ use super::{FOUR_BITS, Format, Layout, half_word, pack_halves, push_words};
 pub static Q4_0: Format = Format {
     name: "Q4_0",
     ggml_type: 2,
-    wgsl: &[include_str!("../../shaders/quant/q4_0.wgsl"), FOUR_BITS],
+    wgsl: &[wgsl!("quant/q4_0.wgsl"), FOUR_BITS],
     layout: Layout::Q4_0,
     block_values: 32,
     block_bytes: 18,

@@ -12,7 +12,7 @@ use super::{FOUR_BITS, Format, Layout};
 pub static Q4_1: Format = Format {
     name: "Q4_1",
     ggml_type: 3,
-    wgsl: &[include_str!("../../shaders/quant/q4_1.wgsl"), FOUR_BITS],
+    wgsl: &[wgsl!("quant/q4_1.wgsl"), FOUR_BITS],
     layout: Layout::Q4_1,
     block_values: 32,
     block_bytes: 20,

@@ -14,7 +14,7 @@ use super::{FOUR_BITS, Format, Layout, SCALE_AND_MIN};
 pub static Q4_K: Format = Format {
     name: "Q4_K",
     ggml_type: 12,
-    wgsl: &[include_str!("../../shaders/quant/q4_k.wgsl"), FOUR_BITS, SCALE_AND_MIN],
+    wgsl: &[wgsl!("quant/q4_k.wgsl"), FOUR_BITS, SCALE_AND_MIN],
     layout: Layout::Q4K,
     block_values: 256,
     block_bytes: 144,

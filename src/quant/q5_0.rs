@@ -12,7 +12,7 @@ use super::{FIVE_BITS, Format, Layout};
 pub static Q5_0: Format = Format {
     name: "Q5_0",
     ggml_type: 6,
-    wgsl: &[include_str!("../../shaders/quant/q5_0.wgsl"), FIVE_BITS],
+    wgsl: &[wgsl!("quant/q5_0.wgsl"), FIVE_BITS],
     layout: Layout::Q5_0,
     block_values: 32,
     block_bytes: 22,

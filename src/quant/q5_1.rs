@@ -12,7 +12,7 @@ use super::{FIVE_BITS, Format, Layout};
 pub static Q5_1: Format = Format {
     name: "Q5_1",
     ggml_type: 7,
-    wgsl: &[include_str!("../../shaders/quant/q5_1.wgsl"), FIVE_BITS],
+    wgsl: &[wgsl!("quant/q5_1.wgsl"), FIVE_BITS],
     layout: Layout::Q5_1,
     block_values: 32,
     block_bytes: 24,

@@ -12,7 +12,7 @@ use super::{FIVE_BITS, Format, Layout, SCALE_AND_MIN};
 pub static Q5_K: Format = Format {
     name: "Q5_K",
     ggml_type: 13,
-    wgsl: &[include_str!("../../shaders/quant/q5_k.wgsl"), FIVE_BITS, SCALE_AND_MIN],
+    wgsl: &[wgsl!("quant/q5_k.wgsl"), FIVE_BITS, SCALE_AND_MIN],
     layout: Layout::Q5K,
     block_values: 256,
     block_bytes: 176,

@@ -12,7 +12,7 @@ use super::{Format, HALF_SCALES, Layout};
 pub static Q6_K: Format = Format {
     name: "Q6_K",
     ggml_type: 14,
-    wgsl: &[include_str!("../../shaders/quant/q6_k.wgsl"), HALF_SCALES],
+    wgsl: &[wgsl!("quant/q6_k.wgsl"), HALF_SCALES],
     layout: Layout::Q6K,
     block_values: 256,
     block_bytes: 210,

@@ -12,7 +12,7 @@ use super::{Format, Layout, half_word, pack_halves, push_words};
 pub static Q8_0: Format = Format {
     name: "Q8_0",
     ggml_type: 8,
-    wgsl: &[include_str!("../../shaders/quant/q8_0.wgsl")],
+    wgsl: &[wgsl!("quant/q8_0.wgsl")],
     layout: Layout::Q8_0,
     block_values: 32,
     block_bytes: 34,

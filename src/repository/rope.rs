@@ -53,7 +53,10 @@ impl Rope {
     /// Reads them; `by_layer` is whether layers with a window have their own.
     pub(super) fn read(config: &Value, model_type: &str, head_dim: u32, by_layer: bool) -> Result<Rope> {
         let (parameters, of_windows) = match by_layer {
-            true => parameters_by_layer(config, model_type)?,
+            true => {
+                let [full, of_windows] = parameters_by_layer(config, model_type)?;
+                (full, Some(of_windows))
+            }
             false => (parameters(config), None),
         };
         check_keys(&parameters)?;
@@ -74,10 +77,7 @@ fn parameters(config: &Value) -> Map<String, Value> {
 }
 
 /// Those of layers that see everything and, apart, of layers with a window. `rope_scaling` is about the first.
-fn parameters_by_layer(
-    config: &Value,
-    model_type: &str,
-) -> Result<(Map<String, Value>, Option<Map<String, Value>>)> {
+fn parameters_by_layer(config: &Value, model_type: &str) -> Result<[Map<String, Value>; 2]> {
     let given = config["rope_parameters"].as_object().cloned().unwrap_or_default();
     if let Some(key) = given.keys().find(|key| !LAYERS.contains(&key.as_str())) {
         return Err(Error::unsupported(format!(
@@ -87,7 +87,7 @@ fn parameters_by_layer(
     let [mut full, of_windows] =
         LAYERS.map(|layers| given.get(layers).and_then(Value::as_object).cloned().unwrap_or_default());
     full.extend(config["rope_scaling"].as_object().cloned().unwrap_or_default());
-    Ok((full, Some(of_windows)))
+    Ok([full, of_windows])
 }
 
 /// Everything in rotary parameters is about the computation, so that an unknown key is an error.

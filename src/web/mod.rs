@@ -560,6 +560,11 @@ impl WebTraining {
         step.map(|step| reported(step, &self.training)).transpose()
     }
 
+    /// What of the examples is not learned.
+    pub fn warnings(&self) -> Vec<String> {
+        self.training.warnings().to_vec()
+    }
+
     /// The number of the interventions that are trained.
     #[wasm_bindgen(getter)]
     pub fn reft(&self) -> usize {

@@ -91,11 +91,8 @@ fn simple(name: &str, value: &Value) -> Option<bool> {
 
 /// Whether it has `len` and `[]`.
 fn is_sequence(value: &Value) -> bool {
-    match value {
-        Value::Undefined(_) | Value::Str(_) | Value::List(_) | Value::Tuple(_) => true,
-        Value::Range(_) | Value::Dict(_) => true,
-        _ => false,
-    }
+    let has_len = matches!(value, Value::Undefined(_) | Value::Str(_) | Value::Dict(_));
+    has_len || matches!(value, Value::List(_) | Value::Tuple(_) | Value::Range(_))
 }
 
 /// Python's `is`: one value, not two equal ones.

@@ -123,6 +123,8 @@ export interface StepOptions {
 
 /** How a training is watched and ended. */
 export interface WatchOptions extends StepOptions {
+  /** Hears what of the examples is not learned, before the first step: turns that the chat template leaves out, say. */
+  onWarning?: (warning: string) => void;
   /**
    * Given after each epoch, and after the last whole step where the training is ended before its end: all that {@link WebReft.resume}
    * wants to go on from there, bit for bit on the same device.
@@ -294,7 +296,7 @@ export class WebReft {
     examples: Example[],
     options: TrainOptions = {},
   ): Promise<{ reft: Reft; steps: AsyncGenerator<TrainStep, void, undefined> }> {
-    const { signal, onProgress, onCheckpoint, checkpointSeconds: _, ...training } = options;
+    const { signal, onProgress, onCheckpoint, onWarning, checkpointSeconds: _, ...training } = options;
     const bytes = new Uint8Array(checkpoint);
     const takes = { checkpoint: bytes, examples, training, checkpointSeconds: checkpointSeconds(options) };
     const stream = this.#client.stream("resume", takes, { signal, news: newsFor(options) });
@@ -407,7 +409,7 @@ export class Reft {
    * ends it in the middle of a step.
    */
   async *train(examples: Example[], options: TrainOptions = {}): AsyncGenerator<TrainStep, void, undefined> {
-    const { signal, onProgress, onCheckpoint, checkpointSeconds: _, ...training } = options;
+    const { signal, onProgress, onCheckpoint, onWarning, checkpointSeconds: _, ...training } = options;
     const takes = { reft: await this.#number, examples, training, checkpointSeconds: checkpointSeconds(options) };
     yield* this.#client.stream("train", takes, { signal, news: newsFor(options) });
   }
@@ -482,10 +484,11 @@ function checkpointSeconds(options: WatchOptions): number | undefined {
 }
 
 /** Where a training's news go. */
-function newsFor({ onProgress, onCheckpoint }: WatchOptions): (news: TrainNews) => void {
+function newsFor({ onProgress, onCheckpoint, onWarning }: WatchOptions): (news: TrainNews) => void {
   return (news) => {
     if ("progress" in news) onProgress?.(news.progress);
-    else onCheckpoint?.(news.checkpoint);
+    else if ("checkpoint" in news) onCheckpoint?.(news.checkpoint);
+    else onWarning?.(news.warning);
   };
 }
 

@@ -183,7 +183,7 @@ export interface PrefillProgress {
 }
 
 /** What a training tells beside its steps: how far a step is, or a checkpoint. */
-export type TrainNews = { progress: StepProgress } | { checkpoint: Uint8Array<ArrayBuffer> };
+export type TrainNews = { progress: StepProgress } | { checkpoint: Uint8Array<ArrayBuffer> } | { warning: string };
 
 /** Where the wasm file is, if not beside the worker: its address, its bytes, or the compiled module. */
 export type WasmSource = string | ArrayBuffer | Uint8Array<ArrayBuffer> | WebAssembly.Module;

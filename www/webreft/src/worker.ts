@@ -240,6 +240,7 @@ async function toTheEnd(
   const watch = watching({ tell, signal });
   const checkpoint = async () => tell({ checkpoint: new Uint8Array(await run.checkpoint()) });
   let since = performance.now();
+  for (const warning of run.warnings()) tell({ warning });
   const isDue = () => checkpointSeconds !== undefined && performance.now() - since >= checkpointSeconds * 1000;
   try {
     for (let step = await run.next(watch); step; step = await run.next(watch)) {

@@ -53,6 +53,37 @@ test("an answer comes in pieces, and the last one says why it ended", async () =
   expect(pieces.map(({ text }) => text).join("")).toBe(await model.complete(PROMPT, GREEDY));
 });
 
+test("a chat template of one's own writes the prompt, at the time and with the variables that are given", async () => {
+  const chatTemplate =
+    "{{ messages[0].content if strftime_now('%d %b %Y') == '04 Jul 2025' and who == 'me' else raise_exception('no') }}";
+  const own = { chatTemplate, now: "2025-07-04T12:00:00", templateVariables: '{ "who": "me" }' };
+  const model = await load(Q8, own);
+  expect(model.info.chat).toBe(true);
+  const bare = await shared();
+  expect(await model.complete([{ role: "user", content: PROMPT }], GREEDY)).toBe(await bare.complete(PROMPT, GREEDY));
+  const later = await load(Q8, { ...own, now: "2025-07-05" });
+  expect(await failure(later.complete(PROMPT, GREEDY))).toMatchObject({ message: expect.stringContaining("no") });
+  const broken = await load(Q8, { chatTemplate: "{% if %}" });
+  expect(await failure(broken.complete(PROMPT, GREEDY))).toBeInstanceOf(WebReftError);
+  expect(await failure(load(Q8, { chatTemplate: "alpaca" }))).toMatchObject({
+    kind: "input",
+    message: expect.stringContaining("one of chatml, llama3, gemma and raw"),
+  });
+});
+
+test("turns that a template leaves out are not learned, and a warning says so", async () => {
+  const chatTemplate =
+    "{% for m in messages %}{% if loop.last or m.role == 'user' %}{{ m.role + ': ' + m.content + ' ' }}{% endif %}{% endfor %}";
+  const model = await load(Q8, { chatTemplate });
+  const turn = (role: string, content: string) => ({ role, content });
+  const messages = [turn("user", "the"), turn("assistant", "dog"), turn("user", "a"), turn("assistant", "cat")];
+  const warnings: string[] = [];
+  const steps = model.reft(LOREFT).train([{ messages }], { epochs: 1, onWarning: (text) => warnings.push(text) });
+  expect(await all(steps)).toHaveLength(1);
+  expect(warnings).toHaveLength(1);
+  expect(warnings[0]).toContain("example 1");
+});
+
 test("the same seed gives the same sampled answer, another seed another one", async () => {
   const model = await shared();
   const sample = (seed: number) => model.complete(PROMPT, { maxTokens: 16, temperature: 1.2, topK: 40, seed });
