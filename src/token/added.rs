@@ -27,6 +27,14 @@ pub(super) struct AddedToken {
     pub(super) normalized: bool,
 }
 
+impl AddedToken {
+    /// A special token that is found as it is.
+    pub(super) fn special(id: u32, text: &str) -> AddedToken {
+        let (single_word, lstrip, rstrip, normalized) = (false, false, false, false);
+        AddedToken { id, text: text.to_owned(), special: true, single_word, lstrip, rstrip, normalized }
+    }
+}
+
 /// The added tokens of a repository.
 #[derive(Debug)]
 pub(super) struct AddedTokens {

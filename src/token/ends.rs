@@ -84,10 +84,14 @@ pub(super) fn find(metadata: &Metadata, tokens: &mut Tokens, eos: Option<u32>) -
     Ok(ends)
 }
 
+/// Tokens that are control tokens by their text, with it.
+pub(super) fn known_texts(tokens: &Tokens) -> impl Iterator<Item = (u32, &'static str)> {
+    TEXTS.into_iter().chain(GAPS).filter_map(|text| Some((tokens.id(text)?, text)))
+}
+
 /// The ids of tokens whose text says that they end a generation. They and those around a gap become control tokens.
 pub(super) fn by_text(tokens: &mut Tokens) -> Vec<u32> {
-    for text in TEXTS.into_iter().chain(GAPS) {
-        let Some(id) = tokens.id(text) else { continue };
+    for (id, _) in known_texts(tokens).collect::<Vec<_>>() {
         tokens.kinds[id as usize] = Kind::Control;
     }
     TEXTS.into_iter().filter_map(|text| tokens.id(text)).collect()

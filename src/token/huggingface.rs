@@ -246,7 +246,11 @@ fn tokenizer(json: &TokenizerJson, others: &Others, n_bytes: usize) -> Result<To
         let text = normalized(text, steps.composes, steps.space);
         if steps.replaces_spaces { text.replace(' ', "▁") } else { text.into_owned() }
     };
-    let added = json.added_tokens.iter().map(AddedToken::from).collect();
+    let mut added: Vec<AddedToken> = json.added_tokens.iter().map(AddedToken::from).collect();
+    // Those that end a generation are special also where they are not listed, as in llama.cpp.
+    let listed: BTreeSet<u32> = added.iter().map(|token| token.id).collect();
+    let unlisted = ends::known_texts(&tokens).filter(|(id, _)| !listed.contains(id));
+    added.extend(unlisted.map(|(id, text)| AddedToken::special(id, text)));
     let added = AddedTokens::new(added, normalize, steps.replaces_spaces)?;
     Ok(Tokenizer {
         vocab: Vocab::new(&tokens, steps.spelling),

@@ -236,13 +236,13 @@ impl Pattern {
         pieces
     }
 
-    /// Where a match begins and ends. Of a number cut by threes it is the first three that leave a multiple of three;
-    /// what stands before them stays with what is before the match.
+    /// Where a match begins and ends. A number is cut by threes before each digit that a multiple of three is left from: there nothing is
+    /// matched, and what follows the number stays with its last digits.
     fn ends(&self, text: &str, found: Match) -> (usize, usize) {
         let (start, end) = (found.start(), found.end());
         if self.by_threes {
             let first = start + (end - start) % 3;
-            return (first, first + 3);
+            return (first, first);
         }
         (start, if self.gives_back { self.give_back(text, start, end) } else { end })
     }
@@ -359,6 +359,7 @@ mod tests {
             ("viking", "a1 2", &["a", "1", " ", "2"]),
             ("chameleon", "a    b1", &["a", "    ", "b", "1"]),
             ("superbpe", "a b1234567 12", &["a b", "1", "234", "567", " ", "12"]),
+            ("superbpe", "1111½", &["1", "111½"]),
             ("bailingmoe", "a \n\n b", &["a", " \n\n", " b"]),
             ("seed-coder", "a!\n12", &["a", "!", "\n", "1", "2"]),
             ("kimi-k2", "ab中文cd", &["ab", "中文", "cd"]),
