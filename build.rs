@@ -1,4 +1,4 @@
-//! Writes the shaders without their comments, which the wasm file would carry to every visitor. Lines stay where they are.
+//! Writes the shaders without comments and indentation, which the wasm file would carry to every visitor. Lines keep their numbers.
 
 #![allow(missing_docs, reason = "a build script")]
 
@@ -28,6 +28,6 @@ fn copy(from: &Path, to: &Path) {
 /// WGSL has no strings: `//` begins a comment wherever it stands.
 fn without_comments(text: &str) -> String {
     assert!(!text.contains("/*"), "expected only line comments");
-    let code = |line: &str| line.split("//").next().unwrap_or_default().trim_end().to_owned() + "\n";
+    let code = |line: &str| line.split("//").next().unwrap_or_default().trim().to_owned() + "\n";
     text.lines().map(code).collect()
 }

@@ -26,10 +26,8 @@ pub(crate) fn build() -> Result<()> {
     tools::wasm_target()?;
     www::install()?;
     let root = root();
-    run(&mut command(
-        &root,
-        "cargo build --package webreft --lib --profile wasm --target wasm32-unknown-unknown",
-    ))?;
+    let cargo = "cargo build --package webreft --lib --profile wasm --target wasm32-unknown-unknown";
+    run(command(&root, cargo).arg("--config").arg(without_home()?))?;
 
     let input = target_dir(&root).join("wasm32-unknown-unknown/wasm/webreft.wasm");
     let input = fs::read(&input).with_context(|| format!("reading {}", input.display()))?;
@@ -49,6 +47,14 @@ pub(crate) fn build() -> Result<()> {
     Ok(())
 }
 
+/// Takes the path of cargo's home out of the places that panics tell: it is long, and other people's business.
+fn without_home() -> Result<String> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(env::home_dir()?.join(".cargo"))).context("finding cargo's home")?;
+    let flag = format!("--remap-path-prefix={}=", home.join("registry/src").display());
+    Ok(format!("target.wasm32-unknown-unknown.rustflags=[{}]", serde_json::to_string(&flag)?))
+}
+
 fn glue(input: Vec<u8>, out: &Path) -> Result<()> {
     let mut bindgen = Bindgen::new();
     bindgen.input_bytes("webreft", input).typescript(true).web(true)?.omit_default_module_path(false);
@@ -56,7 +62,7 @@ fn glue(input: Vec<u8>, out: &Path) -> Result<()> {
 }
 
 fn optimize(www: &Path, file: &Path) -> Result<()> {
-    let wasm_opt = format!("node node_modules/binaryen/bin/wasm-opt -O3 {FEATURES}");
+    let wasm_opt = format!("node node_modules/binaryen/bin/wasm-opt -Os {FEATURES}");
     run(command(www, &wasm_opt).arg(file).arg("-o").arg(file))
 }
 
