@@ -35,8 +35,9 @@ pub struct SteerOptions {
 
 impl Default for SteerOptions {
     fn default() -> SteerOptions {
-        let ReftConfig { layers, component, positions, .. } = ReftConfig::default();
-        SteerOptions { layers, component, positions, read: "-1".to_owned(), method: SteerMethod::default() }
+        let ReftConfig { layers, component, .. } = ReftConfig::default();
+        let [positions, read] = ["all", "-1"].map(str::to_owned);
+        SteerOptions { layers, component, positions, read, method: SteerMethod::default() }
     }
 }
 

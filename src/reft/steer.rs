@@ -33,7 +33,7 @@ impl SteerMethod {
         known.ok_or_else(|| Error::not_known("method", name, SteerMethod::ALL.map(SteerMethod::name)))
     }
 
-    /// The direction [D] of differences [N, D].
+    /// The direction `[D]` of differences [N, D].
     ///
     /// # Errors
     /// `Input` if all of them are 0.
@@ -61,7 +61,7 @@ impl Interventions {
 }
 
 impl Reft {
-    /// The direction [D] that each intervention adds, where that is all that it does.
+    /// The direction `[D]` that each intervention adds, where that is all that it does.
     ///
     /// # Errors
     /// `Unsupported` for other kinds, `Device` if the parameters cannot be read.

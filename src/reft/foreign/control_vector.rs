@@ -1,4 +1,4 @@
-//! llama.cpp's control vectors, which repeng writes, too: a GGUF file of vectors `direction.<layer>` [D], F32, each of which is added to the
+//! llama.cpp's control vectors, which repeng writes, too: a GGUF file of vectors `direction.<layer>` `[D]`, F32, each of which is added to the
 //! output of its layer at every token. There is none for layer 0 (`llama_adapter_cvec`, `common_control_vector_load`).
 
 use super::{File, Interventions};
