@@ -43,6 +43,7 @@ def by_command(webreft: Path, model: Path, s: Settings) -> Answerer:
             ask = [
                 webreft,
                 "generate",
+                "--json",
                 "--model",
                 model,
                 "--prompts",
