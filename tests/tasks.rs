@@ -597,6 +597,21 @@ fn a_training_that_edits_nothing_is_refused() {
     assert!(engine.training(&reft, &examples(PAIRS), &options(2)).is_ok(), "some prompts have a third token");
 }
 
+/// The one token is edited by the intervention of its first end alone.
+#[test]
+fn prompts_of_one_token_can_be_learned() {
+    let engine = engine();
+    let prompts = examples(r#"{"prompt": "", "completion": "cat"}"#);
+    let refused = |positions: &str| {
+        let config = ReftConfig { positions: positions.to_owned(), ..config() };
+        let reft = Reft::new(engine.model(), &[config]).expect("a reft");
+        engine.training(&reft, &prompts, &options(2)).err().map(|error| error.to_string())
+    };
+    assert_eq!(refused("f1+l1"), None);
+    let error = refused("f1+-2").expect("an error");
+    assert!(error.ends_with("the prompts have 1 tokens, counted from 0"), "{error}");
+}
+
 #[test]
 fn what_is_frozen_is_not_computed_again_and_the_losses_are_the_same() {
     on_each_backend(|engine| {

@@ -99,14 +99,19 @@ impl Positions {
             return self.pyreft_rows(n_prompt, n_tokens);
         }
         if let Some(only) = self.only {
-            let is_taken =
-                n_prompt == 1 && self.terms[only].is_end() && self.terms[..only].iter().any(Term::is_end);
+            let is_taken = self.is_taken(n_prompt);
             let rows = if is_taken { 0..0 } else { self.terms[only].rows(n_prompt, n_tokens) };
             return rows.map(|row| [row as u32, 1]).collect();
         }
         let mut taken = vec![false; n_tokens];
         let rows = self.terms.iter().flat_map(|term| term.rows(n_prompt, n_tokens));
         rows.filter(|row| !std::mem::replace(&mut taken[*row], true)).map(|row| [row as u32, 1]).collect()
+    }
+
+    /// Whether the one token of a prompt of one belongs to the other of its ends.
+    pub(crate) fn is_taken(&self, n_prompt: usize) -> bool {
+        let taken = |only: usize| self.terms[only].is_end() && self.terms[..only].iter().any(Term::is_end);
+        n_prompt == 1 && !self.pyreft && self.only.is_some_and(taken)
     }
 
     /// pyreft's locations, counted: a slot that a short prompt leaves unused is the token after the prompt, where there is one.

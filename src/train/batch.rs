@@ -117,14 +117,18 @@ impl Sequence {
     }
 }
 
-/// Fails if some parameters would never move, as the interventions that have them edit no token of any sequence.
+/// Fails if some parameters would never move, as the interventions that have them edit no token of any sequence. Where all prompts have
+/// one token, the intervention of its second end may rest: the one of its first learns.
 ///
 /// # Errors
 /// `Input` with the positions and the lengths of the prompts.
 pub(crate) fn check_edited(reft: &Reft, sequences: &[Sequence]) -> Result<()> {
     let edits = |owner: usize, sequence: &Sequence| {
         let mut edits = reft.interventions.iter().zip(&sequence.edits);
-        edits.any(|(it, edits)| it.owner == owner && !edits.rows.is_empty())
+        let n_prompt = sequence.n_prompt();
+        edits.any(|(it, edits)| {
+            it.owner == owner && (!edits.rows.is_empty() || it.positions.is_taken(n_prompt))
+        })
     };
     let mut trained = reft.owners().filter(|(_, it)| it.kind.is_trained());
     let idle = trained.find(|(owner, _)| !sequences.iter().any(|sequence| edits(*owner, sequence)));
