@@ -5,7 +5,6 @@
 mod support;
 
 use pollster::block_on;
-use webreft::backend::Backend;
 use webreft::engine::{Engine, Example};
 use webreft::reft::{HeadConfig, Layers, Pooling, Reft, ReftConfig};
 use webreft::train::{TrainOptions, TrainStep, Trainer};
@@ -13,9 +12,7 @@ use webreft::{Error, ErrorKind};
 
 /// The small model on the CPU and on a GPU.
 fn on_each(check: impl Fn(&Engine)) {
-    let gpu = block_on(Backend::gpu()).expect("this test needs a GPU, or a driver that plays one");
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/llama/model-q8_0.gguf");
-    [Backend::cpu(), gpu].iter().for_each(|backend| check(&support::load(backend, path.as_ref())));
+    support::on_each_machine("golden/llama/model-q8_0.gguf", check);
 }
 
 fn reft(engine: &Engine) -> Reft {
@@ -120,6 +117,31 @@ fn parameters_that_the_last_step_made_infinite_are_not_saved() {
         assert_eq!(steps.len(), 1);
         assert!(error.to_string().starts_with("step 1 of 1: a parameter is "), "{error}");
         assert_eq!(values(&reft), after[0]);
+        check_usable(engine, &reft);
+    });
+}
+
+/// A step that is submitted ahead may diverge before it is reported.
+#[test]
+fn a_checkpoint_can_be_resumed_or_is_refused_whatever_the_step_after_it_does() {
+    on_each(|engine| {
+        let (model, reft) = (engine.model(), reft(engine));
+        let options =
+            TrainOptions { epochs: 9, warmup_steps: 4, learning_rate: 1e30, ..TrainOptions::default() };
+        let mut trainer = Trainer::new(&model.backend, &reft).expect("the state fits");
+        let mut training = engine.training(&reft, &examples(), &options).expect("a training");
+        let mut refused = None;
+        let error = loop {
+            match block_on(training.next(model, &reft, &mut trainer)) {
+                Ok(step) => assert!(step.expect("an error before the end").loss.is_finite()),
+                Err(error) => break error,
+            }
+            match block_on(training.checkpoint(model, &reft, &trainer)) {
+                Ok(file) => drop(engine.resume(&file, &examples()).expect("it can be resumed")),
+                Err(error) => refused = Some(error),
+            }
+        };
+        assert!(refused.is_none_or(|refused| refused == error), "{error}");
         check_usable(engine, &reft);
     });
 }

@@ -62,23 +62,26 @@ impl Training {
         if let Some(error) = &self.diverged {
             return Err(error.clone());
         }
-        self.check_end(model, reft, trainer).await?;
-        let mut values = Vec::new();
-        for (name, tensor) in tensors(reft, trainer) {
-            values.push((name, tensor.read().f32().await?));
-        }
-        values.extend(BEST.into_iter().zip(self.shown.best.iter().flatten().cloned()));
         let pending = match self.pending.take() {
             Some(pending) => Some(self.report(pending).await?),
             None => None,
         };
+        if let Some((step, _)) = &pending {
+            self.check_step(model, reft, trainer, step).await?;
+        }
+        let mut values = Vec::new();
+        for (name, tensor) in tensors(reft, trainer) {
+            values.push((name, tensor.read().f32().await?));
+        }
+        self.check_theta(model, reft, trainer, &values[0].1).await?;
+        values.extend(BEST.into_iter().zip(self.shown.best.iter().flatten().cloned()));
         self.pending = pending.map(|(step, time)| Pending::Known(step, time));
         let about = About {
             fingerprint: model.fingerprint.clone(),
             configs: reft.configs.clone(),
             head: reft.head.map(|head| head.config),
             classes: reft.classes.clone(),
-            options: self.given.clone(),
+            options: self.options.clone(),
             examples: self.examples.clone(),
             n_done: self.n_done,
             n_steps: trainer.n_steps,

@@ -14,7 +14,7 @@ impl Training {
         &mut self,
         model: &Model,
         reft: &Reft,
-        trainer: &mut Trainer,
+        trainer: &Trainer,
         report: &TrainStep,
     ) -> Result<()> {
         let TrainStep { step, steps, loss, grad_norm, learning_rate, .. } = *report;
@@ -24,10 +24,7 @@ impl Training {
             ("validation loss", report.validation_loss),
         ];
         let not_finite = |(name, value): (_, Option<f64>)| Some((name, value.filter(|it| !it.is_finite())?));
-        let Some((name, value)) = figures.into_iter().find_map(not_finite) else {
-            trainer.has_moved = true;
-            return Ok(());
-        };
+        let Some((name, value)) = figures.into_iter().find_map(not_finite) else { return Ok(()) };
         // A step that was submitted ahead moves parameters if its own gradient is finite.
         let is_ahead = match self.pending.take() {
             Some(pending) => self.report(pending).await?.0.grad_norm.is_finite(),
@@ -49,12 +46,17 @@ impl Training {
         ))
     }
 
-    /// Ends the training if its last step has left a parameter that is not finite: no loss after it shows that.
+    /// Ends the training if its last step has left one of the parameters not finite: no loss after it shows that.
     ///
     /// # Errors
     /// As [`Training::check_step`].
-    pub(super) async fn check_end(&mut self, model: &Model, reft: &Reft, trainer: &Trainer) -> Result<()> {
-        let theta = reft.theta.read().f32().await?;
+    pub(super) async fn check_theta(
+        &mut self,
+        model: &Model,
+        reft: &Reft,
+        trainer: &Trainer,
+        theta: &[f32],
+    ) -> Result<()> {
         let Some(value) = theta.iter().find(|value| !value.is_finite()) else { return Ok(()) };
         let (step, steps, rate) = (self.n_done, self.n_steps(), self.options.learning_rate);
         let kept = self.give_back(model, reft, trainer, Some(step)).await?;

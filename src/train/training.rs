@@ -92,8 +92,8 @@ pub struct Training {
     optimizer: Optimizer,
     is_prepared: bool,
     pub(super) options: TrainOptions,
-    /// The options as they were given.
-    pub(super) given: TrainOptions,
+    /// Examples in a step, no more than are learned.
+    batch_size: usize,
     /// The options as the interventions' file tells them.
     told: Value,
     schedule: Schedule,
@@ -124,12 +124,11 @@ impl Training {
         let group = if matches!(task, Task::Reward | Task::Preference { .. }) { 2 } else { 1 };
         let examples = fingerprints(&sequences, group);
         let (sequences, n_learned) = hold_back(sequences, group, options)?;
-        let given = options.clone();
-        let mut options = given.clone();
-        if options.batch_size == 0 || options.batch_size > n_learned {
-            options.batch_size = n_learned;
-        }
-        let steps = options.epochs * n_learned.div_ceil(options.batch_size);
+        let batch_size = match options.batch_size {
+            0 => n_learned,
+            asked => asked.min(n_learned),
+        };
+        let steps = options.epochs * n_learned.div_ceil(batch_size);
         let schedule = Schedule::named(&options.schedule, options.warmup_steps, steps)?;
         let random = ChaCha8Rng::seed_from_u64(options.seed);
         Ok(Training {
@@ -140,9 +139,9 @@ impl Training {
             group,
             optimizer,
             is_prepared: false,
-            given,
-            told: options.json(),
-            options,
+            told: TrainOptions { batch_size, ..options.clone() }.json(),
+            options: options.clone(),
+            batch_size,
             schedule,
             random,
             order: Vec::new(),
@@ -179,7 +178,7 @@ impl Training {
         // All of them are named: a new option does not compile until the script does what it says, or refuses it.
         let TrainOptions {
             epochs,
-            batch_size,
+            batch_size: _, // what it comes to is in a field of its own
             learning_rate,
             optimizer,
             weight_decay,
@@ -201,7 +200,7 @@ impl Training {
         }
         Ok(json!({
             "epochs": epochs,
-            "batchSize": batch_size,
+            "batchSize": self.batch_size,
             "learningRate": learning_rate,
             "optimizer": optimizer,
             "weightDecay": weight_decay,
@@ -224,7 +223,7 @@ impl Training {
     }
 
     fn steps_an_epoch(&self) -> usize {
-        self.n_learned.div_ceil(self.options.batch_size)
+        self.n_learned.div_ceil(self.batch_size)
     }
 
     /// Whether no step is left, or validation has ended the training.
@@ -274,7 +273,8 @@ impl Training {
             self.pending = self.submit(model, reft, trainer, watch).await?;
         }
         let Some(pending) = self.pending.take() else {
-            return self.check_end(model, reft, trainer).await.map(|()| None);
+            let theta = reft.theta.read().f32().await?;
+            return self.check_theta(model, reft, trainer, &theta).await.map(|()| None);
         };
         if self.is_ahead(model, &pending) {
             match self.submit(model, reft, trainer, watch).await {
@@ -288,6 +288,7 @@ impl Training {
         let (step, time) = self.report(pending).await?;
         self.time = Some(time);
         self.check_step(model, reft, trainer, &step).await?;
+        trainer.has_moved = true;
         self.note(reft, trainer, step.loss);
         let step = self.validated(model, reft, trainer, watch, step, time).await?;
         self.check_step(model, reft, trainer, &step).await?;
@@ -422,11 +423,11 @@ impl Training {
         trainer: &mut Trainer,
         watch: &dyn Watch,
     ) -> Result<Pending> {
-        let at = self.n_done % self.steps_an_epoch() * self.options.batch_size;
+        let at = self.n_done % self.steps_an_epoch() * self.batch_size;
         if at == 0 {
             self.order = shuffled(self.n_learned, &mut self.random);
         }
-        let end = (at + self.options.batch_size).min(self.n_learned);
+        let end = (at + self.batch_size).min(self.n_learned);
         let groups = self.order[at..end].iter().map(|i| &self.sequences[i * self.group..][..self.group]);
         let batch: Vec<&Sequence> = groups.flatten().collect();
         let rate = self.options.learning_rate * self.schedule.factor(self.n_done);
@@ -465,7 +466,7 @@ impl Training {
         let held: Vec<&Sequence> = self.sequences[self.n_learned * self.group..].iter().collect();
         let control = Watched::new(watch, Phase::Validate, step, self.n_steps());
         let (mut before, mut losses) = (0, None::<PendingLoss>);
-        for batch in held.chunks(self.options.batch_size * self.group) {
+        for batch in held.chunks(self.batch_size * self.group) {
             let part = Part::of(&control, before, batch.len(), held.len());
             before += batch.len();
             let of_batch = trainer.evaluate_with(model, reft, batch, &part).await?;
