@@ -52,9 +52,9 @@ use std::collections::BTreeSet;
 mod states;
 mod steer;
 
-pub use crate::data::{Example, Input};
+pub use crate::data::{ContrastPair, Example, Input};
 pub use states::{HiddenStates, StatesAt};
-pub use steer::{ContrastPair, SteerOptions};
+pub use steer::SteerOptions;
 
 /// A model, its tokenizer and its chat template.
 pub struct Engine {

@@ -310,5 +310,5 @@ fn steering_vectors_are_found_and_go_to_llama_cpp_and_back() {
     assert_eq!(answer(&save), answer(&again));
     fs::write(&pairs, "{\"positive\": \"the cat sat\"}\n").expect("a file");
     let error = refused(&mut webreft(&format!("steer {model} --pairs {pairs} --save {save}")));
-    assert!(error.contains("pairs.jsonl: line 1: missing field `negative`"), "{error}");
+    assert!(error.contains("pairs.jsonl: line 1: `negative` is missing (found: `positive`)"), "{error}");
 }

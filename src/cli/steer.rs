@@ -6,16 +6,17 @@ use super::{ModelOptions, check_writable, read, write};
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
+use webreft::Result;
 use webreft::backend::NoControl;
-use webreft::engine::{ContrastPair, SteerOptions};
+use webreft::data;
+use webreft::engine::SteerOptions;
 use webreft::reft::{Components, Layers, SteerMethod};
-use webreft::{Error, Result};
 
 #[derive(Args)]
 pub(super) struct Options {
     #[command(flatten)]
     model: ModelOptions,
-    /// A file of pairs: JSON lines with the fields positive and negative, each a text or a list of messages.
+    /// A file of pairs: JSON lines, a JSON array, CSV or TSV with the fields `positive` and `negative`, each a text or a list of messages.
     #[arg(long)]
     pairs: PathBuf,
     /// File that the vectors are saved to.
@@ -40,7 +41,8 @@ pub(super) struct Options {
 
 pub(super) fn run(options: &Options, json: bool) -> Result<()> {
     check_writable("--save", &options.save)?;
-    let pairs = read_pairs(options)?;
+    let pairs = data::read_pairs(&read(&options.pairs)?);
+    let pairs = pairs.map_err(|error| error.at(options.pairs.display()))?;
     let engine = options.model.load()?;
     let steer = SteerOptions {
         layers: options.layers.clone(),
@@ -57,19 +59,4 @@ pub(super) fn run(options: &Options, json: bool) -> Result<()> {
         false => print(&format!("saved {saved}: {count} steering vectors of {} pairs\n", pairs.len())),
     }
     Ok(())
-}
-
-fn read_pairs(options: &Options) -> Result<Vec<ContrastPair>> {
-    let place = options.pairs.display();
-    let bytes = read(&options.pairs)?;
-    let text = String::from_utf8(bytes).map_err(|error| Error::input(format!("{place}: {error}")))?;
-    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    let read = |(number, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|error| {
-            Error::input(format!(
-                "{place}: line {number}: {error}; expected {{\"positive\": …, \"negative\": …}}"
-            ))
-        })
-    };
-    lines.map(read).collect()
 }

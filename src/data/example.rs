@@ -25,6 +25,15 @@ impl From<String> for Input {
     }
 }
 
+/// Two texts that differ in what a vector is to steer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContrastPair {
+    /// What a positive strength leads to.
+    pub positive: Input,
+    /// What a negative strength leads to.
+    pub negative: Input,
+}
+
 /// Something to be learned. What it is says what the task is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]

@@ -15,7 +15,8 @@ mod table;
 mod text;
 
 pub use example::{
-    Answer, Class, Conversation, Counterfactual, Example, Input, Labelled, Preference, Scored, Tagged,
+    Answer, Class, ContrastPair, Conversation, Counterfactual, Example, Input, Labelled, Preference, Scored,
+    Tagged,
 };
 pub(crate) use problems::Problems;
 
@@ -23,7 +24,6 @@ use crate::error::{Error, Result};
 use classes::Classes;
 use record::Record;
 use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// Names of other columns that the warning quotes at most.
@@ -94,7 +94,17 @@ pub fn read(bytes: &[u8]) -> Result<Data> {
 /// # Errors
 /// As [`read`].
 pub fn read_prompts(bytes: &[u8]) -> Result<Vec<Input>> {
-    read_field(bytes, "prompt", |value| messages::input("prompt", value, &mut BTreeSet::new()))
+    read_fields(bytes, &["prompt"], |record| input(record, "prompt"))
+}
+
+/// Reads the contrast pairs of a file: the fields `positive` and `negative` of each record. Other fields are left alone.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_pairs(bytes: &[u8]) -> Result<Vec<ContrastPair>> {
+    read_fields(bytes, &["positive", "negative"], |record| {
+        Ok(ContrastPair { positive: input(record, "positive")?, negative: input(record, "negative")? })
+    })
 }
 
 /// Reads the texts of a file: the field `text` of each record. Other fields are left alone.
@@ -102,20 +112,29 @@ pub fn read_prompts(bytes: &[u8]) -> Result<Vec<Input>> {
 /// # Errors
 /// As [`read`].
 pub fn read_texts(bytes: &[u8]) -> Result<Vec<String>> {
-    read_field(bytes, "text", |value| record::text("text", value))
+    read_fields(bytes, &["text"], |record| record::text("text", record.require("text")?))
 }
 
-fn read_field<T>(bytes: &[u8], name: &'static str, read: impl Fn(&Value) -> Result<T>) -> Result<Vec<T>> {
+/// Reads each record of a file; a table's header must have these fields.
+fn read_fields<T>(
+    bytes: &[u8],
+    names: &[&'static str],
+    read: impl Fn(&Record) -> Result<T>,
+) -> Result<Vec<T>> {
     let text = text::decode(bytes)?;
     let (mut values, mut problems) = (Vec::new(), Problems::default());
-    records::each(&text, &|header| header.require(name).map(|_| ()), &mut |place, record| match record
-        .and_then(|record| read(record.require(name)?))
-    {
+    let check = |header: &Record| names.iter().try_for_each(|name| header.require(name).map(|_| ()));
+    records::each(&text, &check, &mut |place, record| match record.and_then(|record| read(&record)) {
         Ok(value) => values.push(value),
         Err(error) => problems.add(error.at(place)),
     });
     problems.check()?;
     if values.is_empty() { Err(Error::input("the file holds no records")) } else { Ok(values) }
+}
+
+/// A field that is a text or a list of messages.
+fn input(record: &Record, name: &'static str) -> Result<Input> {
+    messages::input(name, record.require(name)?, &mut BTreeSet::new())
 }
 
 fn read_record(mut record: Record, others: &mut BTreeSet<String>) -> Result<Example> {

@@ -5,8 +5,8 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_json::Value;
 use std::fmt;
 
-/// Fields that some form has. The values of others are not kept.
-const KNOWN: [&str; 16] = [
+/// Fields that some form, or a contrast pair, has. The values of others are not kept.
+const KNOWN: [&str; 18] = [
     "prompt",
     "completion",
     "instruction",
@@ -23,6 +23,8 @@ const KNOWN: [&str; 16] = [
     "base",
     "source",
     "expected",
+    "positive",
+    "negative",
 ];
 
 /// Characters of a name or a text that an error quotes.

@@ -1,22 +1,12 @@
 //! Steering vectors from contrast pairs.
 
 use super::states::wanted;
-use super::{Engine, Input, StatesAt};
+use super::{ContrastPair, Engine, Input, StatesAt};
 use crate::backend::{Control, Part};
+use crate::data::Problems;
 use crate::error::{Error, Result};
 use crate::reft::foreign::Interventions;
 use crate::reft::{Components, Layers, Reft, ReftConfig, SteerMethod, Wanted, collect_with};
-use serde::Deserialize;
-
-/// Two texts that differ in what a vector is to steer.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ContrastPair {
-    /// What a positive strength leads to.
-    pub positive: Input,
-    /// What a negative strength leads to.
-    pub negative: Input,
-}
 
 /// How steering vectors are found, and where they stand.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,18 +75,18 @@ impl Engine {
         if pairs.is_empty() {
             return Err(Error::input("pairs: expected at least one"));
         }
-        let (mut sides, mut wrong) = (Vec::new(), Vec::new());
+        let (mut sides, mut problems) = (Vec::new(), Problems::default());
         for (number, ContrastPair { positive, negative }) in (1..).zip(pairs) {
             let mut side = |name: &str, input: &Input| match self.side(input, readers) {
                 Ok(side) => Some(side),
                 Err(error) => {
-                    wrong.push(format!("pair {number}: {name}: {error}"));
+                    problems.add(error.at(format!("pair {number}: {name}")));
                     None
                 }
             };
             sides.extend(side("positive", positive).zip(side("negative", negative)).map(<[Side; 2]>::from));
         }
-        if wrong.is_empty() { Ok(sides) } else { Err(Error::input(wrong.join("; "))) }
+        problems.check().map(|()| sides)
     }
 
     fn side(&self, input: &Input, readers: &Reft) -> Result<Side> {

@@ -1,7 +1,7 @@
 //! Steering vectors from contrast pairs: directions in which hidden states of one side differ from those of the other.
 
-use super::foreign::Interventions;
-use super::{Params, Reft, ReftConfig};
+use super::foreign::{Interventions, values_of};
+use super::{Intervention, Params, Reft, ReftConfig};
 use crate::error::{Error, Result};
 
 /// How a direction follows from the differences between hidden states.
@@ -73,13 +73,11 @@ impl Reft {
             )));
         }
         let values = self.values().await?;
-        let owners: Vec<usize> = self.owners().map(|(number, _)| number).collect();
-        let direction = |owner: usize, scale: f32| {
-            let Params { projection, bias, .. } =
-                &values[owners.iter().position(|n| *n == owner).expect("an owner")];
-            projection.iter().map(|x| scale * bias[0] * x).collect()
+        let direction = |it: &Intervention| {
+            let Params { projection, bias, .. } = values_of(self, it, &values);
+            projection.iter().map(|x| it.scale * bias[0] * x).collect()
         };
-        Ok(self.interventions.iter().map(|it| direction(it.owner, it.scale)).collect())
+        Ok(self.interventions.iter().map(direction).collect())
     }
 }
 

@@ -133,7 +133,7 @@ fn json(name: &str, bytes: &[u8]) -> Result<Value> {
 }
 
 /// The parameters of an intervention among those of [`Reft::values`], its own or those it shares.
-fn values_of<'a>(reft: &Reft, it: &Intervention, values: &'a [Params]) -> &'a Params {
+pub(super) fn values_of<'a>(reft: &Reft, it: &Intervention, values: &'a [Params]) -> &'a Params {
     let owner = reft.owners().position(|(number, _)| number == it.owner);
     &values[owner.expect("an owner")]
 }

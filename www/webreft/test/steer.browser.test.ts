@@ -54,7 +54,7 @@ test("what cannot be steered is refused with the pair, the side and the reason",
   });
   expect(await failure(model.steer(PAIRS, { read: "90" }))).toMatchObject({
     kind: "input",
-    message: expect.stringMatching(/pair 1: positive: positions "90".*pair 2: negative/),
+    message: expect.stringMatching(/pair 1: positive: positions "90".*\n(.*\n)*pair 2: negative/),
   });
   expect(await failure(model.steer(PAIRS, { method: "umap" as "pca" }))).toMatchObject({ kind: "input" });
   const ended = model.steer(PAIRS, { signal: AbortSignal.abort("enough") });
