@@ -27,6 +27,24 @@ pub struct Dims {
     pub norm_eps: f32,
 }
 
+#[cfg(test)]
+impl Dims {
+    /// The shape of a small model.
+    pub(crate) const SMALL: Dims = Dims {
+        n_embd: 64,
+        n_layer: 4,
+        n_head: 2,
+        n_head_kv: 2,
+        head_dim: 32,
+        n_ff: 64,
+        n_vocab: 32,
+        n_ctx: 512,
+        n_rot: 32,
+        rope_base: 1e4,
+        norm_eps: 1e-6,
+    };
+}
+
 impl Dims {
     /// Width of all queries of a token: H·K.
     pub fn q_width(&self) -> usize {

@@ -34,11 +34,8 @@ fn tests() -> &'static Path {
 
 /// Runs a check with each model on the twins and on a GPU: quantized without biases, and with biases.
 fn on_each(check: impl Fn(&Engine)) {
-    let gpu = block_on(Backend::gpu()).expect("this test needs a GPU, or a driver that plays one");
-    for backend in [Backend::cpu(), gpu] {
-        for model in ["golden/llama/model-q4_0.gguf", "llamacpp/data/archs/qwen2-f32.gguf"] {
-            check(&support::load(&backend, &tests().join(model)));
-        }
+    for model in ["golden/llama/model-q4_0.gguf", "llamacpp/data/archs/qwen2-f32.gguf"] {
+        support::on_each_machine(model, &check);
     }
 }
 

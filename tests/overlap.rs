@@ -9,7 +9,6 @@ use serde_json::Value;
 use std::path::Path;
 use std::rc::Rc;
 use support::differences::{check_gradient, example};
-use webreft::backend::Backend;
 use webreft::engine::Engine;
 use webreft::generate::{GenerateOptions, Persona, Prompt};
 use webreft::kernel::{Dropout, Hyper};
@@ -23,10 +22,7 @@ fn tests() -> &'static Path {
 
 /// The small model on the CPU and on a GPU.
 fn on_each(check: impl Fn(&Engine)) {
-    let gpu = block_on(Backend::gpu()).expect("this test needs a GPU, or a driver that plays one");
-    for backend in [Backend::cpu(), gpu] {
-        check(&support::load(&backend, &tests().join("golden/llama/model-f32.gguf")));
-    }
+    support::on_each_machine("golden/llama/model-f32.gguf", check);
 }
 
 /// pyreft's directory of three interventions at the same place.

@@ -23,9 +23,7 @@ fn path(name: &str) -> PathBuf {
 
 /// The small model on the CPU and on a GPU.
 fn on_each(check: impl Fn(&Engine)) {
-    let gpu = block_on(Backend::gpu()).expect("this test needs a GPU, or a driver that plays one");
-    let model = path("golden/llama/model-f32.gguf");
-    [Backend::cpu(), gpu].iter().for_each(|backend| check(&support::load(backend, &model)));
+    support::on_each_machine("golden/llama/model-f32.gguf", check);
 }
 
 fn text(text: &str) -> Input {

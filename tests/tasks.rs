@@ -239,9 +239,7 @@ const PAIRS: &str = r#"{"prompt": "the cat", "completion": "ran away"}
 
 /// Runs a check on the twins and on a GPU.
 fn on_each_backend(check: impl Fn(&Engine)) {
-    let gpu = block_on(Backend::gpu()).expect("this test needs a GPU, or a driver that plays one");
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/llama/model-q8_0.gguf");
-    [Backend::cpu(), gpu].iter().for_each(|backend| check(&support::load(backend, path.as_ref())));
+    support::on_each_machine("golden/llama/model-q8_0.gguf", check);
 }
 
 /// Trains to the end, and again and again with a checkpoint on the way.

@@ -381,25 +381,11 @@ mod tests {
     use crate::dims::Dims;
     use crate::gguf::testing::Writer;
 
-    const DIMS: Dims = Dims {
-        n_embd: 64,
-        n_layer: 4,
-        n_head: 2,
-        n_head_kv: 2,
-        head_dim: 32,
-        n_ff: 64,
-        n_vocab: 32,
-        n_ctx: 512,
-        n_rot: 32,
-        rope_base: 1e4,
-        norm_eps: 1e-6,
-    };
-
     /// The window and the layers with it, or the error's text.
     fn read(name: &str, writer: Writer) -> Result<(Option<usize>, Vec<usize>), String> {
         let arch = ARCHITECTURES.iter().find(|arch| arch.name == name).unwrap();
         let (window, flags) =
-            read_windows(&writer.header().unwrap(), arch, &DIMS).map_err(|error| error.to_string())?;
+            read_windows(&writer.header().unwrap(), arch, &Dims::SMALL).map_err(|error| error.to_string())?;
         Ok((window, (0..flags.len()).filter(|number| flags[*number]).collect()))
     }
 

@@ -129,22 +129,8 @@ mod tests {
     use crate::gguf::testing::Writer;
     use crate::model::ARCHITECTURES;
 
-    const DIMS: Dims = Dims {
-        n_embd: 64,
-        n_layer: 2,
-        n_head: 2,
-        n_head_kv: 2,
-        head_dim: 32,
-        n_ff: 64,
-        n_vocab: 32,
-        n_ctx: 512,
-        n_rot: 32,
-        rope_base: 1e4,
-        norm_eps: 1e-6,
-    };
-
     fn told(writer: Writer) -> String {
-        match check(&writer.header().unwrap(), &ARCHITECTURES[0], &DIMS) {
+        match check(&writer.header().unwrap(), &ARCHITECTURES[0], &Dims::SMALL) {
             Ok(()) => String::new(),
             Err(error) => error.to_string(),
         }

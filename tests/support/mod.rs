@@ -31,6 +31,13 @@ pub(crate) fn load(backend: &Backend, path: &Path) -> Engine {
     load_for(backend, path, None)
 }
 
+/// Runs a check with a model of this folder on the CPU, and on a GPU or a driver that plays one.
+pub(crate) fn on_each_machine(model: &str, check: impl Fn(&Engine)) {
+    let gpu = pollster::block_on(Backend::gpu()).expect("this test needs a GPU, or a driver that plays one");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(model);
+    [Backend::cpu(), gpu].iter().for_each(|backend| check(&load(backend, &path)));
+}
+
 /// The same, ready for a context of so many tokens.
 pub(crate) fn load_with(backend: &Backend, path: &Path, context: usize) -> Engine {
     load_for(backend, path, Some(context))
