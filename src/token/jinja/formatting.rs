@@ -411,13 +411,16 @@ impl Spec {
     }
 }
 
+/// Reads an attribute, or where the last argument says so an item, of a value in a field of `format`.
+pub(super) type Member<'a> = &'a dyn Fn(&Value, &str, bool) -> Outcome<Value>;
+
 /// `text.format(*plain, **named)`.
 pub(super) fn format_method(
     meter: &Meter,
     text: &str,
     plain: &[Value],
     named: &dyn Fn(&str) -> Option<Value>,
-    member: &dyn Fn(&Value, &str, bool) -> Outcome<Value>,
+    member: Member<'_>,
 ) -> Outcome<String> {
     let mut fields = Fields { meter, plain, named, member, next: Some(0) };
     fields.format(text, 0)
@@ -429,7 +432,7 @@ struct Fields<'f> {
     plain: &'f [Value],
     named: &'f dyn Fn(&str) -> Option<Value>,
     /// An attribute, or with `true` an item.
-    member: &'f dyn Fn(&Value, &str, bool) -> Outcome<Value>,
+    member: Member<'f>,
     /// The number of the next field without one; none after one with a number.
     next: Option<usize>,
 }

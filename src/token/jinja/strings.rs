@@ -2,7 +2,7 @@
 
 use super::args::{Args, count, int, text};
 use super::fault::{Fault, Outcome};
-use super::formatting::format_method;
+use super::formatting::{Member, format_method};
 use super::meter::Meter;
 use super::print::is_printable;
 use super::value::{ITEM, Value};
@@ -62,7 +62,7 @@ pub(super) fn call(
     receiver: &str,
     method: &str,
     args: Args,
-    member: &dyn Fn(&Value, &str, bool) -> Outcome<Value>,
+    member: Member<'_>,
 ) -> Outcome<Value> {
     meter.make(receiver.len())?;
     match method {
@@ -464,13 +464,7 @@ fn translated(receiver: &str, args: Args) -> Outcome<Value> {
     Ok(Value::from(out))
 }
 
-fn formatted(
-    meter: &Meter,
-    receiver: &str,
-    method: &str,
-    args: Args,
-    member: &dyn Fn(&Value, &str, bool) -> Outcome<Value>,
-) -> Outcome<Value> {
+fn formatted(meter: &Meter, receiver: &str, method: &str, args: Args, member: Member<'_>) -> Outcome<Value> {
     if method == "format" {
         let named =
             |name: &str| args.named.iter().find(|(it, _)| **it == *name).map(|(_, value)| value.clone());
