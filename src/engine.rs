@@ -353,7 +353,32 @@ impl Engine {
     /// # Errors
     /// `Unsupported` for messages where the model has no chat template, `Input` if the template refuses them.
     pub fn prompt(&self, input: &Input, personas: Vec<Persona>) -> Result<Prompt> {
-        Ok(Prompt { tokens: self.encode(&self.render(input)?), personas })
+        self.prompt_with(input, None, personas)
+    }
+
+    /// As [`Engine::prompt`], with a chat template that sees these variables, too: a JSON object as text, whose names win over those that
+    /// the model was loaded with.
+    ///
+    /// # Errors
+    /// As [`Engine::prompt`], and `Input` for variables that are no JSON object, or where there is no chat template to see them, or it does
+    /// not use tools or documents that are given.
+    pub fn prompt_with(
+        &self,
+        input: &Input,
+        variables: Option<&str>,
+        personas: Vec<Persona>,
+    ) -> Result<Prompt> {
+        let inputs = variables.map_or_else(|| self.chat.clone(), |variables| self.chat.with(variables));
+        match &self.template {
+            Some(template) => template.check_used(&inputs)?,
+            None if inputs.variables.is_empty() => {}
+            None => {
+                return Err(Error::input(
+                    "the model has no chat template, which would see tools, documents and other variables: leave them out, or choose a chatTemplate",
+                ));
+            }
+        }
+        Ok(Prompt { tokens: self.encode(&self.render_as(input, true, &inputs)?), personas })
     }
 
     /// What interventions read of another run when they edit a prompt of `n_prompt` tokens: [`Persona::sources`].
@@ -545,20 +570,20 @@ impl Engine {
     }
 
     fn render(&self, input: &Input) -> Result<String> {
-        self.render_as(input, true)
+        self.render_as(input, true, &self.chat)
     }
 
     /// An input as text, with or without what makes the assistant begin.
-    fn render_as(&self, input: &Input, begins: bool) -> Result<String> {
+    fn render_as(&self, input: &Input, begins: bool, inputs: &ChatInputs) -> Result<String> {
         match (&self.template, input) {
             (None, Input::Text(text)) => Ok(text.clone()),
             (None, Input::Messages(_)) => Err(Error::unsupported(
                 "the model has no chat template; give the prompt as text, or choose a chatTemplate (--chat-template)",
             )),
-            (Some(template), Input::Messages(messages)) => template.render(messages, begins, &self.chat),
+            (Some(template), Input::Messages(messages)) => template.render(messages, begins, inputs),
             (Some(template), Input::Text(text)) => {
                 let message = Message { role: "user".to_owned(), content: text.clone() };
-                template.render(&[message], begins, &self.chat)
+                template.render(&[message], begins, inputs)
             }
         }
     }

@@ -10,7 +10,7 @@ const NOW: i64 = 1_751_632_205;
 #[test]
 fn templates_mean_what_they_mean_in_jinja2() {
     let file: Value = serde_json::from_str(include_str!("jinja/cases.json")).expect("JSON");
-    let inputs = ChatInputs { now: Some(NOW), variables: file["variables"].as_str().map(str::to_owned) };
+    let inputs = ChatInputs::at(NOW).with(file["variables"].as_str().expect("variables"));
     let mut wrong = Vec::new();
     let cases = file["cases"].as_array().expect("cases");
     for case in cases {

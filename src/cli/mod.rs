@@ -124,7 +124,7 @@ impl ModelOptions {
 
     fn chat_options(&self) -> Result<ChatOptions> {
         let now = self.now.as_deref().map(ChatInputs::moment).transpose()?;
-        let inputs = ChatInputs { now, variables: self.template_variables.clone() };
+        let inputs = ChatInputs { now, variables: self.template_variables.iter().cloned().collect() };
         Ok(ChatOptions { template: self.chat_template.clone(), inputs })
     }
 

@@ -76,7 +76,7 @@ impl Engine {
 
     /// An input's tokens, if the context holds them. A conversation that ends with the assistant's turn is not asked to go on.
     pub(super) fn tokens_of(&self, input: &Input) -> Result<Vec<u32>> {
-        let tokens = self.encode(&self.render_as(input, !ends_with_assistant(input))?);
+        let tokens = self.encode(&self.render_as(input, !ends_with_assistant(input), &self.chat)?);
         let n_ctx = self.model().n_ctx;
         match tokens.len() {
             0 => Err(Error::input("the text is empty")),

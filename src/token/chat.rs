@@ -38,15 +38,24 @@ pub struct Message {
 pub struct ChatInputs {
     /// What `strftime_now` shows: local time in seconds since 1970. None is the machine's own clock.
     pub now: Option<i64>,
-    /// Names that the template sees, such as `tools`, `documents`, `date_string` or `enable_thinking`: a JSON object, in whose order
-    /// templates write it.
-    pub variables: Option<String>,
+    /// Names that the template sees, such as `tools`, `documents`, `date_string` or `enable_thinking`: JSON objects, in whose order
+    /// templates write them. The last object that has a name counts.
+    pub variables: Vec<String>,
 }
+
+/// Variables without which a conversation is another one.
+const USED: [&str; 2] = ["tools", "documents"];
 
 impl ChatInputs {
     /// A clock that shows this moment: local time in seconds since 1970.
     pub fn at(now: i64) -> ChatInputs {
-        ChatInputs { now: Some(now), variables: None }
+        ChatInputs { now: Some(now), variables: Vec::new() }
+    }
+
+    /// The same with more variables: a JSON object as text.
+    #[must_use]
+    pub fn with(&self, variables: &str) -> ChatInputs {
+        ChatInputs { now: self.now, variables: [&self.variables[..], &[variables.to_owned()]].concat() }
     }
 
     /// What `strftime_now` shows when the clock says `text`: `2025-07-04T12:30:00`, or a part of it from the front, a day at least.
@@ -64,12 +73,14 @@ impl ChatInputs {
 
     /// The names and their values.
     fn read(&self) -> Result<Vec<(String, Value)>> {
-        let Some(json) = &self.variables else { return Ok(Vec::new()) };
-        let pairs: Value = serde_json::from_str(json)
-            .map_err(|e| Error::input(format!("template variables: expected a JSON object: {e}")))?;
-        pairs.named().ok_or_else(|| {
-            Error::input(format!("template variables: expected a JSON object, got {}", json.trim()))
-        })
+        let read = |json: &String| {
+            let pairs: Value = serde_json::from_str(json)
+                .map_err(|e| Error::input(format!("template variables: expected a JSON object: {e}")))?;
+            pairs.named().ok_or_else(|| {
+                Error::input(format!("template variables: expected a JSON object, got {}", json.trim()))
+            })
+        };
+        Ok(self.variables.iter().map(read).collect::<Result<Vec<_>>>()?.concat())
     }
 }
 
@@ -131,8 +142,7 @@ const NAMED: [(&str, &str); 3] = [
 pub struct ChatTemplate {
     /// One that does not parse fails when it is to be rendered: a model is of use without one.
     template: std::result::Result<Template, Fault>,
-    /// Bytes of its source.
-    len: usize,
+    source: String,
     /// Whether it has `{% generation %}`.
     marks_turns: bool,
     bos: String,
@@ -160,7 +170,7 @@ impl ChatTemplate {
     pub fn new(source: &str, bos: String, eos: String) -> ChatTemplate {
         let template = Template::parse(source);
         let marks_turns = template.as_ref().is_ok_and(Template::marks_turns);
-        ChatTemplate { template, len: source.len(), marks_turns, bos, eos }
+        ChatTemplate { template, source: source.to_owned(), marks_turns, bos, eos }
     }
 
     /// The text of a conversation; with `add_generation_prompt` it ends where the assistant is to speak.
@@ -170,7 +180,7 @@ impl ChatTemplate {
     ///
     /// # Errors
     ///
-    /// An input error if the template refuses the messages, or the variables are no JSON object; an unsupported error if the template
+    /// An input error if the template refuses the messages, or the variables are no JSON objects; an unsupported error if the template
     /// does not parse or fails. Both name the line.
     pub fn render(
         &self,
@@ -217,12 +227,31 @@ impl ChatTemplate {
         template.render(Given { names, now, marks, limits }).map_err(|fault| error(&fault))
     }
 
+    /// Fails if the variables have tools or documents, but the template does not use them.
+    ///
+    /// # Errors
+    ///
+    /// An input error that names them, or for variables that are no JSON objects.
+    pub fn check_used(&self, inputs: &ChatInputs) -> Result<()> {
+        let given = inputs.read()?;
+        let is_given = |name: &str| {
+            let last = given.iter().rfind(|(given, _)| given == name);
+            last.is_some_and(|(_, value)| value.is_true())
+        };
+        let unused = USED.into_iter().find(|name| is_given(name) && !self.source.contains(name));
+        unused.map_or(Ok(()), |name| {
+            Err(Error::input(format!(
+                "{name}: the model's chat template does not use them; put them into a message, or choose a chatTemplate that does"
+            )))
+        })
+    }
+
     /// What the template may take, by its own size and that of the conversation.
     fn limits(&self, messages: &[Message], inputs: &ChatInputs) -> Limits {
         let said = messages.iter().map(|message| message.role.len() + message.content.len()).sum::<usize>();
-        let given = said + inputs.variables.as_ref().map_or(0, String::len);
+        let given = said + inputs.variables.iter().map(String::len).sum::<usize>();
         let n = messages.len();
-        let each = PER_BYTE.saturating_mul(given).saturating_add(PER_MESSAGE * n * self.len);
+        let each = PER_BYTE.saturating_mul(given).saturating_add(PER_MESSAGE * n * self.source.len());
         let pairs = PER_PAIR.saturating_mul(n).saturating_mul(n);
         Limits {
             steps: STEPS.saturating_add(each).saturating_add(pairs) as u64,
@@ -302,7 +331,7 @@ mod tests {
     fn the_clock_shows_local_time_unless_it_is_set() {
         let template =
             ChatTemplate::new("{{ strftime_now('%Y-%m-%dT%H:%M') }}", String::new(), String::new());
-        let set = ChatInputs { now: Some(ChatInputs::moment("2025-07-04T12:30").unwrap()), variables: None };
+        let set = ChatInputs::at(ChatInputs::moment("2025-07-04T12:30").unwrap());
         assert_eq!(template.render(&[], false, &set).unwrap(), "2025-07-04T12:30");
         let shown =
             ChatInputs::moment(&template.render(&[], false, &ChatInputs::default()).unwrap()).unwrap();
@@ -315,9 +344,15 @@ mod tests {
     fn a_template_sees_variables_in_their_order() {
         let source = "{{ tools | tojson }}{{ date_string is defined }}{{ enable_thinking }}";
         let template = ChatTemplate::new(source, String::new(), String::new());
-        let given = |json: &str| ChatInputs { now: None, variables: Some(json.to_owned()) };
+        let given = |json: &str| ChatInputs::default().with(json);
         let inputs = given(r#"{"tools": [{"b": 1, "a": 2}], "enable_thinking": false}"#);
         assert_eq!(template.render(&[], false, &inputs).unwrap(), r#"[{"b": 1, "a": 2}]FalseFalse"#);
+        let later = inputs.with(r#"{"tools": [], "date_string": "today"}"#);
+        assert_eq!(template.render(&[], false, &later).unwrap(), "[]TrueFalse");
+        let unused = |json: &str| template.check_used(&given(json)).err().map(|error| error.to_string());
+        let error = unused(r#"{"tools": [1], "documents": [{"text": "a"}]}"#).unwrap();
+        assert!(error.starts_with("documents: the model's chat template does not use them"), "{error}");
+        assert_eq!(unused(r#"{"tools": [1], "documents": []}"#), None);
         let error = template.render(&[], false, &given("[1]")).unwrap_err();
         assert_eq!(error.to_string(), "template variables: expected a JSON object, got [1]");
         assert_eq!(error.kind(), ErrorKind::Input);

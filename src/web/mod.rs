@@ -440,8 +440,8 @@ impl WebEngine {
 
     /// A text as tokens, and who edits it, with what they read of other runs.
     async fn prompt(&self, sequence: Sequence) -> Result<Prompt> {
-        let Sequence { prompt, personas } = sequence;
-        let mut prompt = self.engine.prompt(&prompt.into(), vec![])?;
+        let Sequence { prompt, variables, personas } = sequence;
+        let mut prompt = self.engine.prompt_with(&prompt.into(), variables.as_deref(), vec![])?;
         for asked in personas {
             let mut persona = self.refts.persona(&asked)?;
             if let Some(source) = asked.source {

@@ -93,7 +93,7 @@ impl LoadOptions {
     /// How conversations are written.
     pub(super) fn chat(&self) -> Result<token::ChatOptions> {
         let now = self.now.as_deref().map(token::ChatInputs::moment).transpose()?;
-        let inputs = token::ChatInputs { now, variables: self.template_variables.clone() };
+        let inputs = token::ChatInputs { now, variables: self.template_variables.iter().cloned().collect() };
         Ok(token::ChatOptions { template: self.chat_template.clone(), inputs })
     }
 }
@@ -605,6 +605,9 @@ impl TryFrom<Steering> for engine::SteerOptions {
 pub struct Sequence {
     /// What it begins with.
     pub prompt: Prompt,
+    /// What its chat template sees besides the messages and what is given to all: a JSON object as text.
+    #[tsify(optional)]
+    pub variables: Option<String>,
     /// Who edits it, in this order; nobody if left out.
     #[serde(default)]
     pub personas: Vec<SequencePersona>,

@@ -53,7 +53,7 @@ fn tools(file: &str, number: usize) -> ChatInputs {
     }
     let file: File = serde_json::from_str(file).expect("JSON");
     let tools = file.cases[number].tools.map(|tools| format!("{{\"tools\": {}}}", tools.get()));
-    ChatInputs { now: Some(NOW), variables: tools }
+    tools.map_or(ChatInputs::at(NOW), |tools| ChatInputs::at(NOW).with(&tools))
 }
 
 /// Where a template refuses, so does webreft, in its words; where it fails in Python, it fails.
@@ -112,7 +112,7 @@ fn a_thousand_words_are_no_matter_for_any_template() {
     };
     let messages: Vec<Message> = turns.into_iter().enumerate().map(message).collect();
     // One template goes through its tools without asking whether there are any.
-    let inputs = ChatInputs { now: Some(NOW), variables: Some(r#"{"tools": []}"#.to_owned()) };
+    let inputs = ChatInputs::at(NOW).with(r#"{"tools": []}"#);
     each(|name, template, _| {
         let text = template.render(&messages, false, &inputs).expect(name);
         assert_eq!(text.matches("zq").count(), 500, "{name}");

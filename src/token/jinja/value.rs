@@ -342,7 +342,7 @@ impl Value {
     }
 
     /// Whether it counts as true.
-    pub(super) fn is_true(&self) -> bool {
+    pub(in super::super) fn is_true(&self) -> bool {
         match self {
             Value::Undefined(_) | Value::None => false,
             Value::Bool(it) => *it,

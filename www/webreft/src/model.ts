@@ -53,7 +53,9 @@ export interface OpenOptions {
 }
 
 /** How a model is loaded. */
-export interface LoadOptions extends EngineLoadOptions, OpenOptions {
+export interface LoadOptions extends Omit<EngineLoadOptions, "templateVariables">, OpenOptions {
+  /** What chat templates see besides the messages, such as `date_string` or `enable_thinking`, in the order in which they write it. */
+  templateVariables?: Record<string, unknown>;
   /** Whether what comes from the network is stored, so that it is fetched once; true if left out. Where it cannot be, `info.warnings` say why. */
   cache?: boolean;
   /** Hears of bytes read, often. */
@@ -78,6 +80,12 @@ export interface Persona {
 
 /** How an answer is made. */
 export interface GenerateOptions extends Sampling {
+  /** Functions that the model may call, as the chat template writes them: JSON schemas, mostly. */
+  tools?: unknown[];
+  /** Documents that the model is to answer from, as the chat template writes them: mostly objects with `title` and `text`. */
+  documents?: unknown[];
+  /** What else the chat template sees; each name wins over the one that the model was loaded with. */
+  templateVariables?: Record<string, unknown>;
   /** The interventions it is made with, or several that work together; the bare model if left out. */
   reft?: Reft | Persona | (Reft | Persona)[];
   /** Hears how much of the prompt is read, about ten times a second. */
@@ -210,10 +218,14 @@ export class WebReft {
    * `backend` asks for, `file` for a file that is damaged or cannot be read, `input` for a source or an option that is none, `aborted`.
    */
   static async load(source: ModelSource, options: LoadOptions = {}): Promise<WebReft> {
-    const { wasm, worker, endpoint, token, cache = true, signal, onProgress, ...how } = options;
+    const { wasm, worker, endpoint, token, cache = true, signal, onProgress, templateVariables, ...how } = options;
     const opening = openingOf(source, options, cache);
     const client = new Client(worker);
-    const takes = { wasm: wasmOf(options), opening, options: how };
+    const takes = {
+      wasm: wasmOf(options),
+      opening,
+      options: { ...how, templateVariables: templateVariables && json(templateVariables) },
+    };
     try {
       return new WebReft(client, await client.call("load", takes, { signal, news: onProgress }));
     } catch (error) {
@@ -311,8 +323,8 @@ export class WebReft {
 
   /** Answers, piece by piece. Leaving the loop stops the work. */
   async *generate(prompt: Prompt, options: GenerateOptions = {}): AsyncGenerator<Piece, void, undefined> {
-    const { reft, signal, onProgress, ...sampling } = options;
-    const sequences = [await sequence(prompt, reft)];
+    const { reft, signal, onProgress, tools, documents, templateVariables, ...sampling } = options;
+    const sequences = [await sequence(prompt, reft, { ...templateVariables, tools, documents })];
     for await (const piece of this.#client.stream("generate", { sequences, sampling }, { signal, news: onProgress })) {
       const { id, text, finish } = piece;
       yield finish ? { id, text, finish } : { id, text };
@@ -331,8 +343,9 @@ export class WebReft {
     prompt: Prompt,
     options: GenerateOptions & { reft: Reft | Persona | (Reft | Persona)[] },
   ): AsyncGenerator<ComparedPiece, void, undefined> {
-    const { reft, signal, onProgress, ...sampling } = options;
-    const sequences = [await sequence(prompt, undefined), await sequence(prompt, reft)];
+    const { reft, signal, onProgress, tools, documents, templateVariables, ...sampling } = options;
+    const variables = { ...templateVariables, tools, documents };
+    const sequences = [await sequence(prompt, undefined, variables), await sequence(prompt, reft, variables)];
     for await (const piece of this.#client.stream("generate", { sequences, sampling }, { signal, news: onProgress })) {
       const { sequence, id, text, finish } = piece;
       const side = sequence === 0 ? "base" : "reft";
@@ -466,8 +479,22 @@ export class Reft {
   }
 }
 
-async function sequence(prompt: Prompt, who: GenerateOptions["reft"]): Promise<Sequence> {
-  return { prompt, personas: await personas(who) };
+async function sequence(
+  prompt: Prompt,
+  who: GenerateOptions["reft"],
+  variables: Record<string, unknown>,
+): Promise<Sequence> {
+  const given = Object.values(variables).some((value) => value !== undefined);
+  return { prompt, personas: await personas(who), ...(given && { variables: json(variables) }) };
+}
+
+/** Variables of a chat template as text, which keeps their order. */
+function json(variables: Record<string, unknown>): string {
+  try {
+    return JSON.stringify(variables);
+  } catch (error) {
+    throw new WebReftError("input", `tools, documents, templateVariables: expected what JSON can hold: ${error}`);
+  }
 }
 
 async function personas(who: GenerateOptions["reft"]): Promise<SequencePersona[]> {

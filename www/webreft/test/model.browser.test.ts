@@ -56,7 +56,7 @@ test("an answer comes in pieces, and the last one says why it ended", async () =
 test("a chat template of one's own writes the prompt, at the time and with the variables that are given", async () => {
   const chatTemplate =
     "{{ messages[0].content if strftime_now('%d %b %Y') == '04 Jul 2025' and who == 'me' else raise_exception('no') }}";
-  const own = { chatTemplate, now: "2025-07-04T12:00:00", templateVariables: '{ "who": "me" }' };
+  const own = { chatTemplate, now: "2025-07-04T12:00:00", templateVariables: { who: "me" } };
   const model = await load(Q8, own);
   expect(model.info.chat).toBe(true);
   const bare = await shared();
@@ -69,6 +69,26 @@ test("a chat template of one's own writes the prompt, at the time and with the v
     kind: "input",
     message: expect.stringContaining("one of chatml, llama3, gemma and raw"),
   });
+});
+
+test("an answer has tools, documents and variables of its own", async () => {
+  const chatTemplate =
+    "{{ messages[0].content if tools[0].name == 'look' and documents[0].text == 'a' and who == 'you' else raise_exception('no') }}";
+  const model = await load(Q8, { chatTemplate, templateVariables: { who: "me" } });
+  const given = { ...GREEDY, tools: [{ name: "look" }], documents: [{ text: "a" }] };
+  const bare = await shared();
+  const answer = await bare.complete(PROMPT, GREEDY);
+  expect(await model.complete(PROMPT, { ...given, templateVariables: { who: "you" } })).toBe(answer);
+  expect(await failure(model.complete(PROMPT, given))).toMatchObject({ message: expect.stringContaining("no") });
+  const cyclic: unknown[] = [];
+  cyclic.push(cyclic);
+  expect(await failure(model.complete(PROMPT, { tools: cyclic }))).toMatchObject({ kind: "input" });
+  const without = await load(Q8, { chatTemplate: "{{ messages[0].content }}" });
+  expect(await failure(without.complete(PROMPT, given))).toMatchObject({
+    kind: "input",
+    message: expect.stringContaining("tools: the model's chat template does not use them"),
+  });
+  expect(await failure(bare.complete(PROMPT, given))).toMatchObject({ kind: "input" });
 });
 
 test("turns that a template leaves out are not learned, and a warning says so", async () => {
