@@ -43,7 +43,9 @@ use crate::reft::foreign::pyreft_script::{IGNORED, Script, ScriptExample};
 use crate::reft::foreign::{self, File, Unsaved};
 use crate::reft::{Reft, ReftConfig, collect};
 use crate::token::{ChatInputs, ChatOptions, ChatTemplate, HubText, Message, TextHashes, Tokenizer, Turns};
-use crate::train::{self, Checkpoint, Sequence, Target, Task, TrainOptions, Trainer, Training};
+use crate::train::{
+    self, Checkpoint, PreferenceLoss, Sequence, Target, Task, TrainOptions, Trainer, Training,
+};
 use serde::Serialize;
 use serde_json::Value;
 use std::cell::RefCell;
@@ -467,13 +469,22 @@ impl Engine {
     /// `Input` if there are no examples, they are not all of one task, one is empty or too long (all of them are named), none has a token
     /// that an intervention edits, or an option makes no sense.
     pub fn training(&self, reft: &Reft, examples: &[Example], options: &TrainOptions) -> Result<Training> {
-        let task = examples.first().map_or(Task::Language, |example| task_of(example, reft, options.beta));
-        let differs = |example: &Example| task_of(example, reft, options.beta) != task;
+        let asked = preference_task(options)?;
+        let task = examples.first().map_or(Task::Language, |example| task_of(example, reft, asked));
+        let differs = |example: &Example| task_of(example, reft, asked) != task;
         if let Some(number) = examples.iter().position(differs) {
             return Err(Error::input(format!("example {}: is not of the first one's task", number + 1)));
         }
+        if asked == Task::Steering && task != asked {
+            return Err(Error::input(
+                "preferenceLoss reps: expected examples with `chosen` and `rejected`, and interventions without a head",
+            ));
+        }
         let mut warnings = Vec::new();
-        let sequences = self.sequences_with(reft, examples, &mut warnings)?;
+        let mut sequences = self.sequences_with(reft, examples, &mut warnings)?;
+        if task == Task::Steering {
+            sequences = train::steer::steered(reft, &sequences)?;
+        }
         if !sequences.is_empty() {
             task.check(reft, &sequences.iter().collect::<Vec<_>>())?;
             train::check_edited(reft, &sequences)?;
@@ -672,12 +683,20 @@ fn gguf_text(metadata: &Metadata, faults: &mut Faults) -> Option<Text> {
     Some((tokenizer, template, None))
 }
 
+/// What is learned from preferences without a head.
+fn preference_task(options: &TrainOptions) -> Result<Task> {
+    Ok(match options.preference_loss()? {
+        PreferenceLoss::Dpo => Task::Preference { beta: options.beta },
+        PreferenceLoss::Reps => Task::Steering,
+    })
+}
+
 /// The task that an example belongs to.
-fn task_of(example: &Example, reft: &Reft, beta: f32) -> Task {
+fn task_of(example: &Example, reft: &Reft, preference: Task) -> Task {
     match example {
         Example::Answer(_) | Example::Conversation(_) | Example::Counterfactual(_) => Task::Language,
         Example::Preference(_) if reft.head.is_some() => Task::Reward,
-        Example::Preference(_) => Task::Preference { beta },
+        Example::Preference(_) => preference,
         Example::Labelled(_) => Task::Classification,
         Example::Tagged(_) => Task::MultiLabel,
         Example::Scored(_) => Task::Regression,

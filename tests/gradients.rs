@@ -410,7 +410,8 @@ fn preferences() {
         let reference = make.values("reference", &[2], &[3.0, 1.5]);
         let ranges = make.words("ranges", &[2, 2], &[0, 2, 2, 5]);
         let weights = make.plan.scratch("weights", &[5]);
-        let pairs = preference(&mut make.plan, [0.8, 1.0], losses, [ranges, reference, weights]);
+        let scales = make.values("scales", &[2], &[0.8, 0.5]);
+        let pairs = preference(&mut make.plan, 1.0, losses, [ranges, reference, scales, weights]);
         let done = make.run();
         [read(&done, pairs), read(&done, weights)]
     };

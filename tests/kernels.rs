@@ -685,7 +685,8 @@ fn losses_and_steps() -> Vec<Case> {
         let (losses, weights) = (make.reals("losses", &[9, 2]), make.reals("weights", &[9]));
         let reference = make.reals("reference", &[4]);
         let ranges = make.words("ranges", &[4, 2], &[0, 2, 2, 3, 3, 7, 7, 9]);
-        preference(&mut make.plan, [0.7, 0.5], losses, [ranges, reference, weights]);
+        let scales = make.values("scales", &[4], &[0.7, 0.7, 1.4, 0.25]);
+        preference(&mut make.plan, 0.5, losses, [ranges, reference, scales, weights]);
     }));
     cases
 }

@@ -115,11 +115,12 @@ fn losses_of_heads_and_pairs() {
         let n = CONTEXT as u32;
         let losses = make.values("losses", &[2 * CONTEXT, 2], &losses);
         let ranges = make.words("ranges", &[2, 2], &[0, n, n, 2 * n]);
-        let [reference, weights] = [
+        let [reference, scales, weights] = [
             make.values("reference", &[2], &[0.0; 2]),
+            make.values("scales", &[2], &[0.1; 2]),
             make.values("weights", &[2 * CONTEXT], &[0.0; 2 * CONTEXT]),
         ];
-        let pairs = preference(&mut make.plan, [0.1, 1.0], losses, [ranges, reference, weights]);
+        let pairs = preference(&mut make.plan, 1.0, losses, [ranges, reference, scales, weights]);
         [squares, classes, pairs]
     });
     let each = || wide(&scores).into_iter().zip(wide(&targets));

@@ -60,6 +60,12 @@ pub(super) struct Options {
     /// DPO's beta.
     #[arg(long, default_value_t = 0.1)]
     beta: f32,
+    /// What is learned from chosen and rejected answers: dpo or reps.
+    #[arg(long, default_value = "dpo")]
+    preference_loss: String,
+    /// Strengths that reps draws from, separated by commas.
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    strengths: Vec<f32>,
     /// Steps over which the rate rises from 0.
     #[arg(long, default_value_t = 0)]
     warmup_steps: usize,
@@ -93,6 +99,8 @@ impl Options {
             max_grad_norm: self.max_grad_norm,
             at_once: self.at_once,
             beta: self.beta,
+            preference_loss: self.preference_loss.clone(),
+            strengths: self.strengths.clone(),
             validation: self.validation,
             patience: self.patience,
             keep_best: self.keep_best,

@@ -27,11 +27,18 @@ kernel! {
 }
 
 kernel! {
-    /// Direct preference optimization (Rafailov et al. 2023, arXiv:2305.18290, eq. 7).
+    /// Preferences: DPO (Rafailov et al. 2023, arXiv:2305.18290, eq. 7) and RePS (Wu et al. 2025, arXiv:2505.20809).
     PREFERENCE: preference {
         wgsl: [wgsl!("preference.wgsl")],
-        params { n_pairs: usize, beta: f32, share: f32 }
-        args { losses: In<f32>, ranges: In<u32>, reference: In<f32>, weights: Out<f32>, pairs: Out<f32> }
+        params { n_pairs: usize, share: f32 }
+        args {
+            losses: In<f32>,
+            ranges: In<u32>,
+            reference: In<f32>,
+            scales: In<f32>,
+            weights: Out<f32>,
+            pairs: Out<f32>,
+        }
         twin: twin_preference,
     }
 }
@@ -67,21 +74,22 @@ pub fn token_loss(plan: &mut Plan, logits: Buf, [labels, loss]: [Buf; 2], first:
     );
 }
 
-/// From losses [M, 2] of the tokens of pairs of sequences, their `ranges` [B, 2], and `reference [B]`, what each sequence's sum is
-/// without edits: `weights [M]` for the gradient, where each pair counts for `share`; and returns the loss of each pair [B/2, 2].
+/// From losses [M, 2] of the tokens of pairs of sequences, their `ranges` [B, 2], `reference [B]`, what each sequence's sum is compared
+/// with, and `scales [B]`, what the difference counts for: `weights [M]` for the gradient, where each pair counts for `share`; and
+/// returns the loss of each pair [B/2, 2].
 pub fn preference(
     plan: &mut Plan,
-    [beta, share]: [f32; 2],
+    share: f32,
     losses: Buf,
-    [ranges, reference, weights]: [Buf; 3],
+    [ranges, reference, scales, weights]: [Buf; 4],
 ) -> Buf {
     let [n_sequences] = plan.shape(reference);
     let n_pairs = n_sequences / 2;
     let pairs = plan.kept("pairs", &[n_pairs, 2]);
     plan.dispatch(
         &PREFERENCE,
-        preference::Params { n_pairs, beta, share },
-        preference::Bufs { losses, ranges, reference, weights, pairs },
+        preference::Params { n_pairs, share },
+        preference::Bufs { losses, ranges, reference, scales, weights, pairs },
         [n_pairs.div_ceil(64), 1, 1],
     );
     pairs
@@ -146,18 +154,20 @@ fn fast_token_loss(p: &token_loss::Params, a: token_loss::Args<'_>, pool: &Pool)
 }
 
 fn twin_preference(p: &preference::Params, a: preference::Args<'_>) {
-    let preference::Params { n_pairs, beta, share } = *p;
-    let preference::Args { losses, ranges, reference, weights, pairs } = a;
+    let preference::Params { n_pairs, share } = *p;
+    let preference::Args { losses, ranges, reference, scales, weights, pairs } = a;
     let range = |sequence: usize| ranges[2 * sequence] as usize..ranges[2 * sequence + 1] as usize;
     for pair in 0..n_pairs {
         let [chosen, rejected] = [2 * pair, 2 * pair + 1];
-        let gain = |sequence: usize| reference[sequence] - sum(range(sequence).map(|i| losses[2 * i]));
-        let margin = beta * (gain(chosen) - gain(rejected));
+        let gain = |sequence: usize| {
+            scales[sequence] * (reference[sequence] - sum(range(sequence).map(|i| losses[2 * i])))
+        };
+        let margin = gain(chosen) - gain(rejected);
         let [loss, slope] = log_loss(margin);
         pairs[2 * pair..][..2].copy_from_slice(&[loss, f32::from(margin > 0.0)]);
-        let weight = beta * slope * share;
-        weights[range(chosen)].fill(weight);
-        weights[range(rejected)].fill(-weight);
+        let weight = slope * share;
+        weights[range(chosen)].fill(weight * scales[chosen]);
+        weights[range(rejected)].fill(-weight * scales[rejected]);
     }
 }
 
@@ -254,10 +264,11 @@ mod tests {
             losses: &[1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 1.0, 0.0],
             ranges: &[0, 1, 1, 2, 2, 3, 3, 4],
             reference: &[1.5; 4],
+            scales: &[0.5; 4],
             weights: &mut [0.0; 4],
             pairs: &mut pairs,
         };
-        twin_preference(&preference::Params { n_pairs: 2, beta: 0.5, share: 1.0 }, args);
+        twin_preference(&preference::Params { n_pairs: 2, share: 1.0 }, args);
         assert_eq!([pairs[1], pairs[3]], [1.0, 0.0]);
     }
 }

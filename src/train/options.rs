@@ -5,6 +5,28 @@ use crate::kernel::Optimizer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// What is learned from a better and a worse answer, where the interventions have no head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PreferenceLoss {
+    /// To make the better one likelier, and the worse one less likely, than without edits: [`Task::Preference`](super::Task::Preference).
+    Dpo,
+    /// To prefer the better one, and the worse one where edits are turned around: [`Task::Steering`](super::Task::Steering).
+    Reps,
+}
+
+impl PreferenceLoss {
+    /// All of them.
+    pub const ALL: [PreferenceLoss; 2] = [PreferenceLoss::Dpo, PreferenceLoss::Reps];
+
+    /// The name in options and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            PreferenceLoss::Dpo => "dpo",
+            PreferenceLoss::Reps => "reps",
+        }
+    }
+}
+
 /// How to train.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -25,6 +47,10 @@ pub struct TrainOptions {
     pub at_once: usize,
     /// How fast a difference counts in learning from preferences (DPO's beta).
     pub beta: f32,
+    /// What is learned from preferences: `dpo` or `reps`.
+    pub preference_loss: String,
+    /// The strengths that RePS draws from, each above 0 (AxBench's `steering_factors`).
+    pub strengths: Vec<f32>,
     /// `constant`, `linear` or `cosine`.
     pub schedule: String,
     /// Steps over which the rate rises from 0.
@@ -53,6 +79,8 @@ impl Default for TrainOptions {
             max_grad_norm: 0.0,
             at_once: 0,
             beta: 0.1,
+            preference_loss: PreferenceLoss::Dpo.name().to_owned(),
+            strengths: vec![1.0],
             schedule: "constant".to_owned(),
             warmup_steps: 0,
             validation: 0.0,
@@ -69,6 +97,27 @@ impl TrainOptions {
     pub(super) fn json(&self) -> Value {
         let text = serde_json::to_string(self).expect("plain data");
         serde_json::from_str(&text).expect("just written")
+    }
+
+    /// What is learned from preferences.
+    ///
+    /// # Errors
+    /// `Input` for another name, with those that there are; and for strengths that are not above 0, or that nothing draws from.
+    pub(crate) fn preference_loss(&self) -> Result<PreferenceLoss> {
+        let all = PreferenceLoss::ALL;
+        let name = &self.preference_loss;
+        let loss = all.into_iter().find(|it| it.name() == name);
+        let loss =
+            loss.ok_or_else(|| Error::not_known("preferenceLoss", name, all.map(PreferenceLoss::name)))?;
+        let wrong = self.strengths.iter().find(|strength| !(strength.is_finite() && **strength > 0.0));
+        match (loss, wrong) {
+            (_, Some(wrong)) => Err(Error::input(format!("strengths: {wrong}: expected a number above 0"))),
+            _ if self.strengths.is_empty() => Err(Error::input("strengths: expected at least one")),
+            (PreferenceLoss::Dpo, None) if self.strengths != [1.0] => {
+                Err(Error::input("strengths: only preferenceLoss reps draws from them"))
+            }
+            _ => Ok(loss),
+        }
     }
 
     /// Fails unless they make sense; returns the optimizer.

@@ -2,6 +2,7 @@
 
 use super::batch::{Batch, Sequence, Shape, Target};
 use super::pool::Pool;
+use super::steer;
 use crate::backend::Prepared;
 use crate::data::Problems;
 use crate::error::{Error, Result};
@@ -29,6 +30,9 @@ pub enum Task {
         /// How fast a difference counts.
         beta: f32,
     },
+    /// To prefer the first of two answers where edits are as strong as asked for, and the second where they are turned around (RePS,
+    /// arXiv:2505.20809). See [`steer`](super::steer).
+    Steering,
 }
 
 impl Task {
@@ -37,12 +41,12 @@ impl Task {
     /// # Errors
     /// `Input` that names those that have not.
     pub fn check(self, reft: &Reft, sequences: &[&Sequence]) -> Result<()> {
-        let pairs = matches!(self, Task::Reward | Task::Preference { .. });
-        let place = |sequence: usize| format!("example {}", 1 + if pairs { sequence / 2 } else { sequence });
+        let pairs = self.sequences_an_example() > 1;
+        let place = |sequence: usize| format!("example {}", 1 + sequence / self.sequences_an_example());
         let mut problems = Problems::default();
         let mut wrong = |number: usize, text: String| problems.add(Error::input(text).at(place(number)));
         let outputs = reft.head.as_ref().map(|head| head.dense.n_out);
-        let by_tokens = matches!(self, Task::Language | Task::Preference { .. });
+        let by_tokens = matches!(self, Task::Language | Task::Preference { .. } | Task::Steering);
         if !by_tokens && outputs.is_none() {
             return Err(Error::input("the task wants a head: give the interventions one"));
         }
@@ -56,7 +60,7 @@ impl Task {
                 checked.map_err(|error| error.at(place(number)))?;
             }
             match (self, &sequence.target, outputs) {
-                (Task::Preference { .. }, ..) if sequence.labels.is_empty() => {
+                (Task::Preference { .. } | Task::Steering, ..) if sequence.labels.is_empty() => {
                     wrong(number, "has no labelled token".to_owned());
                 }
                 (Task::Classification, Target::Class(class), Some(n)) if (*class as usize) < n => {}
@@ -79,6 +83,20 @@ impl Task {
         Ok(())
     }
 
+    /// How many sequences an example has, one after the other.
+    pub(super) fn sequences_an_example(self) -> usize {
+        match self {
+            Task::Language | Task::Classification | Task::MultiLabel | Task::Regression => 1,
+            Task::Reward | Task::Preference { .. } => 2,
+            Task::Steering => 4,
+        }
+    }
+
+    /// Whether it compares what is said with what is said without edits.
+    pub(super) fn has_reference(self) -> bool {
+        matches!(self, Task::Preference { .. } | Task::Steering)
+    }
+
     /// Whether what is said is right or wrong; numbers are neither.
     pub(super) fn has_accuracy(self) -> bool {
         self != Task::Regression
@@ -89,7 +107,7 @@ impl Task {
         match self {
             Task::Language => batch.labels.len(),
             Task::Classification | Task::MultiLabel | Task::Regression => batch.ends.len(),
-            Task::Reward | Task::Preference { .. } => batch.ends.len() / 2,
+            Task::Reward | Task::Preference { .. } | Task::Steering => batch.ends.len() / 2,
         }
     }
 }
@@ -102,8 +120,11 @@ pub(super) enum Objective {
 
 /// What a preference has besides its labels.
 pub(super) struct Pairs {
+    /// DPO's beta; none for RePS.
+    beta: Option<f32>,
     ranges: Buf,
     reference: Buf,
+    scales: Buf,
     losses: Buf,
 }
 
@@ -131,9 +152,9 @@ impl Objective {
                 model.token_losses(plan, h, &labels);
                 Objective::Tokens { labels, pairs: None }
             }
-            (Task::Preference { beta }, _) => {
+            (Task::Preference { .. } | Task::Steering, _) => {
                 let labels = Labels::new(plan, shape.n_tokens, shape.n_labels, model.labels_at_once());
-                let pairs = Pairs::plan(plan, model, [beta, share], (shape, h), &labels);
+                let pairs = Pairs::plan(plan, model, (task, share), (shape, h), &labels);
                 Objective::Tokens { labels, pairs: Some(pairs) }
             }
             (_, Some(head)) => {
@@ -160,9 +181,9 @@ impl Objective {
                 let dh = model.loss(plan, h, &labels);
                 (Objective::Tokens { labels, pairs: None }, dh)
             }
-            (Task::Preference { beta }, _) => {
+            (Task::Preference { .. } | Task::Steering, _) => {
                 let labels = Labels::new(plan, shape.n_tokens, shape.n_labels, model.labels_at_once());
-                let pairs = Pairs::plan(plan, model, [beta, share], (shape, h), &labels);
+                let pairs = Pairs::plan(plan, model, (task, share), (shape, h), &labels);
                 let dh = model.loss(plan, h, &labels);
                 (Objective::Tokens { labels, pairs: Some(pairs) }, dh)
             }
@@ -184,8 +205,10 @@ impl Objective {
                 batch.write_labels(prepared, labels);
                 match pairs {
                     Some(pairs) => {
+                        let (reference, scales) = pairs.terms(batch);
                         write(pairs.ranges, batch.ranges.as_flattened());
-                        write_f32(pairs.reference, &batch.references);
+                        write_f32(pairs.reference, &reference);
+                        write_f32(pairs.scales, &scales);
                     }
                     None => write_f32(labels.weights, &vec![weight; batch.labels.len()]),
                 }
@@ -215,16 +238,25 @@ impl Pairs {
     fn plan(
         plan: &mut Plan,
         model: &Model,
-        [beta, share]: [f32; 2],
+        (task, share): (Task, f32),
         (shape, h): (&Shape, Buf),
         labels: &Labels,
     ) -> Pairs {
+        let beta = if let Task::Preference { beta } = task { Some(beta) } else { None };
         let ranges = plan.kept("ranges", &[shape.n_sequences, 2]);
-        let reference = plan.kept("reference", &[shape.n_sequences]);
+        let [reference, scales] = ["reference", "scales"].map(|name| plan.kept(name, &[shape.n_sequences]));
         model.token_losses(plan, h, labels);
-        let inputs = [ranges, reference, labels.weights];
-        let losses = kernel::preference(plan, [beta, share], labels.losses, inputs);
-        Pairs { ranges, reference, losses }
+        let inputs = [ranges, reference, scales, labels.weights];
+        let losses = kernel::preference(plan, share, labels.losses, inputs);
+        Pairs { beta, ranges, reference, scales, losses }
+    }
+
+    /// For each sequence of a batch what its sum of losses is compared with, and what the difference counts for.
+    fn terms(&self, batch: &Batch) -> (Vec<f32>, Vec<f32>) {
+        match self.beta {
+            Some(beta) => (batch.references.clone(), vec![beta; batch.references.len()]),
+            None => (vec![0.0; batch.references.len()], steer::scales(batch)),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::checkpoint::fingerprints;
 use super::reference::reference_with;
+use super::steer;
 use super::validation::{Shown, hold_back};
 use super::watch::{NoWatch, Phase, Watch, Watched};
 use super::{Loss, PendingLoss, Schedule, Sequence, Task, TrainOptions, Trainer};
@@ -121,7 +122,7 @@ impl Training {
             return Err(Error::input("examples: expected at least one"));
         }
         let optimizer = options.check()?;
-        let group = if matches!(task, Task::Reward | Task::Preference { .. }) { 2 } else { 1 };
+        let group = task.sequences_an_example();
         let examples = fingerprints(&sequences, group);
         let (sequences, n_learned) = hold_back(sequences, group, options)?;
         let batch_size = match options.batch_size {
@@ -184,7 +185,9 @@ impl Training {
             weight_decay,
             max_grad_norm,
             at_once: _, // memory, and not what is learned
-            beta: _,    // of another task
+            beta: _,    // of another task, as are the next
+            preference_loss: _,
+            strengths: _,
             schedule,
             warmup_steps,
             validation,
@@ -373,10 +376,13 @@ impl Training {
         let n_sequences = self.sequences.len();
         for (number, sequence) in self.sequences.iter_mut().enumerate() {
             let part = Part::of(&control, number, 1, 2 * n_sequences);
-            if matches!(self.task, Task::Preference { .. }) {
+            if self.task.has_reference() && number % self.group < 2 {
                 sequence.reference = reference_with(model, &[sequence], &part).await?[0];
             }
             sequence.collect_source_with(model, &part).await?;
+        }
+        if self.task == Task::Steering {
+            steer::share_references(&mut self.sequences);
         }
         if self.options.epochs > 1 {
             let part = Part::of(&control, 1, 1, 2);
@@ -429,7 +435,14 @@ impl Training {
         }
         let end = (at + self.batch_size).min(self.n_learned);
         let groups = self.order[at..end].iter().map(|i| &self.sequences[i * self.group..][..self.group]);
-        let batch: Vec<&Sequence> = groups.flatten().collect();
+        let drawn; // in steering each sequence is as strong as a draw says
+        let batch: Vec<&Sequence> = match self.task {
+            Task::Steering => {
+                drawn = steer::drawn(groups.flatten(), &self.options.strengths, &mut self.random);
+                drawn.iter().collect()
+            }
+            _ => groups.flatten().collect(),
+        };
         let rate = self.options.learning_rate * self.schedule.factor(self.n_done);
         let TrainOptions { weight_decay: decay, max_grad_norm: clip, .. } = self.options;
         let hyper = Hyper { optimizer: self.optimizer, decay, clip, ..Hyper::with_rate(rate) };
@@ -463,7 +476,16 @@ impl Training {
         watch: &dyn Watch,
         step: usize,
     ) -> Result<Loss> {
-        let held: Vec<&Sequence> = self.sequences[self.n_learned * self.group..].iter().collect();
+        let held = &self.sequences[self.n_learned * self.group..];
+        let drawn; // the same in every epoch
+        let held: Vec<&Sequence> = match self.task {
+            Task::Steering => {
+                let mut random = ChaCha8Rng::seed_from_u64(self.options.seed);
+                drawn = steer::drawn(held.iter(), &self.options.strengths, &mut random);
+                drawn.iter().collect()
+            }
+            _ => held.iter().collect(),
+        };
         let control = Watched::new(watch, Phase::Validate, step, self.n_steps());
         let (mut before, mut losses) = (0, None::<PendingLoss>);
         for batch in held.chunks(self.batch_size * self.group) {

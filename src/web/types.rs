@@ -722,6 +722,12 @@ pub struct Training {
     pub at_once: usize,
     /// How fast a difference counts in learning from preferences (DPO); 0.1 if left out.
     pub beta: f32,
+    /// What is learned from preferences: `dpo`, the default, or `reps`, which learns to bring the first answers about where the strength is
+    /// above 0, and to suppress them below 0.
+    #[tsify(type = "\"dpo\" | \"reps\"")]
+    pub preference_loss: String,
+    /// The strengths that `reps` draws from; `[1]` if left out.
+    pub strengths: Vec<f32>,
     /// How the rate goes on: `constant`, the default, or `linear` or `cosine`, which fall to 0.
     #[tsify(type = "\"constant\" | \"linear\" | \"cosine\"")]
     pub schedule: String,
@@ -747,12 +753,12 @@ impl Default for Training {
 }
 
 same_fields!(train::TrainOptions => Training {
-    epochs, batch_size, learning_rate, optimizer, weight_decay, max_grad_norm, at_once, beta, schedule, warmup_steps,
-    validation, patience, keep_best, dropout, seed
+    epochs, batch_size, learning_rate, optimizer, weight_decay, max_grad_norm, at_once, beta, preference_loss,
+    strengths, schedule, warmup_steps, validation, patience, keep_best, dropout, seed
 });
 same_fields!(Training => train::TrainOptions {
-    epochs, batch_size, learning_rate, optimizer, weight_decay, max_grad_norm, at_once, beta, schedule, warmup_steps,
-    validation, patience, keep_best, dropout, seed
+    epochs, batch_size, learning_rate, optimizer, weight_decay, max_grad_norm, at_once, beta, preference_loss,
+    strengths, schedule, warmup_steps, validation, patience, keep_best, dropout, seed
 });
 
 /// One step of training, after it.

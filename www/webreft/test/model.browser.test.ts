@@ -1,6 +1,14 @@
 /** The main job in a real browser, on the CPU: load, generate, train, save, load again. */
 import { expect, test } from "vitest";
-import { type LoadProgress, type Persona, type Reft, type ReftConfig, WebReft, WebReftError } from "webreft";
+import {
+  type LoadProgress,
+  type Persona,
+  type Reft,
+  type ReftConfig,
+  type TrainOptions,
+  WebReft,
+  WebReftError,
+} from "webreft";
 import numbers from "../../../tests/numbers/loreft.json";
 import { all, EXAMPLES, failure, fileBytes, LOREFT, load, numbersIn, Q8, shared } from "./fixtures.js";
 
@@ -386,6 +394,23 @@ test("interventions go to pyreft and peft and come back", async () => {
     expect(await model.complete(PROMPT, { ...GREEDY, reft: again })).toBe(answer);
   }
   await expect(model.importReft(new Uint8Array(100))).rejects.toMatchObject({ kind: "file" });
+});
+
+test("answers are learned to be brought about and to be suppressed", async () => {
+  const model = await shared();
+  const reft = model.reft({ ...LOREFT, positions: "all" });
+  const pairs = [{ prompt: PROMPT, chosen: "ran", rejected: "sat" }];
+  const options: TrainOptions = { preferenceLoss: "reps", strengths: [1, 2], epochs: 40, learningRate: 2e-2 };
+  const steps = [];
+  for await (const step of reft.train(pairs, options)) steps.push(step);
+  expect(steps.at(-1)?.loss).toBeLessThan((steps[0]?.loss ?? 0) / 2);
+  const on = await model.complete(PROMPT, { ...GREEDY, maxTokens: 1, reft: { reft, strength: 2 } });
+  const off = await model.complete(PROMPT, { ...GREEDY, maxTokens: 1, reft: { reft, strength: -2 } });
+  expect(on).not.toBe(off);
+  expect(await failure(reft.trainStep(pairs, { strengths: [2] }))).toMatchObject({
+    kind: "input",
+    message: "strengths: only preferenceLoss reps draws from them",
+  });
 });
 
 test("counterfactual pairs are learned with hidden states of their sources", async () => {
