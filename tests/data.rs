@@ -164,6 +164,8 @@ fn preferences_of_trl_share_their_prompt() {
         format!(r#""prompt": "Hi", "chosen": [{user}, {good}], "rejected": [{user}, {bad}]"#),
         format!(r#""prompt": [{user}], "chosen": [{user}, {good}], "rejected": [{user}, {bad}]"#),
         format!(r#""prompt": [{user}], "chosen": [{good}], "rejected": [{bad}]"#),
+        r#""chosen": "\n\nHuman: Hi\n\nAssistant: Ahoy!", "rejected": "\n\nHuman: Hi\n\nAssistant: Hello.""#
+            .to_owned(),
     ];
     let prompt = Input::Messages(vec![message("user", "Hi")]);
     let preference = Preference { prompt, chosen: "Ahoy!".to_owned(), rejected: "Hello.".to_owned() };
@@ -175,7 +177,14 @@ fn preferences_of_trl_share_their_prompt() {
     assert_eq!(examples(&text), [Example::Preference(preference)]);
     for (fields, part) in [
         (format!(r#""chosen": [{good}], "rejected": [{bad}]"#), "begin differently: expected a `prompt`"),
-        (r#""chosen": "a", "rejected": "b""#.to_owned(), "are texts: expected `prompt` beside them"),
+        (
+            r#""chosen": "a", "rejected": "b""#.to_owned(),
+            "are texts: expected `prompt` beside them, or transcripts",
+        ),
+        (
+            r#""chosen": "Human: a", "rejected": "Human: b""#.to_owned(),
+            "begin differently: expected a `prompt`",
+        ),
         (
             format!(r#""prompt": "Ho", "chosen": [{user}, {good}], "rejected": [{user}, {bad}]"#),
             "`prompt` is not what",

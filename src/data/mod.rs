@@ -13,6 +13,7 @@ mod record;
 mod records;
 mod table;
 mod text;
+mod transcript;
 
 pub use example::{
     Answer, Class, ContrastPair, Conversation, Counterfactual, Example, Input, Labelled, Preference, Scored,

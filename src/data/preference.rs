@@ -1,8 +1,9 @@
-//! Preferences: texts beside a prompt, or TRL's lists of messages, which may hold the prompt themselves.
+//! Preferences: texts beside a prompt, or TRL's lists of messages or hh-rlhf's transcripts, which may hold the prompt themselves.
 
 use super::example::{Example, Input, Preference};
 use super::messages::{self, only_answer};
 use super::record::{Record, filled};
+use super::transcript;
 use crate::error::{Error, Result};
 use crate::token::Message;
 use serde_json::Value;
@@ -19,11 +20,19 @@ pub(super) fn read(record: &mut Record, others: &mut BTreeSet<String>) -> Result
             let rejected = messages::read("rejected", &rejected, others)?;
             of_messages(prompt, &chosen, &rejected)?
         }
+        (Value::String(chosen), Value::String(rejected))
+            if prompt.is_none()
+                && let Some((chosen, rejected)) = transcript::read(chosen).zip(transcript::read(rejected)) =>
+        {
+            of_messages(None, &chosen, &rejected)?
+        }
         _ => Preference {
             chosen: filled("chosen", &chosen)?,
             rejected: filled("rejected", &rejected)?,
             prompt: prompt.ok_or_else(|| {
-                Error::input("`chosen` and `rejected` are texts: expected `prompt` beside them")
+                Error::input(
+                    "`chosen` and `rejected` are texts: expected `prompt` beside them, or transcripts (`Human: …`, `Assistant: …`)",
+                )
             })?,
         },
     };
