@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use webreft::Result;
 use webreft::data::Data;
 use webreft::engine::Engine;
@@ -118,6 +118,9 @@ pub(super) fn run(options: &Options, json: bool) -> Result<()> {
     pollster::block_on(train(&engine, options, &data, json))
 }
 
+/// How often a step is told where there is no terminal.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
 /// A step, as it is printed.
 #[derive(Serialize)]
 struct Line {
@@ -132,12 +135,16 @@ async fn train(engine: &Engine, options: &Options, data: &Data, json: bool) -> R
     let bar = if json { ProgressBar::hidden() } else { ProgressBar::new(training.n_steps() as u64) };
     bar.set_style(ProgressStyle::with_template(BAR).expect("a template"));
     let (start, mut first, mut last) = (Instant::now(), None, None);
+    let mut told = start; // without a terminal there is no bar
     while let Some(step) = training.next(engine.model(), &reft, &mut trainer).await? {
         let time = training.step_time();
         bar.set_position(step.step as u64);
         bar.set_message(message(&step, time));
         if json {
             print_json(&Line { step, time });
+        } else if bar.is_hidden() && told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            eprintln!("step {} of {}: {}", step.step, step.steps, message(&step, time));
         }
         first.get_or_insert(step);
         last = Some(step);
