@@ -1,17 +1,20 @@
 """Trains with pyreft what webreft trains: the same examples in the same order, the same settings, the same start.
 
 `python train.py --model MODEL [--save trained]`, where MODEL is the name or the directory of the Transformers model.
+`accelerate launch --multi_gpu --num_processes N train.py --model MODEL` does the same with N processes. Each has the whole model
+and takes its share of every batch. Losses and gradients are summed over all processes, so the numbers are those of one process.
 """
 
 import argparse
 import json
-from collections.abc import Iterator
+import os
+import sys
 from pathlib import Path
 
 import pyreft
 import torch
 import transformers
-from pyreft.reft_trainer import make_dataloader
+from accelerate import Accelerator, DistributedType
 from safetensors.torch import load_file
 
 HERE = Path(__file__).parent
@@ -91,29 +94,6 @@ def collate(examples: list[dict]) -> dict[str, torch.Tensor]:
     }
 
 
-class Order(torch.utils.data.Sampler):
-    """The examples in webreft's order, another one in each epoch."""
-
-    def __init__(self, epochs: list[list[int]]) -> None:
-        self.n_examples = len(epochs[0])
-        self.epochs = iter(epochs)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(next(self.epochs))
-
-    def __len__(self) -> int:
-        return self.n_examples
-
-
-class Trainer(pyreft.ReftTrainerForCausalLM):
-    """pyreft's trainer, but for the order of the examples."""
-
-    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
-        order = Order(lines("order.jsonl"))
-        size = self.args.per_device_train_batch_size
-        return make_dataloader(self.train_dataset, size, self.data_collator, shuffle=False, sampler=order)
-
-
 def lines(name: str) -> list:
     return [json.loads(line) for line in (HERE / name).read_text().splitlines()]
 
@@ -131,45 +111,103 @@ def optimizer(settings: dict, parameters: list[torch.nn.Parameter]) -> torch.opt
             raise SystemExit(f"optimizer {other!r}: expected adamw, adam or sgd")
 
 
+def scheduler(settings: dict, steps: int, made: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+    name, warmup = SCHEDULES[settings["schedule"]], settings["warmupSteps"]
+    return transformers.get_scheduler(name, made, num_warmup_steps=warmup, num_training_steps=steps)
+
+
+def sum_of_losses(reft: pyreft.ReftModel, examples: list[dict], device: torch.device) -> torch.Tensor:
+    """The sum over all labels of the examples."""
+    batch = {name: values.to(device) for name, values in collate(examples).items()}
+    locations = batch["intervention_locations"].permute(1, 0, 2).tolist()
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    _, output = reft(inputs, unit_locations={"sources->base": (None, locations)})
+    foretold = output.logits[:, :-1].float().flatten(0, 1)
+    labels = batch["labels"][:, 1:].flatten()
+    return torch.nn.functional.cross_entropy(foretold, labels, ignore_index=IGNORED, reduction="sum")
+
+
+def add_up(accelerator: Accelerator, loss: torch.Tensor, parameters: list[torch.nn.Parameter]) -> float:
+    """Sums the loss and the gradients over all processes. Gradients stay in their places; the loss is returned."""
+    own = torch.cat([loss.detach().reshape(1), *(it.grad.flatten() for it in parameters)])
+    total, *gradients = accelerator.reduce(own, "sum").split([1, *(it.numel() for it in parameters)])
+    for it, gradient in zip(parameters, gradients):
+        it.grad.copy_(gradient.view_as(it))
+    return total.item()
+
+
+def backward(
+    reft: pyreft.ReftModel, batch: list[dict], parameters: list[torch.nn.Parameter], accelerator: Accelerator
+) -> float:
+    """The mean loss over all labels of the batch; leaves its gradients. A process without a share adds zeros."""
+    for it in parameters:
+        it.grad = torch.zeros_like(it)
+    n_labels = sum(label != IGNORED for it in batch for label in it["labels"])
+    loss = torch.zeros((), device=accelerator.device)
+    share = batch[accelerator.process_index :: accelerator.num_processes]
+    if share:
+        loss = sum_of_losses(reft, share, accelerator.device) / n_labels
+        loss.backward()
+    return add_up(accelerator, loss, parameters)
+
+
+def train(reft: pyreft.ReftModel, settings: dict, accelerator: Accelerator) -> None:
+    examples, size = lines("examples.jsonl"), settings["batchSize"]
+    batches = [order[at : at + size] for order in lines("order.jsonl") for at in range(0, len(order), size)]
+    parameters = reft.get_trainable_parameters()
+    update = optimizer(settings, parameters)
+    rate = scheduler(settings, len(batches), update)
+    reft.train()
+    for step, batch in enumerate(batches):
+        loss = backward(reft, [examples[i] for i in batch], parameters, accelerator)
+        if settings["maxGradNorm"] > 0:
+            torch.nn.utils.clip_grad_norm_(parameters, settings["maxGradNorm"])
+        update.step()
+        (now,) = rate.get_last_lr()
+        rate.step()
+        accelerator.print(f"step {step + 1} of {len(batches)}: loss {loss:.6f}, learning rate {now:.3g}", flush=True)
+
+
+def refuse(accelerator: Accelerator) -> None:
+    """Ends the program for what `accelerate launch` offers and this script does not do."""
+    kind, precision = accelerator.distributed_type, accelerator.mixed_precision
+    if kind not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
+        raise SystemExit(f"{kind.value}: each process has the whole model here; launch with --multi_gpu")
+    if precision != "no":
+        raise SystemExit(f"--mixed_precision {precision}: the training is in float32; launch with --mixed_precision no")
+    n_local, n_gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if kind == DistributedType.MULTI_GPU and n_local > n_gpus:
+        raise SystemExit(f"{n_local} processes and {n_gpus} GPUs: each process needs a GPU of its own")
+
+
+def launch() -> Accelerator:
+    """This process among all that train together: on a GPU each, or all on CPUs."""
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    refuse(accelerator)
+    n_processes = accelerator.num_processes
+    accelerator.print(f"{n_processes} {'process' if n_processes == 1 else 'processes'} on {accelerator.device.type}")
+    if n_processes == 1 and "MASTER_ADDR" in os.environ:
+        print("if more than one was asked for: `accelerate launch` needs --multi_gpu, on CPUs, too", file=sys.stderr)
+    return accelerator
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="name or directory of the Transformers model")
     parser.add_argument("--save", default="trained", help="the directory that `webreft import --from` reads")
     options = parser.parse_args()
 
     settings = json.loads((HERE / "settings.json").read_text())
     training = settings["training"]
-    seed = training["seed"] % 2**32  # NumPy takes no more
-    transformers.set_seed(seed)
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = transformers.AutoModelForCausalLM.from_pretrained(options.model, torch_dtype=torch.float32).to(device)
-    reft = reft_model(settings["interventions"], model)
-    reft.print_trainable_parameters()
-    arguments = transformers.TrainingArguments(
-        output_dir=f"{options.save}-runs",
-        num_train_epochs=training["epochs"],
-        per_device_train_batch_size=training["batchSize"],
-        learning_rate=training["learningRate"],
-        lr_scheduler_type=SCHEDULES[training["schedule"]],
-        warmup_steps=training["warmupSteps"],
-        max_grad_norm=training["maxGradNorm"],
-        seed=seed,
-        use_cpu=device == "cpu",
-        logging_steps=1,
-        save_strategy="no",
-        remove_unused_columns=False,
-        report_to="none",
-    )
-    trainer = Trainer(
-        model=reft,
-        args=arguments,
-        train_dataset=lines("examples.jsonl"),
-        data_collator=collate,
-        optimizers=(optimizer(training, reft.get_trainable_parameters()), None),
-    )
-    trainer.train()
-    reft.save(options.save)
+    accelerator = launch()
+    transformers.set_seed(training["seed"] % 2**32)  # NumPy takes no more
+    model = transformers.AutoModelForCausalLM.from_pretrained(options.model, torch_dtype=torch.float32)
+    reft = reft_model(settings["interventions"], model.to(accelerator.device))
+    train(reft, training, accelerator)
+    if accelerator.is_main_process:
+        reft.save(options.save)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
