@@ -165,7 +165,8 @@ def train(reft: pyreft.ReftModel, settings: dict, accelerator: Accelerator) -> N
         update.step()
         (now,) = rate.get_last_lr()
         rate.step()
-        accelerator.print(f"step {step + 1} of {len(batches)}: loss {loss:.6f}, learning rate {now:.3g}", flush=True)
+        if accelerator.is_main_process:
+            print(f"step {step + 1} of {len(batches)}: loss {loss:.6f}, learning rate {now:.3g}", flush=True)
 
 
 def refuse(accelerator: Accelerator) -> None:
@@ -185,7 +186,8 @@ def launch() -> Accelerator:
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     refuse(accelerator)
     n_processes = accelerator.num_processes
-    accelerator.print(f"{n_processes} {'process' if n_processes == 1 else 'processes'} on {accelerator.device.type}")
+    if accelerator.is_main_process:
+        print(f"{n_processes} {'process' if n_processes == 1 else 'processes'} on {accelerator.device.type}")
     if n_processes == 1 and "MASTER_ADDR" in os.environ:
         print("if more than one was asked for: `accelerate launch` needs --multi_gpu, on CPUs, too", file=sys.stderr)
     return accelerator
@@ -206,8 +208,7 @@ def main() -> None:
     train(reft, training, accelerator)
     if accelerator.is_main_process:
         reft.save(options.save)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    accelerator.state.destroy_process_group()
 
 
 if __name__ == "__main__":
