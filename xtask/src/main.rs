@@ -7,6 +7,7 @@ mod compare;
 mod demo;
 mod fuzz;
 mod models;
+mod script;
 mod serve;
 mod shapes;
 mod shell;
@@ -41,6 +42,8 @@ enum Command {
     Compare(compare::Options),
     /// Give everything that is read from outside inputs that libFuzzer makes
     Fuzz(fuzz::Options),
+    /// Run the script for pyreft in one process and in several, and take back what it trains
+    Script,
     /// Build the wasm file and its JavaScript glue into www/webreft/wasm
     Wasm,
 }
@@ -63,6 +66,7 @@ fn run() -> Result<ExitCode> {
         Command::Bench(options) => bench::bench(&options).map(|()| ExitCode::SUCCESS),
         Command::Compare(options) => compare::compare(&options).map(|()| ExitCode::SUCCESS),
         Command::Fuzz(options) => fuzz::fuzz(&options).map(|()| ExitCode::SUCCESS),
+        Command::Script => script::script().map(|()| ExitCode::SUCCESS),
         Command::Wasm => wasm::build().map(|()| ExitCode::SUCCESS),
     }
 }

