@@ -1,7 +1,7 @@
-"""Runs the script that `webreft export --to pyreft-script` writes, in one process and in several, and takes back what it trains.
+"""Runs the script that `webreft export --to pyreft-script` writes, in one process and in several, and imports what it trains.
 
-`python check.py --webreft PROGRAM --work FOLDER`, by a Python that has what the script's requirements.txt names, pyreft and gguf.
-`cargo xtask script` makes one. All processes are on CPUs and talk by gloo.
+`python check.py --webreft PROGRAM --work FOLDER`, by a Python that has what the script's requirements.txt names, pyreft
+and gguf. `cargo xtask script` makes one. All processes are on CPUs and talk by gloo.
 """
 
 import argparse
@@ -30,8 +30,8 @@ EOS = SPECIAL.index("</s>")
 MAX_TOKENS = 16
 
 LOSS = 1e-4
-# Adam moves a number by the rate times a ratio of gradients. Their sums are in another order where there are more processes: so
-# much of the ratio is rounding, and no more adds up than this share of all rates.
+# Adam moves a number by the rate times a ratio of gradients, which are summed in another order where there are more processes.
+# The ratio is rounded by far less than this, so parameters differ by no more than this share of all rates together.
 ROUNDING = 1e-4
 
 
@@ -135,13 +135,14 @@ def ended(process: subprocess.Popen) -> str:
 
 
 def train(script: Path, folder: Path, *launchers: list[str]) -> Trained:
-    """Runs train.py by one launcher, or by several at once, each in a folder of its own. The first one prints and saves."""
+    """Runs train.py by one launcher, or by several at once, each in its own folder. The first one prints and saves."""
     processes = [start(script, folder / str(number), it) for number, it in enumerate(launchers)]
     outputs = [ended(it) for it in processes]
-    for it, output in zip(processes, outputs):
+    for it, output in zip(processes, outputs, strict=True):
         assert it.returncode == 0, f"{it.args} ended with {it.returncode}:\n{output}"
     for number, output in enumerate(outputs[1:], 1):
-        assert "step" not in output and not any((folder / str(number)).iterdir()), f"{number} printed or saved:\n{output}"
+        assert "step" not in output, f"{number} printed:\n{output}"
+        assert not any((folder / str(number)).iterdir()), f"{number} saved"
     steps = re.findall(r"^step \d+ of (\d+): loss (\S+), learning rate (\S+)$", outputs[0], re.MULTILINE)
     assert steps and all(int(total) == len(steps) for total, _, _ in steps), outputs[0]
     n_processes = re.search(r"^(\d+) process(?:es)? on cpu$", outputs[0], re.MULTILINE)
@@ -161,8 +162,10 @@ def launchers() -> dict[str, list[list[str]]]:
 
 
 def largest_difference(one: list[float], other: list[float]) -> float:
+    """NaN if any number is."""
     assert len(one) == len(other), f"{len(one)} and {len(other)} numbers"
-    return max(abs(a - b) for a, b in zip(one, other))
+    left, right = (torch.tensor(it, dtype=torch.float64) for it in (one, other))
+    return (left - right).abs().max().item()
 
 
 def numbers(saved: Path) -> dict[str, list[float]]:
@@ -184,7 +187,7 @@ def compare(name: str, one: Trained, other: Trained) -> None:
 
 
 def texts(tokens: list[list[int]]) -> list[str]:
-    """Answers as text, by the vocabulary of the GGUF file: pieces of SentencePiece, bytes, and special tokens, which are no text."""
+    """Answers as text, by the vocabulary of the GGUF file: pieces of SentencePiece, and bytes. Special tokens are no text."""
     field = GGUFReader(GGUF).fields["tokenizer.ggml.tokens"]
     pieces = [bytes(field.parts[at]).decode() for at in field.data]
 
@@ -255,12 +258,20 @@ def check(webreft: Webreft, case: Case, folder: Path) -> None:
         print(f"{case.name}, two {name}: {len(got)} answers are pyreft's, the first {got[0]!r}")
 
 
-def check_refusal(script: Path, folder: Path) -> None:
-    """What the script does not do ends it with a line that says so."""
-    process = start(script, folder, ["--mixed_precision", "bf16", "--num_processes", "1"])
+def check_words(script: Path, folder: Path) -> None:
+    """The script refuses what it does not do, and warns where one process runs in place of two."""
+    two = ["--num_processes", "2"]
+    for launcher, words in [
+        ([*two, "--mixed_precision", "bf16"], "launch with --mixed_precision no"),
+        ([*two, "--use_fsdp"], "launch with --multi_gpu"),
+    ]:
+        process = start(script, folder / launcher[-1], launcher)
+        output = ended(process)
+        assert process.returncode != 0 and words in output, output
+    process = start(script, folder / "cpu", [*two, "--cpu"])
     output = ended(process)
-    assert process.returncode != 0 and "launch with --mixed_precision no" in output, output
-    print("mixed precision is refused")
+    assert process.returncode == 0 and "one process only" in output, output
+    print("mixed precision and FSDP are refused, and --cpu without --multi_gpu is warned of")
 
 
 def main() -> None:
@@ -273,7 +284,7 @@ def main() -> None:
     work, webreft = options.work.resolve(), Webreft(options.webreft.resolve())
     for case in CASES:
         check(webreft, case, work / case.name)
-    check_refusal(work / CASES[0].name / "script", work / "refused")
+    check_words(work / CASES[0].name / "script", work / "words")
 
 
 if __name__ == "__main__":

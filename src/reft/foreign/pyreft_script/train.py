@@ -1,8 +1,9 @@
 """Trains with pyreft what webreft trains: the same examples in the same order, the same settings, the same start.
 
 `python train.py --model MODEL [--save trained]`, where MODEL is the name or the directory of the Transformers model.
-`accelerate launch --multi_gpu --num_processes N train.py --model MODEL` does the same with N processes. Each has the whole model
-and takes its share of every batch. Losses and gradients are summed over all processes, so the numbers are those of one process.
+`accelerate launch --multi_gpu --num_processes N train.py --model MODEL` does the same with N processes. Each has the whole
+model and takes its share of every batch. Losses and gradients are summed over all processes, so the numbers are those of
+one process.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 import pyreft
 import torch
 import transformers
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 HERE = Path(__file__).parent
@@ -131,7 +132,7 @@ def add_up(accelerator: Accelerator, loss: torch.Tensor, parameters: list[torch.
     """Sums the loss and the gradients over all processes. Gradients stay in their places; the loss is returned."""
     own = torch.cat([loss.detach().reshape(1), *(it.grad.flatten() for it in parameters)])
     total, *gradients = accelerator.reduce(own, "sum").split([1, *(it.numel() for it in parameters)])
-    for it, gradient in zip(parameters, gradients):
+    for it, gradient in zip(parameters, gradients, strict=True):
         it.grad.copy_(gradient.view_as(it))
     return total.item()
 
@@ -169,27 +170,30 @@ def train(reft: pyreft.ReftModel, settings: dict, accelerator: Accelerator) -> N
             print(f"step {step + 1} of {len(batches)}: loss {loss:.6f}, learning rate {now:.3g}", flush=True)
 
 
-def refuse(accelerator: Accelerator) -> None:
+def refuse() -> None:
     """Ends the program for what `accelerate launch` offers and this script does not do."""
-    kind, precision = accelerator.distributed_type, accelerator.mixed_precision
-    if kind not in (DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):
-        raise SystemExit(f"{kind.value}: each process has the whole model here; launch with --multi_gpu")
+    for kind in ("DEEPSPEED", "FSDP", "MEGATRON_LM"):
+        if os.environ.get(f"ACCELERATE_USE_{kind}") == "true":
+            raise SystemExit(f"{kind}: each process has the whole model here; launch with --multi_gpu")
+    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if precision != "no":
         raise SystemExit(f"--mixed_precision {precision}: the training is in float32; launch with --mixed_precision no")
     n_local, n_gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
-    if kind == DistributedType.MULTI_GPU and n_local > n_gpus:
+    if torch.cuda.is_available() and n_local > n_gpus:
         raise SystemExit(f"{n_local} processes and {n_gpus} GPUs: each process needs a GPU of its own")
 
 
 def launch() -> Accelerator:
     """This process among all that train together: on a GPU each, or all on CPUs."""
+    refuse()
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    refuse(accelerator)
+    if accelerator.device.type not in ("cpu", "cuda"):
+        raise SystemExit(f"{accelerator.device.type}: expected GPUs that torch calls cuda, or CPUs")
     n_processes = accelerator.num_processes
     if accelerator.is_main_process:
         print(f"{n_processes} {'process' if n_processes == 1 else 'processes'} on {accelerator.device.type}")
     if n_processes == 1 and "MASTER_ADDR" in os.environ:
-        print("if more than one was asked for: `accelerate launch` needs --multi_gpu, on CPUs, too", file=sys.stderr)
+        print("one process only: `accelerate launch` starts several with --multi_gpu, on CPUs, too", file=sys.stderr)
     return accelerator
 
 
