@@ -1,4 +1,4 @@
-"""Runs the script that `webreft export --to pyreft-script` writes, in one process and in several, and imports what it trains.
+"""Runs what `webreft export --to pyreft-script` writes, in one process and in several, and imports what it trains.
 
 `python check.py --webreft PROGRAM --work FOLDER`, by a Python that has what the script's requirements.txt names, pyreft
 and gguf. `cargo xtask script` makes one. All processes are on CPUs and talk by gloo.
@@ -30,8 +30,9 @@ EOS = SPECIAL.index("</s>")
 MAX_TOKENS = 16
 
 LOSS = 1e-4
-# Adam moves a number by the rate times a ratio of gradients, which are summed in another order where there are more processes.
-# The ratio is rounded by far less than this, so parameters differ by no more than this share of all rates together.
+# Adam moves a number by the rate times a ratio of gradients. More processes sum them in another order: f32 keeps such sums
+# right to some 1e-6 of their terms, and a ratio to this where terms cancel by two digits. Steps add up: the bound is this
+# times the sum of all rates.
 ROUNDING = 1e-4
 
 
@@ -187,7 +188,7 @@ def compare(name: str, one: Trained, other: Trained) -> None:
 
 
 def texts(tokens: list[list[int]]) -> list[str]:
-    """Answers as text, by the vocabulary of the GGUF file: pieces of SentencePiece, and bytes. Special tokens are no text."""
+    """Answers as text, by the GGUF file's vocabulary: pieces of SentencePiece, and bytes. Special tokens are no text."""
     field = GGUFReader(GGUF).fields["tokenizer.ggml.tokens"]
     pieces = [bytes(field.parts[at]).decode() for at in field.data]
 

@@ -1,9 +1,9 @@
 """Trains with pyreft what webreft trains: the same examples in the same order, the same settings, the same start.
 
 `python train.py --model MODEL [--save trained]`, where MODEL is the name or the directory of the Transformers model.
-`accelerate launch --multi_gpu --num_processes N train.py --model MODEL` does the same with N processes. Each has the whole
-model and takes its share of every batch. Losses and gradients are summed over all processes, so the numbers are those of
-one process.
+`accelerate launch --multi_gpu --num_processes N train.py --model MODEL` does the same with N processes. Each has the
+whole model and takes its share of every batch. Losses and gradients are summed over all processes, so the numbers are
+those of one process.
 """
 
 import argparse
