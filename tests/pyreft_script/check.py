@@ -30,9 +30,9 @@ EOS = SPECIAL.index("</s>")
 MAX_TOKENS = 16
 
 LOSS = 1e-4
-# Adam moves a number by the rate times a ratio of gradients. More processes sum them in another order: f32 keeps such sums
-# right to some 1e-6 of their terms, and a ratio to this where terms cancel by two digits. Steps add up: the bound is this
-# times the sum of all rates.
+# Adam moves a number by the rate times a ratio of gradients. More processes sum them in another order: f32 keeps such
+# sums right to some 1e-6 of their terms, and a ratio to this where terms cancel by two digits. Steps add up: the bound
+# is this times the sum of all rates.
 ROUNDING = 1e-4
 
 
@@ -188,7 +188,7 @@ def compare(name: str, one: Trained, other: Trained) -> None:
 
 
 def texts(tokens: list[list[int]]) -> list[str]:
-    """Answers as text, by the GGUF file's vocabulary: pieces of SentencePiece, and bytes. Special tokens are no text."""
+    """Answers as text, by the GGUF file's vocabulary: pieces of SentencePiece, and bytes. Special ones are no text."""
     field = GGUFReader(GGUF).fields["tokenizer.ggml.tokens"]
     pieces = [bytes(field.parts[at]).decode() for at in field.data]
 
