@@ -190,6 +190,43 @@ fn a_repository_reads_answers_and_learns() {
     }
 }
 
+/// As in transformers: a text has the token that the post-processor adds; a conversation has what its template writes, and no other.
+#[test]
+fn a_conversation_begins_as_its_template_writes_it() {
+    let begin = json!({ "SpecialToken": { "id": "<s>", "type_id": 0 } });
+    let text = json!({ "Sequence": { "id": "A", "type_id": 0 } });
+    let post = json!({
+        "type": "TemplateProcessing",
+        "single": [begin, text],
+        "pair": [begin, text],
+        "special_tokens": { "<s>": { "id": "<s>", "ids": [1], "tokens": ["<s>"] } }
+    });
+    let cases = [
+        (json!(null), vec![1, 259, 260, 261]),
+        (json!("{{ messages[0].content }}"), vec![259, 260, 261]),
+        (json!("{{ bos_token }}{{ messages[0].content }}"), vec![1, 259, 260, 261]),
+        (json!("{{ bos_token }}{{ bos_token }}{{ messages[0].content }}"), vec![1, 1, 259, 260, 261]),
+    ];
+    for (template, want) in cases {
+        let mut files = repository("qwen3");
+        tokenizer(&mut files);
+        let change = |files: &mut Files, name: &str, key: &str, value: &Value| {
+            let file = files.iter_mut().find(|(file, _)| file == name).expect(name);
+            let mut json: Value = serde_json::from_slice(&file.1).expect("JSON");
+            json[key] = value.clone();
+            file.1 = json.to_string().into_bytes();
+        };
+        change(&mut files, "tokenizer.json", "post_processor", &post);
+        change(&mut files, "tokenizer_config.json", "chat_template", &template);
+        let engine = block_on(async {
+            let files = ModelFiles::open(files).await?;
+            Engine::load(&Backend::cpu(), &files, &LoadOptions::default(), &mut |_| ()).await
+        });
+        let prompt = engine.expect("an engine").prompt(&Input::Text("abc".to_owned()), vec![]);
+        assert_eq!(prompt.expect("a prompt").tokens, want, "{template}");
+    }
+}
+
 /// Transformers' own files, those behind pyreft's traces.
 #[test]
 fn a_directory_is_a_repository() {
