@@ -11,17 +11,17 @@ use common::{Make, packed_spans};
 use pollster::block_on;
 use webreft::backend::Backend;
 use webreft::kernel::{
-    Activation, Dense, Dropout, DropoutSettings, Drops, Edit, EditInputs, Heads, Hyper, KERNELS, Learned,
-    LearnedRows, Magnitude, Mix, NONE, Optimizer, OptimizerSettings, OrthogonalMap, QkNorm, Rope, Rotation,
-    Rows, Scale, ScaleInputs, accumulate, activate, activate_backward, add, add_onto, add_rms_norm,
+    Activation, Dense, Detection, Dropout, DropoutSettings, Drops, Edit, EditInputs, Heads, Hyper, KERNELS,
+    Learned, LearnedRows, Magnitude, Mix, NONE, Optimizer, OptimizerSettings, OrthogonalMap, QkNorm, Rope,
+    Rotation, Rows, Scale, ScaleInputs, accumulate, activate, activate_backward, add, add_onto, add_rms_norm,
     attention, attention_backward, bench_fma, binary_cross_entropy, boundary, boundary_backward,
-    broadcast_row, cap, copy, copy_from, cross_entropy, dense, dense_backward, dropout, embed, gather_rows,
-    glu, glu_backward, glu_gate, glu_gate_backward, grad_norm, learned_rows, learned_rows_backward,
-    lowrank_edit, lowrank_edit_backward, lowrank_edit_input, magnitude, magnitude_backward, matmul,
-    matmul_backward, mean_rows, mean_rows_backward, mix_rows, mix_rows_backward, mul_up, optimizer,
-    preference, put_rows, qk_norm, qk_norm_backward, reward_loss, rms_norm, rms_norm_backward, rope_qkv,
-    rope_qkv_backward, rotation, rotation_backward, row_norms, scale_rows, scale_rows_backward, spread,
-    squared_error, token_loss,
+    broadcast_row, cap, copy, copy_from, cross_entropy, dense, dense_backward, detect, detect_backward,
+    dropout, embed, gather_rows, glu, glu_backward, glu_gate, glu_gate_backward, grad_norm, learned_rows,
+    learned_rows_backward, lowrank_edit, lowrank_edit_backward, lowrank_edit_input, magnitude,
+    magnitude_backward, matmul, matmul_backward, mean_rows, mean_rows_backward, mix_rows, mix_rows_backward,
+    mul_up, optimizer, preference, put_rows, qk_norm, qk_norm_backward, reward_loss, rms_norm,
+    rms_norm_backward, rope_qkv, rope_qkv_backward, rotation, rotation_backward, row_norms, scale_rows,
+    scale_rows_backward, spread, squared_error, token_loss, unit_row,
 };
 use webreft::plan::{Buf, Matrix, Record};
 use webreft::quant::FORMATS;
@@ -410,6 +410,15 @@ fn edits_and_rotations() -> Vec<Case> {
             rotation_backward(&mut make.plan, &it, false, [theta, base, drot, grad]);
         }));
     }
+    for (n_edits, n_embd) in [(1, 4), (9, 130), (200, 36)] {
+        cases.push(Case::new(
+            format!("detection in {n_edits} rows of {n_embd}"),
+            2 * n_edits + n_embd,
+            move |make| {
+                detection_case(make, [n_edits, n_embd]);
+            },
+        ));
+    }
     for (n_edits, n_embd) in [(1, 4), (3, 130), (70, 36)] {
         for (beta, temperature, onto) in [(0.5, 50.0, false), (0.3, 0.5, true), (1.5, 5.0, false)] {
             let name = format!("boundary {beta} in {n_edits} rows of {n_embd} at {temperature}");
@@ -448,6 +457,41 @@ fn boundary_case(make: &mut Make<'_>, [n_edits, n_embd]: [usize; 2], of_theta: [
     let trace = lowrank_edit(&mut make.plan, &edit, &inputs, h);
     let gradient = lowrank_edit_backward(&mut make.plan, &edit, &inputs, &trace, dh, [grad, drot], onto);
     boundary_backward(&mut make.plan, 0, [rows, masked, theta, grad], &trace, gradient, onto);
+}
+
+/// Edits as strong as what is detected in two sequences and in one without edits, with gradients and the unit row.
+fn detection_case(make: &mut Make<'_>, [n_edits, n_embd]: [usize; 2]) {
+    let (rows, strength, t) = edited_rows(make, n_edits, 1);
+    let stride = n_embd + 3;
+    let [h, dh] = ["h", "dh"].map(|label| make.reals(label, &[t, stride]));
+    let (first, end) = ((n_edits / 3) as u32, n_edits as u32);
+    let spans = make.words("spans", &[3, 2], &[0, first, first, first, first, end]);
+    let numbers: Vec<f32> = (0..n_embd + 3).map(|i| 0.5 + (i as f32).sin()).collect();
+    let theta = make.values("theta", &[n_embd + 3], &numbers);
+    let [grad, drot] = [("grad", n_embd + 3), ("drot", 2)].map(|(label, len)| make.reals(label, &[len]));
+    let rot = make.reals("rot", &[2]);
+    let edit = Edit {
+        n_embd,
+        n_in: n_embd,
+        first: 3,
+        rank: 1,
+        learned: Learned::Bias,
+        act: Activation::Linear,
+        subtracts: false,
+        free: true,
+        w_at: 0,
+        b_at: Some(n_embd + 1),
+        p_at: 1,
+        c_at: None,
+    };
+    let at = Detection { penalty_at: n_embd + 2, peak_at: 1 };
+    let detected = detect(&mut make.plan, &edit, [rows, spans, strength, theta], h);
+    let inputs = EditInputs { rows, strength: detected.masked, theta, rot, source: None };
+    let trace = lowrank_edit(&mut make.plan, &edit, &inputs, h);
+    let made = lowrank_edit_backward(&mut make.plan, &edit, &inputs, &trace, dh, [grad, drot], true);
+    let to = [dh, grad, drot];
+    detect_backward(&mut make.plan, (&edit, at), [rows, theta], (&trace, made), &detected, to);
+    unit_row(&mut make.plan, &edit, at, [theta, grad, drot]);
 }
 
 /// Rows of one and of several slabs, within a matrix that has others, with a row of zeros among them.

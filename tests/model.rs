@@ -329,18 +329,22 @@ fn gradients_are_right_at_every_place() {
 fn gradients_of_every_kind_are_right() {
     let engine = toy(&Backend::cpu());
     for kind in KINDS.into_iter().filter(|kind| kind.is_trained() && !kind.is_virtual()) {
-        for act in ["linear", "gelu"] {
+        let acts: &[&str] = if kind.detects() { &["linear"] } else { &["linear", "gelu"] };
+        for act in acts {
             let upper = ReftConfig { layers: Layers::List(vec![3]), ..ReftConfig::default() };
             let config = ReftConfig {
                 kind: kind.name.to_owned(),
                 layers: Layers::List(vec![1, 2]),
-                act: act.to_owned(),
+                act: (*act).to_owned(),
                 rank: 2,
                 add_bias: true,
                 ..ReftConfig::default()
             };
             let reft = Reft::new(engine.model(), &[config, upper]).expect(kind.name);
-            check_gradient(&engine, &reft, Dropout::default(), 3, &format!("{} with {act}", kind.name));
+            // Over a longer step other tokens may be detected.
+            let step = if kind.detects() { 1.0 / 512.0 } else { 1.0 / 64.0 };
+            let name = format!("{} with {act}", kind.name);
+            check_gradient_by(step, &engine, &reft, Dropout::default(), 3, &name);
         }
     }
 }

@@ -129,10 +129,11 @@ fn reads_lines(module: &Module) -> bool {
 }
 
 /// Kernels whose grids are small, whatever the model and the batch, or that fold their own.
-const NOT_FOLDED: [&str; 21] = [
+const NOT_FOLDED: [&str; 23] = [
     "binary_cross_entropy",  // sequences, by 64
     "boundary_backward",     // one workgroup
     "dense_params",          // columns by 64, outputs of a head or encoder
+    "detect_backward",       // columns by 64
     "grad_norm",             // one workgroup
     "learned_rows_backward", // columns by 64, learned rows
     "lowrank_edit_params",   // columns by 64, rank
@@ -151,6 +152,7 @@ const NOT_FOLDED: [&str; 21] = [
     "skew",                  // D by 64, D
     "skew_backward",         // D by 64, D
     "squared_error",         // sequences, by 64
+    "unit_row",              // one workgroup
 ];
 
 /// A dispatch has at most 65,535 workgroups in a dimension. The backend folds larger grids: shaders must find their place by

@@ -200,7 +200,7 @@ pub struct EditInputs {
 /// What an edit leaves for its gradient.
 #[derive(Clone, Copy)]
 pub struct EditTrace {
-    before: Buf,
+    pub(super) before: Buf,
     pub(super) trace: Buf,
 }
 

@@ -13,6 +13,7 @@ mod copy;
 mod cross_entropy;
 mod declare;
 mod dense;
+mod detect;
 mod dropout;
 mod embed;
 mod gather_rows;
@@ -48,6 +49,7 @@ pub use copy::{copy, copy_from};
 pub use cross_entropy::cross_entropy;
 pub use declare::{Call, Operation, Words};
 pub use dense::{Dense, Rows, dense, dense_backward, dense_backward_into, dense_into};
+pub use detect::{Detected, Detection, detect, detect_backward, unit_row};
 pub use dropout::{Dropout, DropoutSettings, Drops, dropout};
 pub use embed::embed;
 pub use gather_rows::{NONE, gather_rows, put_rows};
@@ -92,6 +94,11 @@ pub static KERNELS: &[&Operation] = &[
     &dense::DENSE,
     &dense::DENSE_BACKWARD,
     &dense::DENSE_PARAMS,
+    &detect::DETECT,
+    &detect::DETECT_BACKWARD,
+    &detect::TOP_MEAN,
+    &detect::TOP_MEAN_BACKWARD,
+    &detect::UNIT_ROW,
     &dropout::DROPOUT,
     &embed::EMBED,
     &gather_rows::GATHER_ROWS,

@@ -200,6 +200,9 @@ impl ReftConfig {
             .into_iter()
             .find(|known| known.name() == act)
             .ok_or_else(|| Error::not_known("act", act, Activation::ALL.map(Activation::name)))?;
+        if kind.detects() && act != Activation::Linear {
+            return Err(Error::input(format!("act {}: {} has no function around b", act.name(), kind.name)));
+        }
         let layers = self.layers.list(kind, dims.n_layer)?;
         let positions = or_usual(&self.positions, kind.usual.positions);
         let parts = Positions::parse(positions)?.parts(self.tied);

@@ -2,7 +2,7 @@
 
 use super::{Arithmetic, CountedRow, Dropped, Intervention, Reft};
 use crate::backend::Prepared;
-use crate::kernel::{self, Drops, EditGradient, EditInputs, EditTrace, Learned, ScaleInputs};
+use crate::kernel::{self, Detected, Drops, EditGradient, EditInputs, EditTrace, Learned, ScaleInputs};
 use crate::model::{Hooks, Input, Inputs, Place};
 use crate::plan::{Buf, Plan};
 use crate::tensor::Tensor;
@@ -17,6 +17,8 @@ pub struct RowEdits {
     pub strength: Vec<f32>,
     /// For each row a hidden state of another run [P, D], where the kind reads one.
     pub source: Vec<f32>,
+    /// For each sequence of a batch the first and the end of its rows.
+    pub spans: Vec<[u32; 2]>,
 }
 
 impl RowEdits {
@@ -31,7 +33,7 @@ impl RowEdits {
         let of_row: Vec<f32> = (0..intervention.strengths())
             .map(|j| if subspace.is_none_or(|listed| listed.contains(&j)) { full } else { 0.0 })
             .collect();
-        RowEdits { strength: of_row.repeat(rows.len()), rows, source: Vec::new() }
+        RowEdits { strength: of_row.repeat(rows.len()), rows, ..RowEdits::default() }
     }
 
     /// Whether each row's edit is as strong in all dimensions of the subspace.
@@ -58,7 +60,9 @@ impl RowEdits {
 
     /// Appends those of another sequence, whose rows begin at `first` in the pass.
     pub fn extend(&mut self, other: &RowEdits, first: u32) {
+        let begin = self.rows.len() as u32;
         self.rows.extend(other.rows.iter().map(|[row, count]| [first + row, *count]));
+        self.spans.push([begin, self.rows.len() as u32]);
         self.strength.extend(&other.strength);
         self.source.extend(&other.source);
     }
@@ -79,6 +83,8 @@ pub struct EditBufs {
     rows: Buf,
     strength: Buf,
     source: Option<Buf>,
+    /// Where edits are as strong as what is detected in their sequences.
+    spans: Option<Buf>,
 }
 
 impl EditBufs {
@@ -89,6 +95,9 @@ impl EditBufs {
         write(self.strength, bytemuck::cast_slice(&edits.strength));
         if let Some(source) = self.source {
             write(source, bytemuck::cast_slice(&edits.source));
+        }
+        if let Some(spans) = self.spans {
+            write(spans, edits.spans.as_flattened());
         }
     }
 }
@@ -119,6 +128,8 @@ enum Made {
         gradient: Option<EditGradient>,
         /// The scaling by magnitudes that comes after it, where they are learned.
         scaled: Option<Scaled>,
+        /// What its strength follows from, where it detects.
+        detected: Option<Detected>,
     },
     Scaled(Scaled),
 }
@@ -140,11 +151,21 @@ impl<'a> Edits<'a> {
                     rows: plan.kept("edits", &[*count, 2]),
                     strength: plan.kept("strength", &[*count, it.strengths()]),
                     source: it.kind.reads_source().then(|| plan.kept("source", &[*count, it.sizes.n_embd])),
+                    spans: None,
                 };
                 sites.push(Site { reft, number, bufs, made: Made::Nothing });
             }
         }
         Edits { sites, gradients: None, dropout: None, begun: Vec::new() }
+    }
+
+    /// As in training on so many sequences: kinds that detect are as strong as what they detect in each.
+    #[must_use]
+    pub fn detecting(mut self, plan: &mut Plan, n_sequences: usize) -> Edits<'a> {
+        for site in self.sites.iter_mut().filter(|site| site.intervention().kind.detects()) {
+            site.bufs.spans = Some(plan.kept("spans", &[n_sequences, 2]));
+        }
+        self
     }
 
     /// Where [`Hooks::edit_backward`] leaves the gradients of the parameters.
@@ -187,14 +208,17 @@ impl<'a> Site<'a> {
     }
 
     fn edit(&mut self, plan: &mut Plan, h: Buf, inputs: Inputs, dropout: Option<&Tensor>) {
-        let EditBufs { rows, strength, source } = self.bufs;
+        let EditBufs { rows, strength, source, spans } = self.bufs;
         self.made = match &self.intervention().arithmetic {
             Arithmetic::LowRank { edit, boundary, magnitude, .. } => {
                 let (theta, rot) = (self.theta(plan), plan.tensor(&self.reft.rot));
                 let whole = ScaleInputs { rows, strength, theta: rot, bias: inputs.bias };
-                let strength = match (boundary, magnitude) {
-                    (Some(at), _) => kernel::boundary(plan, *at, strength, theta),
-                    (_, Some(it)) => {
+                let detected =
+                    spans.map(|spans| kernel::detect(plan, edit, [rows, spans, strength, theta], h));
+                let strength = match (boundary, magnitude, &detected) {
+                    (Some(at), ..) => kernel::boundary(plan, *at, strength, theta),
+                    (.., Some(detected)) => detected.masked,
+                    (_, Some(it), _) => {
                         let base = plan.tensor(&self.reft.base);
                         kernel::spread(plan, it, edit.rank, strength, base)
                     }
@@ -218,7 +242,7 @@ impl<'a> Site<'a> {
                     let before = kernel::scale_rows(plan, &it.scaling(edit), &whole, h);
                     Scaled { inputs: whole, before }
                 });
-                Made::LowRank { inputs, trace, gradient: None, scaled }
+                Made::LowRank { inputs, trace, gradient: None, scaled, detected }
             }
             Arithmetic::Mix(mix) => {
                 kernel::mix_rows(plan, mix, [rows, strength], source, h);
@@ -251,8 +275,8 @@ impl<'a> Site<'a> {
         let drops = self.drops(plan, Dropped::Row, dropout);
         match (&self.intervention().arithmetic, &mut self.made) {
             (
-                Arithmetic::LowRank { edit, boundary, magnitude, .. },
-                Made::LowRank { inputs, trace, gradient, scaled },
+                Arithmetic::LowRank { edit, boundary, magnitude, detection, .. },
+                Made::LowRank { inputs, trace, gradient, scaled, detected },
             ) => {
                 if let Some((it, Scaled { inputs, before })) = magnitude.as_ref().zip(scaled.as_ref()) {
                     let of = it.scaling(edit);
@@ -265,6 +289,10 @@ impl<'a> Site<'a> {
                 if let Some(at) = boundary {
                     let bufs = [rows, inputs.strength, theta, grad];
                     kernel::boundary_backward(plan, *at, bufs, trace, made, onto);
+                }
+                if let Some((at, detected)) = detection.zip(detected.as_ref()) {
+                    let (of, to) = ([rows, theta], [dh, grad, drot]);
+                    kernel::detect_backward(plan, (edit, at), of, (trace, made), detected, to);
                 }
                 *gradient = Some(made);
             }

@@ -3,7 +3,7 @@
 use super::kinds::{Function, Kind, Learned, Projection};
 use super::{CountedRow, Part, Positions, Sizes};
 use crate::error::{Error, Result};
-use crate::kernel::{Activation, Edit, LearnedRows, Magnitude, Mix, Rotation, Scale};
+use crate::kernel::{Activation, Detection, Edit, LearnedRows, Magnitude, Mix, Rotation, Scale};
 use crate::model::{Place, Window};
 
 /// One intervention: where it stands, what it edits, and where its numbers lie.
@@ -44,6 +44,8 @@ pub enum Arithmetic {
         boundary: Option<usize>,
         /// Where the magnitudes of the matrix's rows lie, where they are learned.
         magnitude: Option<Magnitude>,
+        /// Where the numbers of its detection lie, where it detects while it is trained.
+        detection: Option<Detection>,
     },
     /// A row mixed with one of another run.
     Mix(Mix),
@@ -96,6 +98,14 @@ impl Intervention {
         }
     }
 
+    /// Where the numbers of its detection lie, if it has one.
+    pub fn detection(&self) -> Option<Detection> {
+        match &self.arithmetic {
+            Arithmetic::LowRank { detection, .. } => *detection,
+            _ => None,
+        }
+    }
+
     /// The columns it edits.
     pub fn window(&self) -> Window {
         let first = match &self.arithmetic {
@@ -119,8 +129,10 @@ impl Intervention {
         match self.kind.is_virtual() {
             true => (0..n_own).map(|row| [row, row]).collect(),
             false => {
-                let rows = self.positions.rows(n_prompt, n_tokens);
-                rows.into_iter().map(|[row, count]| [row + n_virtual as u32, count]).collect()
+                let rows = self.positions.rows(n_prompt, n_tokens).into_iter();
+                rows.filter(|[row, _]| *row > 0 || !self.kind.detects())
+                    .map(|[row, count]| [row + n_virtual as u32, count])
+                    .collect()
             }
         }
     }
@@ -131,7 +143,7 @@ impl Intervention {
             Function::LowRank { learned: Learned::Input | Learned::SublayerInput, .. } => {
                 Some(Dropped::Input)
             }
-            Function::LowRank { projection: Projection::FromZero, .. } => None,
+            Function::LowRank { projection: Projection::FromZero | Projection::Detecting, .. } => None,
             Function::LowRank { learned: Learned::Bias | Learned::State, .. } => Some(Dropped::Row),
             _ => None,
         }

@@ -5,7 +5,7 @@ use super::encoder::Encoder;
 use super::kinds::{Encoded, Function};
 use super::magnitude::Magnitudes;
 use super::{Arithmetic, Params, Part, Sizes};
-use crate::kernel::{Edit, LearnedRows, Magnitude, Mix, Rotation, Scale};
+use crate::kernel::{Detection, Edit, LearnedRows, Magnitude, Mix, Rotation, Scale};
 use crate::model::{Model, Window};
 
 /// The flat buffers in the making.
@@ -54,7 +54,8 @@ impl<'a> Layout<'a> {
                     c_at: at("projection_bias").filter(|_| subtracts),
                 };
                 let magnitude = at("magnitude").map(|m_at| self.magnitude(site, edit, m_at));
-                Arithmetic::LowRank { edit, rotation, boundary: at("boundary"), magnitude }
+                let detection = at("penalty").map(|penalty_at| self.detection(penalty_at));
+                Arithmetic::LowRank { edit, rotation, boundary: at("boundary"), magnitude, detection }
             }
         };
         (theta_at, arithmetic)
@@ -87,6 +88,12 @@ impl<'a> Layout<'a> {
         it
     }
 
+    fn detection(&mut self, penalty_at: usize) -> Detection {
+        let peak_at = self.n_rot;
+        self.n_rot += 1;
+        Detection { penalty_at, peak_at }
+    }
+
     fn rotation(&mut self, params: &Params, sizes: &Sizes, x_at: usize) -> Rotation {
         let (base, map) = params.base.as_ref().expect("checked before").numbers();
         let n_embd = sizes.n_embd;
@@ -102,8 +109,8 @@ impl<'a> Layout<'a> {
 pub(super) fn moved(owner: &Arithmetic, site: &Site) -> Arithmetic {
     let Window { first, width } = site.window;
     match *owner {
-        Arithmetic::LowRank { edit, rotation, boundary, magnitude } => {
-            Arithmetic::LowRank { edit: Edit { first, ..edit }, rotation, boundary, magnitude }
+        Arithmetic::LowRank { edit, rotation, boundary, magnitude, detection } => {
+            Arithmetic::LowRank { edit: Edit { first, ..edit }, rotation, boundary, magnitude, detection }
         }
         Arithmetic::Mix(mix) => Arithmetic::Mix(Mix { first, ..mix }),
         Arithmetic::Scale(scale) => Arithmetic::Scale(Scale { first, ..scale }),

@@ -23,7 +23,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::kernel::{self, Rotation};
 use crate::model::{self, Component, Model, Place};
-use crate::plan::Plan;
+use crate::plan::{Buf, Plan};
 use crate::tensor::Tensor;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -284,6 +284,16 @@ impl Reft {
         self.magnitudes.iter().for_each(|magnitudes| magnitudes.plan_backward(plan, [rot, drot, grad]));
     }
 
+    /// Before a step: makes directions that are detected unit vectors, and their strengths the highest that was.
+    pub(crate) fn plan_unit_rows(&self, plan: &mut Plan, grad: Buf, gradients: &Gradients) {
+        for (_, it) in self.owners() {
+            if let Some((edit, at)) = it.edit().zip(it.detection()) {
+                let [theta, drot] = [&self.theta, &gradients.rot].map(|tensor| plan.tensor(tensor));
+                kernel::unit_row(plan, edit, at, [theta, grad, drot]);
+            }
+        }
+    }
+
     /// Virtual tokens before the prompt.
     pub fn n_virtual(&self) -> usize {
         self.interventions.iter().map(|it| it.sizes.n_virtual).max().unwrap_or(0)
@@ -367,6 +377,8 @@ impl Reft {
             }
         }
         self.temperatures().for_each(|at| decays[at] = 0.0);
+        self.detections()
+            .for_each(|(b_at, penalty_at)| [b_at, penalty_at].iter().for_each(|at| decays[*at] = 0.0));
         decays
     }
 
@@ -378,10 +390,18 @@ impl Reft {
         })
     }
 
-    /// Sets the temperatures of learned boundaries to what they are after a share of the training, 0 to 1: pyvene's fall from 50 to 0.1.
-    pub(crate) fn anneal(&self, share: f32) {
-        let temperature = 50.0 + share * (0.1 - 50.0);
+    /// Where in `theta` the strengths and the penalties of detections lie: no gradient moves them.
+    fn detections(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.owners().filter_map(|(_, it)| Some((it.edit()?.b_at?, it.detection()?.penalty_at)))
+    }
+
+    /// Sets what changes as training goes, for the step after `n_done` of `n_steps`: the temperatures of learned boundaries, pyvene's,
+    /// which fall from 50 to 0.1 at the last step, and the penalties of detections, AxBench's, which rise from 0 towards 0.005.
+    pub(crate) fn anneal(&self, n_done: usize, n_steps: usize) {
+        let temperature = 50.0 + n_done as f32 / (n_steps - 1).max(1) as f32 * (0.1 - 50.0);
         self.temperatures().for_each(|at| self.theta.write(at, &[f32::to_bits(temperature)]));
+        let penalty = 0.005 * n_done as f32 / n_steps as f32;
+        self.detections().for_each(|(_, at)| self.theta.write(at, &[f32::to_bits(penalty)]));
     }
 
     /// The lowest place that is edited: what is below it is the bare model's.

@@ -61,7 +61,7 @@ impl Sizes {
             Function::LowRank { projection, learned, bias, .. } => {
                 let rank = match (projection, learned) {
                     (Projection::Boundless, _) => n_embd,
-                    (Projection::FromZero, Learned::Bias) => 1, // a vector
+                    (Projection::FromZero, Learned::Bias) | (Projection::Detecting, _) => 1, // a vector
                     _ => rank,
                 };
                 let rows = if projection.is_square() { n_embd } else { rank };
@@ -73,6 +73,7 @@ impl Sizes {
                     (add_bias && projection == Projection::Free, "projection_bias", vec![rank]),
                     (projection == Projection::Boundless, "boundary", vec![2]),
                     (projection == Projection::WithMagnitude, "magnitude", vec![n_embd]),
+                    (projection == Projection::Detecting, "penalty", vec![1]),
                 ];
                 let there = all.into_iter().filter(|(is_there, ..)| *is_there);
                 (rank, there.map(|(_, name, shape)| (name, shape)).collect())
@@ -135,6 +136,11 @@ impl Params {
                     (params.projection, params.base) = from_rows(&rows, sizes.n_embd, projection.is_square());
                     continue;
                 }
+                "projection" if projection == Projection::Detecting => {
+                    rotation::random_rows(1, len, random).into_iter().map(|w| w as f32).collect()
+                }
+                "bias" if projection == Projection::Detecting => vec![1.0; len], // until something is detected
+                "penalty" => vec![0.0; len],
                 "projection" if projection.is_from_zero() => vec![0.0; len],
                 "magnitude" => vec![0.0; len], // until the model's weights are asked
                 "projection" | "projection_bias" => linear(len, sizes.n_embd, random),

@@ -53,8 +53,8 @@ impl StepBufs {
         let (shape, part, task, n_whole, is_kept) = key;
         let mut plan = Plan::new("train");
         let pass = Pass::new(&mut plan, shape.n_tokens);
-        let mut edits =
-            Edits::new(&mut plan, &[(reft, shape.n_edits.clone())]).with_gradients(&trainer.gradients);
+        let edits = Edits::new(&mut plan, &[(reft, shape.n_edits.clone())]);
+        let mut edits = edits.detecting(&mut plan, shape.n_sequences).with_gradients(&trainer.gradients);
         if trainer.dropout.rate > 0.0 && *part != Part::Evaluation {
             edits = edits.with_dropout(&trainer.dropout_words);
         }
@@ -139,6 +139,7 @@ fn plan_update(plan: &mut Plan, reft: &Reft, trainer: &Trainer, part: Part, even
     if matches!(part, Part::First | Part::Middle) {
         return None;
     }
+    reft.plan_unit_rows(plan, grad, &trainer.gradients);
     let [m, v] = trainer.moments.each_ref().map(|tensor| plan.tensor(tensor));
     let before = plan.tensor(&trainer.before);
     let [hyper, decays] = [&trainer.hyper, &trainer.decays].map(|tensor| plan.tensor(tensor));

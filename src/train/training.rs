@@ -446,7 +446,7 @@ impl Training {
         let rate = self.options.learning_rate * self.schedule.factor(self.n_done);
         let TrainOptions { weight_decay: decay, max_grad_norm: clip, .. } = self.options;
         let hyper = Hyper { optimizer: self.optimizer, decay, clip, ..Hyper::with_rate(rate) };
-        reft.anneal(self.n_done as f32 / (self.n_steps() - 1).max(1) as f32);
+        reft.anneal(self.n_done, self.n_steps());
         let control = Watched::new(watch, Phase::Step, self.n_done + 1, self.n_steps());
         let submitted = clock::seconds();
         let loss = trainer.step_with(model, reft, &batch, &hyper, &control).await?;

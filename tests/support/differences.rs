@@ -56,7 +56,7 @@ pub(crate) fn check_gradient_by(
     for (_, it) in reft.owners() {
         for part in it.parts() {
             let numbers = &mut theta[part.range.clone()];
-            if numbers.iter().all(|p| *p == 0.0) {
+            if numbers.iter().all(|p| *p == 0.0) && part.name != "penalty" {
                 numbers.copy_from_slice(&pseudo_random(numbers.len())); // away from P = 0
             }
         }
@@ -83,9 +83,16 @@ pub(crate) fn check_gradient_by(
             let at = steepest.expect("a part has numbers");
             // The lengths of rows that follow from a LoRA are constants in its gradients (DoRA, section 4.3).
             let is_held = it.kind.has_magnitude() && part.name != "magnitude";
+            // A unit row's gradient is that along its sphere.
+            let is_unit = it.kind.detects() && part.name == "projection";
             let beside = |steps: f32| {
                 let mut moved = theta.clone();
                 moved[at] += steps * step;
+                if is_unit {
+                    let along = theta[at];
+                    let row = moved[part.range.clone()].iter_mut().zip(&theta[part.range.clone()]);
+                    row.for_each(|(moved, w)| *moved -= steps * step * along * w);
+                }
                 loss_with(&moved, if is_held { &theta } else { &moved })
             };
             let (near, far) = (beside(1.0) - beside(-1.0), beside(2.0) - beside(-2.0));

@@ -25,6 +25,7 @@ mod p_tuning;
 mod parallel_adapter;
 mod prefix_tuning;
 mod prompt_tuning;
+mod reft_r1;
 mod series_adapter;
 mod steering_vector;
 mod subtraction;
@@ -33,7 +34,7 @@ mod zero;
 pub use crate::kernel::{Activation, Learned};
 
 /// Every kind there is. A new one is a file and a line.
-pub static KINDS: [&Kind; 22] = [
+pub static KINDS: [&Kind; 23] = [
     &loreft::LOREFT,
     &direft::DIREFT,
     &noreft::NOREFT,
@@ -52,6 +53,7 @@ pub static KINDS: [&Kind; 22] = [
     &p_tuning::P_TUNING,
     &prefix_tuning::PREFIX_TUNING,
     &steering_vector::STEERING_VECTOR,
+    &reft_r1::REFT_R1,
     &interchange::INTERCHANGE,
     &addition::ADDITION,
     &subtraction::SUBTRACTION,
@@ -150,6 +152,8 @@ pub enum Projection {
     FromZero,
     /// The same beside learned magnitudes m `[D]`: the lengths of the rows of the matrix that is changed.
     WithMagnitude,
+    /// A unit row, trained as it is. While it is trained, its products with hidden states say how strong edits are.
+    Detecting,
 }
 
 impl Projection {
@@ -192,6 +196,11 @@ impl Kind {
     /// Whether it edits virtual tokens, which come before the prompt.
     pub fn is_virtual(&self) -> bool {
         matches!(self.function, Function::Rows { .. })
+    }
+
+    /// Whether it detects its direction while it is trained.
+    pub fn detects(&self) -> bool {
+        matches!(self.function, Function::LowRank { projection: Projection::Detecting, .. })
     }
 
     /// Whether it has parameters to be trained.
