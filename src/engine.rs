@@ -483,7 +483,7 @@ impl Engine {
         let mut warnings = Vec::new();
         let mut sequences = self.sequences_with(reft, examples, &mut warnings)?;
         if task == Task::Steering {
-            sequences = train::steer::steered(reft, &sequences)?;
+            sequences = train::reps::steered(reft, &sequences)?;
         }
         if !sequences.is_empty() {
             task.check(reft, &sequences.iter().collect::<Vec<_>>())?;

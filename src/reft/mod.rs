@@ -377,8 +377,7 @@ impl Reft {
             }
         }
         self.temperatures().for_each(|at| decays[at] = 0.0);
-        self.detections()
-            .for_each(|(b_at, penalty_at)| [b_at, penalty_at].iter().for_each(|at| decays[*at] = 0.0));
+        self.detections().flatten().for_each(|at| decays[at] = 0.0);
         decays
     }
 
@@ -391,8 +390,8 @@ impl Reft {
     }
 
     /// Where in `theta` the strengths and the penalties of detections lie: no gradient moves them.
-    fn detections(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.owners().filter_map(|(_, it)| Some((it.edit()?.b_at?, it.detection()?.penalty_at)))
+    fn detections(&self) -> impl Iterator<Item = [usize; 2]> {
+        self.owners().filter_map(|(_, it)| Some([it.edit()?.b_at?, it.detection()?.penalty_at]))
     }
 
     /// Sets what changes as training goes, for the step after `n_done` of `n_steps`: the temperatures of learned boundaries, pyvene's,
@@ -401,7 +400,7 @@ impl Reft {
         let temperature = 50.0 + n_done as f32 / (n_steps - 1).max(1) as f32 * (0.1 - 50.0);
         self.temperatures().for_each(|at| self.theta.write(at, &[f32::to_bits(temperature)]));
         let penalty = 0.005 * n_done as f32 / n_steps as f32;
-        self.detections().for_each(|(_, at)| self.theta.write(at, &[f32::to_bits(penalty)]));
+        self.detections().for_each(|[_, at]| self.theta.write(at, &[f32::to_bits(penalty)]));
     }
 
     /// The lowest place that is edited: what is below it is the bare model's.

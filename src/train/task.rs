@@ -2,7 +2,7 @@
 
 use super::batch::{Batch, Sequence, Shape, Target};
 use super::pool::Pool;
-use super::steer;
+use super::reps;
 use crate::backend::Prepared;
 use crate::data::Problems;
 use crate::error::{Error, Result};
@@ -31,7 +31,7 @@ pub enum Task {
         beta: f32,
     },
     /// To prefer the first of two answers where edits are as strong as asked for, and the second where they are turned around (RePS,
-    /// arXiv:2505.20809). See [`steer`](super::steer).
+    /// arXiv:2505.20809). See [`reps`](super::reps).
     Steering,
 }
 
@@ -255,7 +255,7 @@ impl Pairs {
     fn terms(&self, batch: &Batch) -> (Vec<f32>, Vec<f32>) {
         match self.beta {
             Some(beta) => (batch.references.clone(), vec![beta; batch.references.len()]),
-            None => (vec![0.0; batch.references.len()], steer::scales(batch)),
+            None => (vec![0.0; batch.references.len()], reps::scales(batch)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::checkpoint::fingerprints;
 use super::reference::reference_with;
-use super::steer;
+use super::reps;
 use super::validation::{Shown, hold_back};
 use super::watch::{NoWatch, Phase, Watch, Watched};
 use super::{Loss, PendingLoss, Schedule, Sequence, Task, TrainOptions, Trainer};
@@ -382,7 +382,7 @@ impl Training {
             sequence.collect_source_with(model, &part).await?;
         }
         if self.task == Task::Steering {
-            steer::share_references(&mut self.sequences);
+            reps::share_references(&mut self.sequences);
         }
         if self.options.epochs > 1 {
             let part = Part::of(&control, 1, 1, 2);
@@ -435,14 +435,9 @@ impl Training {
         }
         let end = (at + self.batch_size).min(self.n_learned);
         let groups = self.order[at..end].iter().map(|i| &self.sequences[i * self.group..][..self.group]);
-        let drawn; // in steering each sequence is as strong as a draw says
-        let batch: Vec<&Sequence> = match self.task {
-            Task::Steering => {
-                drawn = steer::drawn(groups.flatten(), &self.options.strengths, &mut self.random);
-                drawn.iter().collect()
-            }
-            _ => groups.flatten().collect(),
-        };
+        let strengths = &self.options.strengths;
+        let drawn = reps::drawn(self.task, groups.flatten(), strengths, &mut self.random);
+        let batch: Vec<&Sequence> = drawn.iter().map(AsRef::as_ref).collect();
         let rate = self.options.learning_rate * self.schedule.factor(self.n_done);
         let TrainOptions { weight_decay: decay, max_grad_norm: clip, .. } = self.options;
         let hyper = Hyper { optimizer: self.optimizer, decay, clip, ..Hyper::with_rate(rate) };
@@ -477,15 +472,9 @@ impl Training {
         step: usize,
     ) -> Result<Loss> {
         let held = &self.sequences[self.n_learned * self.group..];
-        let drawn; // the same in every epoch
-        let held: Vec<&Sequence> = match self.task {
-            Task::Steering => {
-                let mut random = ChaCha8Rng::seed_from_u64(self.options.seed);
-                drawn = steer::drawn(held.iter(), &self.options.strengths, &mut random);
-                drawn.iter().collect()
-            }
-            _ => held.iter().collect(),
-        };
+        let mut random = ChaCha8Rng::seed_from_u64(self.options.seed); // the same strengths in every epoch
+        let drawn = reps::drawn(self.task, held.iter(), &self.options.strengths, &mut random);
+        let held: Vec<&Sequence> = drawn.iter().map(AsRef::as_ref).collect();
         let control = Watched::new(watch, Phase::Validate, step, self.n_steps());
         let (mut before, mut losses) = (0, None::<PendingLoss>);
         for batch in held.chunks(self.batch_size * self.group) {

@@ -6,9 +6,9 @@
 //! h ← h + (1/k · Σ top-k a) · w        loss = cross-entropy + λ·Σ (mean of the a that are not among the top k), a sum over sequences
 //! ```
 //!
-//! A step reports the cross-entropy alone. k is 8; λ rises from 0 to 0.005 over the training. Before each step w is made a unit vector, and its gradient loses what is along w.
-//! After training every token is steered by the highest a of the last step: h + b·w, times the strength. The first token, which is most
-//! models' begin token and unlike all others, is neither read nor edited.
+//! A step reports the cross-entropy alone. k is 8; λ rises from 0 to 0.005 over the training. Before each step w is made a unit vector,
+//! and its gradient loses what is along w. After training every token is steered by the highest a of the last step: h + b·w, times the
+//! strength. The first token, which is most models' begin token and unlike all others, is neither read nor edited.
 //!
 //! Trained is w, as P [1, D]; b `[1]` follows, and λ `[1]` is beside them.
 

@@ -14,11 +14,13 @@
 //! The loss is AxBench's `scaled_simpo` with `simpo_scaler` 1 over the pairs `orig_add` and `orig_sub`. Edits are turned around as by its
 //! `substraction_type: normal`, which every kind can do; the paper's Φ_null projects the direction of a steering vector out instead.
 
+use super::Task;
 use super::batch::{Batch, Sequence};
 use crate::error::{Error, Result};
 use crate::reft::Reft;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::RngCore;
+use std::borrow::Cow;
 
 /// The sequences of pairs of answers, two by two, as RePS wants them: four by four, with edits as they are in the first two, and turned
 /// around in the others, where the second answer stands first.
@@ -46,14 +48,19 @@ pub(super) fn share_references(sequences: &mut [Sequence]) {
     }
 }
 
-/// The same sequences, each as strong as one of these strengths.
+/// The sequences as a step of the task takes them: in steering each is as strong as one of these strengths.
 pub(super) fn drawn<'s>(
+    task: Task,
     sequences: impl Iterator<Item = &'s Sequence>,
     strengths: &[f32],
     random: &mut ChaCha8Rng,
-) -> Vec<Sequence> {
+) -> Vec<Cow<'s, Sequence>> {
     let mut draw = || strengths[(random.next_u64() % strengths.len() as u64) as usize];
-    sequences.map(|sequence| scaled(sequence, draw())).collect()
+    let draw = |sequence: &'s Sequence| match task {
+        Task::Steering => Cow::Owned(scaled(sequence, draw())),
+        _ => Cow::Borrowed(sequence),
+    };
+    sequences.map(draw).collect()
 }
 
 fn scaled(sequence: &Sequence, factor: f32) -> Sequence {
