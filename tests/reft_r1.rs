@@ -8,11 +8,12 @@ mod support;
 use pollster::block_on;
 use std::rc::Rc;
 use support::differences::pseudo_random;
-use webreft::engine::{Engine, Example, Input};
+use support::{examples, train};
+use webreft::engine::{Engine, Input};
 use webreft::generate::{GenerateOptions, Persona};
 use webreft::kernel::Hyper;
 use webreft::reft::{Layers, Params, Reft, ReftConfig, Wanted, collect};
-use webreft::train::{Sequence, TrainOptions, TrainStep, Trainer};
+use webreft::train::{Sequence, TrainOptions, Trainer};
 
 const LAYER: usize = 2;
 /// AxBench's `topk`.
@@ -24,10 +25,6 @@ const LINES: &str = r#"{"prompt": "the cat", "completion": "ran"}
 /// The small model on the CPU and on a GPU.
 fn on_each(check: impl Fn(&Engine)) {
     support::on_each_machine("golden/llama/model-q8_0.gguf", check);
-}
-
-fn examples() -> Vec<Example> {
-    LINES.lines().map(|line| serde_json::from_str(line.trim()).expect("an example")).collect()
 }
 
 fn reft(engine: &Engine, kind: &str) -> Reft {
@@ -100,7 +97,7 @@ fn penalty(engine: &Engine, reft: &Reft, sequences: &[Sequence]) -> f64 {
 fn in_training_a_sequence_is_steered_by_the_mean_of_its_strongest_latents() {
     on_each(|engine| {
         let reft = reft(engine, "reft_r1");
-        let sequences = engine.sequences(&reft, &examples()).expect("sequences");
+        let sequences = engine.sequences(&reft, &examples(LINES)).expect("sequences");
         assert!(sequences[0].tokens.len() - 1 < K && sequences[1].tokens.len() - 1 > K);
         let want = cross_entropy(engine, &reft, &sequences);
         let all: Vec<&Sequence> = sequences.iter().collect();
@@ -115,7 +112,7 @@ fn gradients_are_differences_of_the_loss_with_its_penalty() {
     const PENALTY: f32 = 0.5;
     on_each(|engine| {
         let reft = reft(engine, "reft_r1");
-        let sequences = engine.sequences(&reft, &examples()).expect("sequences");
+        let sequences = engine.sequences(&reft, &examples(LINES)).expect("sequences");
         let all: Vec<&Sequence> = sequences.iter().collect();
         let (w, ..) = numbers(&reft);
         let set = |w: &[f32]| reft.theta.write_f32(&[w, &[1.0, PENALTY]].concat());
@@ -149,16 +146,6 @@ fn gradients_are_differences_of_the_loss_with_its_penalty() {
     });
 }
 
-fn train(engine: &Engine, reft: &Reft, options: &TrainOptions) -> Vec<TrainStep> {
-    let mut trainer = trainer(engine, reft);
-    let mut training = engine.training(reft, &examples(), options).expect("a training");
-    let mut steps = Vec::new();
-    while let Some(step) = block_on(training.next(engine.model(), reft, &mut trainer)).expect("a step") {
-        steps.push(step);
-    }
-    steps
-}
-
 #[test]
 fn a_function_around_its_strength_is_refused() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/llama/model-q8_0.gguf");
@@ -174,7 +161,7 @@ fn a_trained_direction_steers_by_the_highest_latent_and_is_saved() {
         let options = TrainOptions { epochs: 20, learning_rate: 3e-2, ..TrainOptions::default() };
         let [whole, in_parts] = [0, 1].map(|at_once| {
             let reft = reft(engine, "reft_r1");
-            let steps = train(engine, &reft, &TrainOptions { at_once, ..options.clone() });
+            let steps = train(engine, &reft, &examples(LINES), &TrainOptions { at_once, ..options.clone() });
             let (first, last) = (steps[0].loss, steps[19].loss);
             assert!(last < first - 0.5, "{first} to {last}");
             let (.., b, penalty) = numbers(&reft);

@@ -6,11 +6,12 @@
 mod support;
 
 use pollster::block_on;
+use support::{examples, train};
 use webreft::ErrorKind;
-use webreft::engine::{Engine, Example};
+use webreft::engine::Engine;
 use webreft::kernel::Hyper;
 use webreft::reft::{HeadConfig, Layers, Pooling, Reft, ReftConfig};
-use webreft::train::{Sequence, Task, TrainOptions, TrainStep, Trainer, reference};
+use webreft::train::{Sequence, Task, TrainOptions, Trainer, reference};
 
 const PAIRS: &str = r#"{"prompt": "the cat", "chosen": "ran", "rejected": "sat down"}
     {"prompt": "a dog", "chosen": "sat on a house", "rejected": "flew"}"#;
@@ -23,10 +24,6 @@ const STRENGTH: f32 = 2.0;
 /// The small model on the CPU and on a GPU.
 fn on_each(check: impl Fn(&Engine)) {
     support::on_each_machine("golden/llama/model-q8_0.gguf", check);
-}
-
-fn examples(lines: &str) -> Vec<Example> {
-    lines.lines().map(|line| serde_json::from_str(line.trim()).expect("an example")).collect()
 }
 
 fn loreft(engine: &Engine) -> Reft {
@@ -89,23 +86,13 @@ fn fours(answers: &[Sequence]) -> Vec<Sequence> {
     answers.chunks_exact(2).flat_map(four).collect()
 }
 
-fn train(engine: &Engine, reft: &Reft, pairs: &str, options: &TrainOptions) -> Vec<TrainStep> {
-    let mut trainer = Trainer::new(&engine.model().backend, reft).expect("the state fits");
-    let mut training = engine.training(reft, &examples(pairs), options).expect("a training");
-    let mut steps = Vec::new();
-    while let Some(step) = block_on(training.next(engine.model(), reft, &mut trainer)).expect("a step") {
-        steps.push(step);
-    }
-    steps
-}
-
 #[test]
 fn the_loss_of_a_training_is_that_of_the_paper() {
     on_each(|engine| {
         let reft = loreft(engine);
         let answers = engine.sequences(&reft, &examples(PAIRS)).expect("sequences");
         let before = loss_of_the_paper(engine, &reft, &answers);
-        let steps = train(engine, &reft, PAIRS, &options(2));
+        let steps = train(engine, &reft, &examples(PAIRS), &options(2));
         assert!((steps[0].loss - before).abs() < 1e-6 * before, "{} for {before}", steps[0].loss);
     });
 }
@@ -155,7 +142,7 @@ fn what_is_learned_is_brought_about_and_suppressed() {
     on_each(|engine| {
         let reft = loreft(engine);
         let options = TrainOptions { strengths: vec![1.0, STRENGTH], learning_rate: 4e-2, ..options(60) };
-        let steps = train(engine, &reft, EVEN, &options);
+        let steps = train(engine, &reft, &examples(EVEN), &options);
         let last = steps.last().expect("steps");
         assert!(last.loss < 0.5 * steps[0].loss && last.accuracy == Some(1.0), "{last:?}");
         for pair in engine.sequences(&reft, &examples(EVEN)).expect("sequences").chunks_exact(2) {
@@ -178,7 +165,7 @@ fn a_training_with_drawn_strengths_goes_on_from_its_checkpoint() {
         let (model, pairs) = (engine.model(), examples(PAIRS));
         let options = TrainOptions { batch_size: 1, strengths: vec![0.5, 1.0, 2.0], ..options(3) };
         let whole = loreft(engine);
-        let wanted = train(engine, &whole, PAIRS, &options);
+        let wanted = train(engine, &whole, &pairs, &options);
         let reft = loreft(engine);
         let mut trainer = Trainer::new(&model.backend, &reft).expect("the state fits");
         let mut training = engine.training(&reft, &pairs, &options).expect("a training");

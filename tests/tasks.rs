@@ -7,6 +7,7 @@ mod support;
 use pollster::block_on;
 use serde_json::json;
 use std::rc::Rc;
+use support::examples;
 use webreft::ErrorKind;
 use webreft::backend::{Backend, NoControl};
 use webreft::engine::{Engine, Example, Input, Source};
@@ -24,20 +25,12 @@ fn config() -> ReftConfig {
     ReftConfig { layers: Layers::List(vec![1, 2]), rank: 2, ..ReftConfig::default() }
 }
 
-fn examples(lines: &str) -> Vec<Example> {
-    lines.lines().map(|line| serde_json::from_str(line.trim()).expect("an example")).collect()
-}
-
 /// Trains to the end; the reports of all steps.
 fn train(engine: &Engine, reft: &Reft, examples: &[Example], options: &TrainOptions) -> Vec<TrainStep> {
-    let mut trainer = Trainer::new(&engine.model().backend, reft).expect("the state fits");
-    let mut training = engine.training(reft, examples, options).expect("a training");
-    let mut steps = Vec::new();
-    while let Some(step) = block_on(training.next(engine.model(), reft, &mut trainer)).expect("a step") {
-        assert!(step.loss.is_finite() && step.grad_norm > 0.0);
-        steps.push(step);
-    }
-    assert!(steps.len() == training.n_steps() || options.patience > 0);
+    let steps = support::train(engine, reft, examples, options);
+    assert!(steps.iter().all(|step| step.loss.is_finite() && step.grad_norm > 0.0));
+    let n_steps = engine.training(reft, examples, options).expect("a training").n_steps();
+    assert!(steps.len() == n_steps || options.patience > 0);
     steps
 }
 

@@ -12,13 +12,13 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use webreft::backend::{Backend, Prepared};
 use webreft::bytes::{ByteSource, FileSource};
-use webreft::engine::Engine;
+use webreft::engine::{Engine, Example};
 use webreft::files::ModelFiles;
 use webreft::kernel;
 use webreft::model::{self, Component, Hooks, Inputs, LoadOptions, Model, NoHooks, Pass, Place};
 use webreft::plan::{Buf, Plan};
 use webreft::reft::{EditBufs, Edits, Reft};
-use webreft::train::{Batch, Sequence};
+use webreft::train::{Batch, Sequence, TrainOptions, TrainStep, Trainer};
 
 /// Where the traces are: `WEBREFT_GOLDEN`, or those of this repository.
 pub(crate) fn golden_dir() -> PathBuf {
@@ -38,7 +38,25 @@ pub(crate) fn on_each_machine(model: &str, check: impl Fn(&Engine)) {
     [Backend::cpu(), gpu].iter().for_each(|backend| check(&load(backend, &path)));
 }
 
-/// The same, ready for a context of so many tokens.
+/// Examples, one on each line of JSON.
+pub(crate) fn examples(lines: &str) -> Vec<Example> {
+    lines.lines().map(|line| serde_json::from_str(line.trim()).expect("an example")).collect()
+}
+
+/// Trains to the end; the reports of all steps.
+pub(crate) fn train(
+    engine: &Engine,
+    reft: &Reft,
+    examples: &[Example],
+    options: &TrainOptions,
+) -> Vec<TrainStep> {
+    let mut trainer = Trainer::new(&engine.model().backend, reft).expect("the state fits");
+    let mut training = engine.training(reft, examples, options).expect("a training");
+    let next = || block_on(training.next(engine.model(), reft, &mut trainer)).expect("a step");
+    std::iter::from_fn(next).collect()
+}
+
+/// A model and its tokenizer from a file, ready for a context of so many tokens.
 pub(crate) fn load_with(backend: &Backend, path: &Path, context: usize) -> Engine {
     load_for(backend, path, Some(context))
 }
