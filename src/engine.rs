@@ -517,10 +517,29 @@ impl Engine {
     ) -> Result<(Reft, Trainer, Training)> {
         let checkpoint = Checkpoint::read(&self.model, file)?;
         let reft = checkpoint.reft(&self.model)?;
-        let mut trainer = Trainer::new(&self.model.backend, &reft)?;
-        let mut training = self.training(&reft, examples, checkpoint.options())?;
-        training.resume(&checkpoint, asked, &reft, &mut trainer)?;
+        let (trainer, training) = self.go_on(&reft, &checkpoint, examples, asked)?;
         Ok((reft, trainer, training))
+    }
+
+    /// As [`Engine::resume`], on interventions that are equal to those of the checkpoint but for what training changes.
+    ///
+    /// # Errors
+    /// As [`Engine::resume`].
+    pub fn resume_on(&self, reft: &Reft, file: &[u8], examples: &[Example]) -> Result<(Trainer, Training)> {
+        self.go_on(reft, &Checkpoint::read(&self.model, file)?, examples, &Value::Null)
+    }
+
+    fn go_on(
+        &self,
+        reft: &Reft,
+        checkpoint: &Checkpoint,
+        examples: &[Example],
+        asked: &Value,
+    ) -> Result<(Trainer, Training)> {
+        let mut trainer = Trainer::new(&self.model.backend, reft)?;
+        let mut training = self.training(reft, examples, checkpoint.options())?;
+        training.resume(checkpoint, asked, reft, &mut trainer)?;
+        Ok((trainer, training))
     }
 
     /// Examples as the model sees them; a preference is two sequences.

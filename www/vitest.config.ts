@@ -32,7 +32,10 @@ export default defineConfig({
       { test: { name: "node", environment: "node", testTimeout: 30_000, include: ["*/test/*.node.test.ts"] } },
       chromium(
         "chromium",
-        ["webreft/test/{model,examples,steer,store,stored,trouble,gpu,watch,faults}.browser.test.ts"],
+        [
+          "webreft/test/{model,examples,steer,store,stored,trouble,gpu,watch,faults}.browser.test.ts",
+          "webreft/test/faults/*.browser.test.ts",
+        ],
         BROWSER_ARGS,
       ),
       chromium("chromium without adapter", ["webreft/test/absent.browser.test.ts"], ARGS_WITHOUT_GPU),

@@ -31,14 +31,22 @@ struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     info: wgpu::AdapterInfo,
-    /// The first thing the device reported since it was last asked: lost, out of memory, invalid.
-    trouble: Arc<Mutex<Option<String>>>,
+    /// What the device reported first; that it is lost counts more than what came before.
+    trouble: Arc<Mutex<Option<Trouble>>>,
     pipelines: RefCell<HashMap<(&'static str, &'static str), Rc<Pipeline>>>,
     account: Account,
     ring: Ring,
     pace: Pace,
     /// Kernels whose text is changed, and how.
     broken: RefCell<HashMap<&'static str, [String; 2]>>,
+}
+
+/// Why a device is of no more use.
+#[derive(Clone)]
+struct Trouble {
+    text: String,
+    /// Whether another device may do the same work.
+    lost: bool,
 }
 
 struct Pipeline {
@@ -154,9 +162,13 @@ impl Gpu {
     fn buffer(&self, label: &str, len: usize) -> Result<GpuBuffer> {
         let size = buffer_bytes(label, len, self.max_tensor_bytes())?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+        Ok(self.counted(label, size, usage))
+    }
+
+    /// A buffer that is counted, and destroyed when it is dropped.
+    fn counted(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> GpuBuffer {
         let raw = self.create_buffer(label, size, usage);
-        let _taken = self.0.account.take(size);
-        Ok(GpuBuffer { raw, gpu: self.clone(), _taken })
+        GpuBuffer { raw, gpu: self.clone(), _taken: self.0.account.take(size) }
     }
 
     pub(super) fn create_buffer(&self, label: &str, size: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
@@ -182,13 +194,33 @@ impl Gpu {
     }
 
     pub(super) fn check(&self) -> Result<()> {
+        self.trouble().map_or(Ok(()), |trouble| Err(Error::device(trouble.text)))
+    }
+
+    /// Whether the device was lost, so that its work can be done on another one.
+    pub(super) fn is_lost(&self) -> bool {
+        self.trouble().is_some_and(|trouble| trouble.lost)
+    }
+
+    /// Whether the device is of no more use: it was lost, ran out of memory, or refused a command.
+    pub(super) fn is_broken(&self) -> bool {
+        self.trouble().is_some()
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
         let trouble = || self.0.trouble.lock().expect("no panic while it is held").clone();
-        if trouble().is_none() {
-            return Ok(());
-        }
+        trouble()?;
         // A lost device refuses commands first and says that it is lost when it is polled; that is what counts.
         let _ = self.0.device.poll(wgpu::PollType::Poll);
-        Err(Error::device(trouble().expect("trouble stays")))
+        trouble()
+    }
+
+    /// Notes that a readback failed: what the device computes can be had no more.
+    pub(super) fn drop_readback(&self, why: &str) -> Error {
+        let text = format!("the GPU gave no readback: {why}; load the model again");
+        let trouble = Trouble { text: text.clone(), lost: true };
+        self.0.trouble.lock().expect("no panic while it is held").get_or_insert(trouble);
+        self.check().err().unwrap_or_else(|| Error::device(text))
     }
 
     /// Compiles the plan's kernels and binds its buffers.
@@ -201,7 +233,7 @@ impl Gpu {
         let params = self.params_arena(plan);
         let steps = plan.steps().iter().zip(operations);
         let steps = steps
-            .map(|(step, operation)| self.record_step(plan, step, operation, tensors, &params))
+            .map(|(step, operation)| self.record_step(plan, step, operation, tensors, &params.raw))
             .collect();
         Recorded { steps, _params: params }
     }
@@ -240,16 +272,16 @@ impl Gpu {
     }
 
     /// All steps' `Params` and after them the lines of their grids, one slot each: they never change from run to run.
-    fn params_arena(&self, plan: &Plan) -> wgpu::Buffer {
-        let mut arena = vec![0u8; PARAMS_SLOT * plan.steps().len().max(1)];
+    fn params_arena(&self, plan: &Plan) -> GpuBuffer {
+        let mut arena = vec![0u8; params_arena_bytes(plan)];
         for (slot, step) in arena.chunks_exact_mut(PARAMS_SLOT).zip(plan.steps()) {
             let lines = u32::try_from(step.grid[1]).expect("a grid fits 32 bits");
             let words: Vec<u32> = step.params.iter().copied().chain([lines]).collect();
             slot[..4 * words.len()].copy_from_slice(bytemuck::cast_slice(&words));
         }
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let buffer = self.create_buffer("params", arena.len() as u64, usage);
-        self.0.queue.write_buffer(&buffer, 0, &arena);
+        let buffer = self.counted("params", arena.len() as u64, usage);
+        self.0.queue.write_buffer(&buffer.raw, 0, &arena);
         buffer
     }
 
@@ -424,12 +456,12 @@ fn storage(read_only: bool) -> wgpu::BindingType {
 }
 
 /// Notes the first thing that the device reports on its own; that it is lost counts more than what came before.
-fn watch(device: &wgpu::Device) -> Arc<Mutex<Option<String>>> {
-    let trouble: Arc<Mutex<Option<String>>> = Arc::default();
+fn watch(device: &wgpu::Device) -> Arc<Mutex<Option<Trouble>>> {
+    let trouble: Arc<Mutex<Option<Trouble>>> = Arc::default();
     let (lost, errors) = (trouble.clone(), trouble.clone());
     device.set_device_lost_callback(move |reason, text| {
         let text = format!("the GPU was lost ({reason:?}: {text}); load the model again");
-        *lost.lock().expect("no panic while it is held") = Some(text);
+        *lost.lock().expect("no panic while it is held") = Some(Trouble { text, lost: true });
     });
     device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
         let text = match &error {
@@ -438,7 +470,8 @@ fn watch(device: &wgpu::Device) -> Arc<Mutex<Option<String>>> {
             }
             other => format!("the GPU refused a command: {other}"),
         };
-        errors.lock().expect("no panic while it is held").get_or_insert(text);
+        let trouble = Trouble { text, lost: false };
+        errors.lock().expect("no panic while it is held").get_or_insert(trouble);
     }));
     trouble
 }
@@ -464,6 +497,11 @@ fn params_bytes(kernel: &Kernel) -> u64 {
     bytes(kernel.params.len() + 1)
 }
 
+/// Bytes of the params of all steps of a plan.
+pub(super) fn params_arena_bytes(plan: &Plan) -> usize {
+    PARAMS_SLOT * plan.steps().len().max(1)
+}
+
 fn bytes(words: usize) -> u64 {
     4 * words as u64
 }
@@ -480,7 +518,7 @@ pub(super) fn buffer_bytes(label: &str, words: usize, limit: u64) -> Result<u64>
 /// A plan as the GPU runs it.
 pub(super) struct Recorded {
     steps: Vec<RecordedStep>,
-    _params: wgpu::Buffer,
+    _params: GpuBuffer,
 }
 
 impl Recorded {

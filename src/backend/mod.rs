@@ -14,7 +14,7 @@ mod place;
 mod readback;
 mod tally;
 
-use self::account::Account;
+use self::account::{Account, Taken};
 use crate::error::Result;
 use crate::kernel::{self, Operation, Pool};
 use crate::plan::{Buf, Plan, Step};
@@ -124,9 +124,27 @@ impl Backend {
         }
     }
 
-    /// Bytes of all tensors alive on the machine.
+    /// Bytes of all tensors alive on the machine, and of the parameters of prepared plans' steps on a GPU.
     pub fn memory(&self) -> u64 {
         self.account().now()
+    }
+
+    /// Bytes of the buffers that a GPU is read through: they are used again and again.
+    pub fn staging_memory(&self) -> u64 {
+        match self {
+            Backend::Gpu(gpu) => gpu.ring().bytes(),
+            Backend::Cpu(_) | Backend::Tally(_) => 0,
+        }
+    }
+
+    /// Whether the machine was lost, so that its work can be done on another one.
+    pub fn is_lost(&self) -> bool {
+        matches!(self, Backend::Gpu(gpu) if gpu.is_lost())
+    }
+
+    /// Whether the machine is of no more use: it was lost, ran out of memory, or refused a command. Memory on it cannot be read.
+    pub fn is_broken(&self) -> bool {
+        matches!(self, Backend::Gpu(gpu) if gpu.is_broken())
     }
 
     fn account(&self) -> &Account {
@@ -208,8 +226,9 @@ impl Backend {
         let tensors = place::place_buffers(self, &plan, scratch)?;
         let operations: Vec<_> = plan.steps().iter().map(|step| kernel::operation(step.kernel)).collect();
         let recorded = match self {
-            Backend::Gpu(gpu) => Some(gpu.record(&plan, &operations, &tensors)),
-            Backend::Cpu(_) | Backend::Tally(_) => None,
+            Backend::Gpu(gpu) => Recorded::Gpu(gpu.record(&plan, &operations, &tensors)),
+            Backend::Tally(tally) => Recorded::Tally { _params: tally.record(&plan) },
+            Backend::Cpu(_) => Recorded::Cpu,
         };
         Ok(Prepared { backend: self.clone(), plan, operations, tensors, recorded })
     }
@@ -221,7 +240,14 @@ pub struct Prepared {
     plan: Plan,
     operations: Vec<&'static Operation>,
     tensors: Vec<Tensor>,
-    recorded: Option<gpu::Recorded>,
+    recorded: Recorded,
+}
+
+/// What a machine keeps of a plan.
+enum Recorded {
+    Cpu,
+    Gpu(gpu::Recorded),
+    Tally { _params: Taken },
 }
 
 impl Prepared {
@@ -232,7 +258,7 @@ impl Prepared {
     /// `Device` if the device was lost or reported an error.
     pub fn run(&self) -> Result<()> {
         match (&self.backend, &self.recorded) {
-            (Backend::Gpu(gpu), Some(recorded)) => return gpu.run(recorded),
+            (Backend::Gpu(gpu), Recorded::Gpu(recorded)) => return gpu.run(recorded),
             (Backend::Cpu(cpu), _) => cpu.run(&self.plan, &self.operations, &self.tensors),
             _ => (),
         }
@@ -247,7 +273,7 @@ impl Prepared {
     /// `Aborted` if `control` ended it, `Device` if the device was lost or reported an error.
     pub async fn run_with(&self, reads: &[&Tensor], control: &dyn Control) -> Result<Vec<Readback>> {
         match (&self.backend, &self.recorded) {
-            (Backend::Gpu(gpu), Some(recorded)) => {
+            (Backend::Gpu(gpu), Recorded::Gpu(recorded)) => {
                 return gpu.run_with(&self.plan, recorded, reads, control).await;
             }
             (Backend::Cpu(cpu), _) => {

@@ -1,8 +1,9 @@
 //! A machine that computes nothing and counts memory: what a model, an answer or a training would take on a device, by the code that takes it.
 
 use super::account::{Account, Taken};
-use super::gpu::buffer_bytes;
+use super::gpu::{buffer_bytes, params_arena_bytes};
 use crate::error::Result;
+use crate::plan::Plan;
 use crate::tensor::{Memory, Readback, Tensor};
 use std::ops::Range;
 
@@ -22,6 +23,11 @@ impl Tally {
         let bytes = buffer_bytes(&label, len, self.max_tensor_bytes)?;
         let memory = Counted { _taken: self.account.take(bytes) };
         Ok(Tensor::new(label, shape, memory))
+    }
+
+    /// Takes what the params of a plan's steps would take.
+    pub(super) fn record(&self, plan: &Plan) -> Taken {
+        self.account.take(params_arena_bytes(plan) as u64)
     }
 }
 

@@ -12,9 +12,10 @@ use super::validation::Shown;
 use super::{Sequence, StepTime, Target, TrainOptions, TrainStep, Trainer, Training};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::reft::{HeadConfig, Reft, ReftConfig};
+use crate::reft::{HeadConfig, Reft, ReftConfig, Trained};
 use crate::tensor::Tensor;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value, json};
 use sha2::{Digest, Sha256};
@@ -40,12 +41,15 @@ struct About {
     random: u128,
     pending: Option<(TrainStep, StepTime)>,
     shown: Shown,
+    /// How the interventions were trained so far; older files do not have it.
+    #[serde(default)]
+    trained: Option<Trained>,
 }
 
 /// The interventions a checkpoint is of, and how they were trained, without the training.
 pub struct Checkpoint {
     about: About,
-    tensors: Vec<(String, Vec<f32>)>,
+    tensors: Numbers,
 }
 
 fn tensors<'a>(reft: &'a Reft, trainer: &'a Trainer) -> [(&'static str, &'a Tensor); 5] {
@@ -89,14 +93,9 @@ impl Training {
             random: self.random.get_word_pos(),
             pending,
             shown: self.shown.clone(),
+            trained: reft.trained(),
         };
-        let about = serde_json::to_string(&about).expect("plain data");
-        let views = values.iter().map(|(name, values)| {
-            let view = TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values));
-            (*name, view.expect("the shape holds the values"))
-        });
-        let metadata = HashMap::from([(METADATA.to_owned(), about)]);
-        Ok(safetensors::serialize(views, Some(metadata)).expect("every tensor is whole"))
+        Ok(write(METADATA, &about, &values))
     }
 
     /// Goes on where the checkpoint was made. The training must be a new one on the same examples with the checkpoint's options, the
@@ -123,12 +122,15 @@ impl Training {
             )));
         }
         for (name, tensor) in tensors(reft, trainer) {
-            tensor.write_f32(checkpoint.values(name, tensor)?);
+            tensor.write_f32(values_of(&checkpoint.tensors, name, tensor)?);
+        }
+        if let Some(trained) = &about.trained {
+            reft.note(trained.clone());
         }
         self.shown = about.shown.clone();
         if checkpoint.tensors.iter().any(|(name, _)| name == BEST[0]) {
             let [theta, rotations] = [(BEST[0], &reft.theta), (BEST[1], &reft.rot)]
-                .map(|(name, tensor)| checkpoint.values(name, tensor).map(<[f32]>::to_vec));
+                .map(|(name, tensor)| values_of(&checkpoint.tensors, name, tensor).map(<[f32]>::to_vec));
             self.shown.best = Some([theta?, rotations?]);
         }
         trainer.n_steps = about.n_steps;
@@ -146,32 +148,15 @@ impl Checkpoint {
     /// # Errors
     /// `File` if it is damaged or not such a file, `Input` if it was made with another model.
     pub fn read(model: &Model, bytes: &[u8]) -> Result<Checkpoint> {
-        let damaged = |error: &dyn std::fmt::Display| Error::file(format!("not a checkpoint: {error}"));
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error))?;
-        let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(&error))?;
-        let about = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA));
-        let about = about.ok_or_else(|| damaged(&format!("expected metadata {METADATA:?}")))?;
-        let about: About = serde_json::from_str(about).map_err(|error| damaged(&error))?;
+        let (about, tensors): (About, _) =
+            read(METADATA, bytes).map_err(|error| error.at("not a checkpoint"))?;
         if about.fingerprint != model.fingerprint {
             return Err(Error::input(format!(
                 "the checkpoint is of a training on another model ({}), loaded is {:?} ({})",
                 about.fingerprint, model.name, model.fingerprint
             )));
         }
-        let tensors = file.iter().map(|(name, view)| match view.dtype() {
-            Dtype::F32 => Ok((name.to_owned(), bytemuck::pod_collect_to_vec(view.data()))),
-            other => Err(damaged(&format!("tensor {name:?} is {other:?}"))),
-        });
-        Ok(Checkpoint { tensors: tensors.collect::<Result<_>>()?, about })
-    }
-
-    /// The numbers of one of its tensors, as many as `like` has.
-    fn values(&self, name: &str, like: &Tensor) -> Result<&[f32]> {
-        let values = self.tensors.iter().find(|(known, _)| known == name);
-        let values = values.map(|(_, values)| &values[..]).filter(|values| [values.len()] == like.shape());
-        values.ok_or_else(|| {
-            Error::file(format!("checkpoint: tensor {name:?}: expected {:?} numbers", like.shape()))
-        })
+        Ok(Checkpoint { about, tensors })
     }
 
     /// New interventions as those that were trained; [`Training::resume`] fills them.
@@ -194,6 +179,45 @@ impl Checkpoint {
     pub fn options(&self) -> &TrainOptions {
         &self.about.options
     }
+}
+
+/// Numbers by their names, and what they are of as JSON.
+pub(super) fn write(metadata: &str, about: &impl Serialize, values: &[(&str, Vec<f32>)]) -> Vec<u8> {
+    let about = serde_json::to_string(about).expect("plain data");
+    let views = values.iter().map(|(name, values)| {
+        let view = TensorView::new(Dtype::F32, vec![values.len()], bytemuck::cast_slice(values));
+        (*name, view.expect("the shape holds the values"))
+    });
+    let metadata = HashMap::from([(metadata.to_owned(), about)]);
+    safetensors::serialize(views, Some(metadata)).expect("every tensor is whole")
+}
+
+/// Numbers by their names.
+pub(super) type Numbers = Vec<(String, Vec<f32>)>;
+
+/// What [`write`] wrote.
+///
+/// # Errors
+/// `File` if it is damaged or not such a file.
+pub(super) fn read<About: DeserializeOwned>(metadata: &str, bytes: &[u8]) -> Result<(About, Numbers)> {
+    let damaged = |error: &dyn std::fmt::Display| Error::file(error.to_string());
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(&error))?;
+    let file = SafeTensors::deserialize(bytes).map_err(|error| damaged(&error))?;
+    let about = header.metadata().as_ref().and_then(|all| all.get(metadata));
+    let about = about.ok_or_else(|| damaged(&format!("expected metadata {metadata:?}")))?;
+    let about = serde_json::from_str(about).map_err(|error| damaged(&error))?;
+    let numbers = file.iter().map(|(name, view)| match view.dtype() {
+        Dtype::F32 => Ok((name.to_owned(), bytemuck::pod_collect_to_vec(view.data()))),
+        other => Err(damaged(&format!("tensor {name:?} is {other:?}"))),
+    });
+    Ok((about, numbers.collect::<Result<_>>()?))
+}
+
+/// The numbers of one name, as many as `like` has.
+pub(super) fn values_of<'a>(numbers: &'a Numbers, name: &str, like: &Tensor) -> Result<&'a [f32]> {
+    let values = numbers.iter().find(|(known, _)| known == name);
+    let values = values.map(|(_, values)| &values[..]).filter(|values| [values.len()] == like.shape());
+    values.ok_or_else(|| Error::file(format!("tensor {name:?}: expected {:?} numbers", like.shape())))
 }
 
 /// What tells each example from others: a hash of its tokens, of what is learned of them, and of the tokens of its source.

@@ -27,7 +27,7 @@ use crate::inspect::inspect;
 use crate::model::{LoadOptions, LoadProgress};
 use crate::reft::Reft;
 use crate::reft::foreign::{pack_directory, unpack_directory};
-use crate::train::{TrainStep, Trainer, Training};
+use crate::train::{self, TrainStep, Trainer, Training};
 use types::{
     EngineInfo, EngineStep, Example, HeadConfig, ReftConfig, Sampling, Sequence, SequencePersona,
     SequencePiece,
@@ -87,6 +87,17 @@ impl Refts {
         match self.0.borrow().get(number) {
             Some(Some(held)) => Ok(held.reft.clone()),
             _ => Err(Error::input("these interventions were disposed")),
+        }
+    }
+
+    /// The optimizer of single steps on interventions, which is theirs again with [`Refts::put_trainer`].
+    fn take_trainer(&self, number: usize) -> Option<Trainer> {
+        self.0.borrow_mut().get_mut(number)?.as_mut()?.trainer.take()
+    }
+
+    fn put_trainer(&self, number: usize, trainer: Option<Trainer>) {
+        if let Some(Some(held)) = self.0.borrow_mut().get_mut(number) {
+            held.trainer = trainer;
         }
     }
 
@@ -180,7 +191,10 @@ impl WebEngine {
     #[wasm_bindgen(js_name = gpuBytes)]
     pub fn gpu_bytes(&self) -> f64 {
         let backend = &self.engine.model().backend;
-        if matches!(backend, Backend::Gpu(_)) { backend.memory() as f64 } else { 0.0 }
+        match backend {
+            Backend::Gpu(_) => (backend.memory() + backend.staging_memory()) as f64,
+            _ => 0.0,
+        }
     }
 
     /// Makes new interventions; returns their number.
@@ -401,6 +415,57 @@ impl WebEngine {
         })
     }
 
+    /// Goes on with a training from a checkpoint, on interventions of that training that were made anew.
+    ///
+    /// # Errors
+    /// As [`Engine::resume_on`].
+    #[wasm_bindgen(js_name = resumeOn)]
+    pub fn resume_on(
+        &self,
+        number: usize,
+        checkpoint: &[u8],
+        examples: Vec<Ts<Example>>,
+    ) -> Result<WebTraining> {
+        let reft = self.refts.get(number)?;
+        let (trainer, training) = self.engine.resume_on(&reft, checkpoint, &read_examples(&examples)?)?;
+        Ok(WebTraining { engine: self.engine.clone(), reft, number, trainer, training })
+    }
+
+    /// What training has changed of interventions, single steps included, as bytes.
+    ///
+    /// # Errors
+    /// As [`train::snapshot`], and `Input` if there are none of this number.
+    pub async fn snapshot(&self, number: usize) -> Result<Vec<u8>> {
+        let reft = self.refts.get(number)?;
+        let trainer = self.refts.take_trainer(number);
+        let bytes = train::snapshot(&reft, trainer.as_ref()).await;
+        self.refts.put_trainer(number, trainer);
+        bytes
+    }
+
+    /// Gives interventions that were made anew what training had changed of them.
+    ///
+    /// # Errors
+    /// As [`train::restore`], and `Input` if there are none of this number.
+    pub fn restore(&self, number: usize, snapshot: &[u8]) -> Result<()> {
+        let reft = self.refts.get(number)?;
+        let trainer = train::restore(&self.engine.model().backend, &reft, snapshot)?;
+        self.refts.put_trainer(number, trainer);
+        Ok(())
+    }
+
+    /// Whether the machine was lost, so that the same work can be done on another one.
+    #[wasm_bindgen(js_name = isLost)]
+    pub fn is_lost(&self) -> bool {
+        self.engine.model().backend.is_lost()
+    }
+
+    /// Whether the machine is of no more use, and the model must be loaded again.
+    #[wasm_bindgen(js_name = isBroken)]
+    pub fn is_broken(&self) -> bool {
+        self.engine.model().backend.is_broken()
+    }
+
     /// Makes one step on all of the examples, which `watch` may end. The optimizer goes on from step to step.
     ///
     /// # Errors
@@ -417,15 +482,12 @@ impl WebEngine {
         let options: types::Training = from_js("options", &training)?;
         let options = types::Training { epochs: 1, batch_size: 0, ..options };
         let mut training = self.engine.training(&reft, &read_examples(&examples)?, &options.into())?;
-        let kept = self.refts.0.borrow_mut()[number].as_mut().and_then(|held| held.trainer.take());
-        let mut trainer = match kept {
+        let mut trainer = match self.refts.take_trainer(number) {
             Some(trainer) => trainer,
             None => Trainer::new(&self.engine.model().backend, &reft)?,
         };
         let step = training.next_with(self.engine.model(), &reft, &mut trainer, &watch).await;
-        if let Some(Some(held)) = self.refts.0.borrow_mut().get_mut(number) {
-            held.trainer = Some(trainer);
-        }
+        self.refts.put_trainer(number, Some(trainer));
         reported(step?.expect("a training has a step"), &training)
     }
 

@@ -58,6 +58,7 @@ fn without_home() -> Result<String> {
 fn glue(input: Vec<u8>, out: &Path) -> Result<()> {
     let mut bindgen = Bindgen::new();
     bindgen.input_bytes("webreft", input).typescript(true).web(true)?.omit_default_module_path(false);
+    bindgen.reset_state_function(true); // for an instance that trapped
     bindgen.generate(out).context("wasm-bindgen")
 }
 

@@ -1,6 +1,6 @@
 /** The page's side of `protocol.ts`: a worker, and calls on it. The only file that casts. */
 import { WebReftError } from "./error.js";
-import type { Call, Calls, Reply, Request } from "./protocol.js";
+import type { Call, Calls, Recovery, Reply, Request } from "./protocol.js";
 
 /** How a call is ended, and who hears its news. */
 export interface Listening<C extends Call> {
@@ -18,21 +18,41 @@ interface Pending {
 
 type Outcome<Value> = { value: Value } | { error: WebReftError };
 
+/** Milliseconds from one question whether the worker still answers to the next, and questions without an answer after which it counts as stuck. */
+const BEAT = 5_000;
+const MOST_UNANSWERED = 6;
+/** Milliseconds that the worker has to let go of a call that was aborted. */
+const GRACE = 2_000;
+
+/** Workers that have a client, or had one. */
+const taken = new WeakSet<Worker>();
+
 /** A worker and the calls on it. */
 export class Client {
+  /** Hears when the worker's machine is lost, and when it is back. */
+  onRecovery: ((recovery: Recovery) => void) | undefined;
   readonly #worker: Worker;
   readonly #pending = new Map<number, Pending>();
   #nextId = 1;
   #ended: WebReftError | undefined;
+  /** Whether anything came from the worker. */
+  #isHeard = false;
+  #unanswered = 0;
+  #beat: ReturnType<typeof setInterval> | undefined;
 
-  constructor(worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "webreft" })) {
+  /** @throws {WebReftError} `input` for a worker that has a model already, `unsupported` where the page may not start one. */
+  constructor(worker = ownWorker()) {
+    if (taken.has(worker)) {
+      throw new WebReftError("input", "worker: it has a model already, or had one; make a new one for each load");
+    }
+    taken.add(worker);
     this.#worker = worker;
     worker.onmessage = ({ data }: MessageEvent<Reply>) => this.#receive(data);
     worker.onerror = (event) => {
       event.preventDefault();
-      const error = new WebReftError("bug", `the webreft worker stopped: ${event.message || "could not start"}`);
-      this.end(error, error);
+      this.#fail(stopped(event.message, this.#isHeard));
     };
+    worker.onmessageerror = () => this.#fail(new WebReftError("bug", "a message of the webreft worker cannot be read"));
   }
 
   /** One call, to its result. */
@@ -90,7 +110,7 @@ export class Client {
         }
       }
     } finally {
-      if (!settled.outcome) this.#send({ id, call: "abort", reason: "the loop was left" });
+      if (!settled.outcome) this.#abort(id, "the loop was left");
       while (!settled.outcome) await news();
     }
   }
@@ -106,6 +126,10 @@ export class Client {
     for (const pending of [...this.#pending.values()]) pending.fail(now);
   }
 
+  #fail(error: WebReftError): void {
+    this.end(error, error);
+  }
+
   #start<C extends Call>(
     call: C,
     takes: Calls[C]["takes"],
@@ -118,13 +142,14 @@ export class Client {
       return id;
     }
     if (signal?.aborted) {
-      to.fail(new WebReftError("aborted", `aborted: ${signal.reason}`, { cause: signal.reason }));
+      to.fail(aborted(signal.reason));
       return id;
     }
-    const abort = () => this.#send({ id, call: "abort", reason: String(signal?.reason) });
+    const abort = () => this.#abort(id, signal?.reason);
     const settle = () => {
       this.#pending.delete(id);
       signal?.removeEventListener("abort", abort);
+      if (this.#pending.size === 0) this.#rest();
     };
     signal?.addEventListener("abort", abort);
     this.#pending.set(id, {
@@ -140,8 +165,43 @@ export class Client {
         to.fail(error);
       },
     });
-    this.#send({ id, call, takes } as Request);
+    this.#watch();
+    try {
+      this.#send({ id, call, takes } as Request);
+    } catch (error) {
+      const what = `${call}: what it was given cannot be sent to the worker: ${error}`;
+      this.#pending.get(id)?.fail(new WebReftError("input", what, { cause: error }));
+    }
     return id;
+  }
+
+  /** Asks the worker to let go of a call, and does not wait long for it. */
+  #abort(id: number, reason: unknown): void {
+    this.#send({ id, call: "abort", reason: String(reason) });
+    setTimeout(() => this.#pending.get(id)?.fail(aborted(reason)), GRACE);
+  }
+
+  /**
+   * Asks the worker from time to time whether it still answers, as long as there are calls. Questions are counted, and not seconds: a page
+   * that was frozen has asked none.
+   */
+  #watch(): void {
+    this.#beat ??= setInterval(() => {
+      if (this.#unanswered === MOST_UNANSWERED) {
+        const seconds = (BEAT * MOST_UNANSWERED) / 1000;
+        const what = `the webreft worker has not answered for ${seconds} s and was ended; load the model again`;
+        this.#fail(new WebReftError("device", what));
+      } else {
+        this.#unanswered += 1;
+        this.#send({ id: 0, call: "ping" });
+      }
+    }, BEAT);
+  }
+
+  #rest(): void {
+    clearInterval(this.#beat);
+    this.#beat = undefined;
+    this.#unanswered = 0;
   }
 
   #send(request: Request): void {
@@ -149,16 +209,52 @@ export class Client {
   }
 
   #receive(reply: Reply): void {
+    this.#isHeard = true;
+    this.#unanswered = 0;
     const pending = this.#pending.get(reply.id);
-    if (reply.kind === "item") {
-      pending?.item(reply.item);
-    } else if (reply.kind === "news") {
-      pending?.news(reply.news);
-    } else if (reply.kind === "done") {
-      pending?.done(reply.value);
-    } else {
-      const { kind, message, retryable } = reply.error;
-      pending?.fail(new WebReftError(kind, message, retryable === undefined ? {} : { retryable }));
+    switch (reply.kind) {
+      case "pong":
+        break;
+      case "recovery":
+        this.onRecovery?.(reply.recovery);
+        break;
+      case "item":
+        pending?.item(reply.item);
+        break;
+      case "news":
+        pending?.news(reply.news);
+        break;
+      case "done":
+        pending?.done(reply.value);
+        break;
+      case "error": {
+        const { kind, message, retryable } = reply.error;
+        pending?.fail(new WebReftError(kind, message, retryable === undefined ? {} : { retryable }));
+      }
     }
   }
+}
+
+/** A worker beside this file. */
+function ownWorker(): Worker {
+  try {
+    return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "webreft" });
+  } catch (error) {
+    const advice = "serve webreft from the page's own origin and allow it in worker-src, or give a `worker`";
+    throw new WebReftError("unsupported", `the webreft worker may not be started here: ${error}; ${advice}`, {
+      cause: error,
+    });
+  }
+}
+
+/** Why a worker stopped: without a message its script is not there, or stops before it hears anything. */
+function stopped(message: string | undefined, wasHeard: boolean): WebReftError {
+  if (message || wasHeard)
+    return new WebReftError("bug", `the webreft worker stopped: ${message || "no reason given"}`);
+  const advice = "serve its script and what that imports, or give a `worker`";
+  return new WebReftError("file", `the webreft worker cannot be loaded; ${advice}`, { retryable: true });
+}
+
+function aborted(reason: unknown): WebReftError {
+  return new WebReftError("aborted", `aborted: ${reason}`, { cause: reason });
 }

@@ -51,6 +51,7 @@ export type {
   Memory,
   ModelInfo,
   PrefillProgress,
+  Recovery,
   RunProgress,
   StepProgress,
   TrainableParameters,

@@ -28,6 +28,7 @@ import type {
   Memory,
   ModelInfo,
   PrefillProgress,
+  Recovery,
   RunProgress,
   StepProgress,
   TrainableParameters,
@@ -60,6 +61,8 @@ export interface LoadOptions extends Omit<EngineLoadOptions, "templateVariables"
   cache?: boolean;
   /** Hears of bytes read, often. */
   onProgress?: (progress: LoadProgress) => void;
+  /** Hears when the machine is lost while the model is used, and when the model is there again: until then calls wait, and fail only if it cannot be. */
+  onRecovery?: (recovery: Recovery) => void;
 }
 
 /** How a model is inspected. */
@@ -179,13 +182,21 @@ export async function parseExamples(
 
 /** A model in a worker of its own, on the GPU or on the CPU. It answers one call at a time. */
 export class WebReft {
-  /** What was loaded, and on what it runs. */
-  readonly info: ModelInfo;
   readonly #client: Client;
+  #info: ModelInfo;
 
-  private constructor(client: Client, info: ModelInfo) {
+  private constructor(client: Client, info: ModelInfo, onRecovery: LoadOptions["onRecovery"]) {
     this.#client = client;
-    this.info = info;
+    this.#info = info;
+    client.onRecovery = (recovery) => {
+      if (recovery.state === "back") this.#info = recovery.info;
+      onRecovery?.(recovery);
+    };
+  }
+
+  /** What was loaded, and on what it runs now. */
+  get info(): ModelInfo {
+    return this.#info;
   }
 
   /** The models that the browser has stored: listed, removed, and how much room there is. */
@@ -218,7 +229,18 @@ export class WebReft {
    * `backend` asks for, `file` for a file that is damaged or cannot be read, `input` for a source or an option that is none, `aborted`.
    */
   static async load(source: ModelSource, options: LoadOptions = {}): Promise<WebReft> {
-    const { wasm, worker, endpoint, token, cache = true, signal, onProgress, templateVariables, ...how } = options;
+    const {
+      wasm,
+      worker,
+      endpoint,
+      token,
+      cache = true,
+      signal,
+      onProgress,
+      onRecovery,
+      templateVariables,
+      ...how
+    } = options;
     const opening = openingOf(source, options, cache);
     const client = new Client(worker);
     const takes = {
@@ -227,7 +249,7 @@ export class WebReft {
       options: { ...how, templateVariables: templateVariables && json(templateVariables) },
     };
     try {
-      return new WebReft(client, await client.call("load", takes, { signal, news: onProgress }));
+      return new WebReft(client, await client.call("load", takes, { signal, news: onProgress }), onRecovery);
     } catch (error) {
       const over = new WebReftError("aborted", "the model was not loaded");
       client.end(over, over);

@@ -175,6 +175,16 @@ export interface TrainableParameters {
   bytes: number;
 }
 
+/**
+ * What becomes of a machine that is lost while a model is used: a GPU that its driver or the browser has reset, or an engine that stopped by
+ * a bug. The model is loaded again by the next call, or within the one under way, which then goes on where it was.
+ */
+export type Recovery =
+  | { state: "lost"; reason: string }
+  | { state: "loading"; progress: LoadProgress }
+  /** The model is there again, on the CPU where the GPU was lost too often. */
+  | { state: "back"; info: ModelInfo };
+
 /** How far the reading of a prompt is. */
 export interface PrefillProgress {
   phase: "prefill";
@@ -192,6 +202,8 @@ export type WasmSource = string | ArrayBuffer | Uint8Array<ArrayBuffer> | WebAss
 export type Request =
   | { [C in Call]: { id: number; call: C; takes: Calls[C]["takes"] } }[Call]
   | { id: number; call: "more" }
+  /** Asks whether the worker still answers. */
+  | { id: 0; call: "ping" }
   | { id: number; call: "abort"; reason: string };
 
 /** An error as it crosses: what the engine throws, too. */
@@ -206,7 +218,9 @@ export type Reply<C extends Call = Call> =
   | { id: number; kind: "item"; item: Calls[C]["streams"] }
   | { id: number; kind: "news"; news: Calls[C]["tells"] }
   | { id: number; kind: "done"; value: Calls[C]["returns"] }
-  | { id: number; kind: "error"; error: Thrown };
+  | { id: number; kind: "error"; error: Thrown }
+  | { id: 0; kind: "pong" }
+  | { id: 0; kind: "recovery"; recovery: Recovery };
 
 /** What a handler is given besides its arguments. */
 export interface Line<Item, News> {

@@ -1,19 +1,11 @@
-/** The worker's side of `protocol.ts`: it holds the engine, and all of its loops. */
-import init, {
-  type InitOutput,
-  type LoadOptions,
-  parseExamples,
-  type Reader,
-  type RunWatch,
-  type StepWatch,
-  WebEngine,
-  type WebGeneration,
-  type WebTraining,
-} from "../wasm/webreft.js";
+/** The worker's side of `protocol.ts`: it holds the model, and makes what the page asks for. */
+import { parseExamples, type Reader, WebEngine } from "../wasm/webreft.js";
 import { type Adapter, findMachine } from "./adapter.js";
 import { readAhead } from "./ahead.js";
 import { WebReftError } from "./error.js";
 import { withFiles, withHeaders } from "./files.js";
+import { heapBytes, isTrap, restart, start } from "./instance.js";
+import { Answers, notAnswering, runWatch, train, trainStep } from "./loops.js";
 import type {
   Call,
   Calls,
@@ -23,45 +15,35 @@ import type {
   LoadProgress,
   Reply,
   Request,
-  RunProgress,
   Thrown,
   TrainableParameters,
-  TrainNews,
-  TrainStep,
 } from "./protocol.js";
+import { type Opened, type OpenListener, Session } from "./session.js";
 import { Sound } from "./sound.js";
 
-let wasm: InitOutput | undefined;
-let loaded: WebEngine | undefined;
+let loaded: Session | undefined;
 let adapter: Adapter | undefined;
+/** The answers under way. */
+let answers: Answers | undefined;
 
 const handlers: Handlers = {
   async probe() {
     return findMachine();
   },
 
-  async load({ wasm: where, opening, options }, { tell, signal }) {
-    wasm = await init({ module_or_path: where });
-    WebEngine.checkOptions(options);
-    const { backend, found, warnings: heard } = await choose(options);
-    const check = (headers: Reader[]) => WebEngine.check(headers, { ...options, backend });
-    return withFiles(opening, { tell, signal, check }, async (files, warnings) => {
-      tell({ phase: "header", loaded: 0, total: files.reduce((sum, { length }) => sum + length, 0) });
-      const onProgress = (phase: LoadProgress["phase"], loaded: number, total: number) =>
-        tell({ phase, loaded, total });
-      const sound = found && (await Sound.of(found.name));
-      loaded = await WebEngine.load(files.map(readAhead), { ...options, backend }, sound?.keys ?? [], onProgress);
-      signal.throwIfAborted();
-      await sound?.keep(loaded.sound());
-      const info = loaded.info();
-      adapter = info.backend === "gpu" ? found : undefined;
-      return { ...info, ...(adapter && { adapter }), warnings: [...warnings, ...heard, ...loaded.warnings()] };
-    });
+  async load(takes, { tell, signal }) {
+    await start(takes.wasm);
+    WebEngine.checkOptions(takes.options);
+    const { backend } = takes.options;
+    const open = (on: typeof backend, listener: OpenListener) => openModel(takes, on, listener);
+    const opened = await open(backend, { tell, signal });
+    loaded = new Session(opened, open, backend, (recovery) => post({ id: 0, kind: "recovery", recovery }));
+    return opened.info;
   },
 
-  async inspect({ wasm: where, opening, options }, { signal }) {
-    await init({ module_or_path: where });
-    const { backend } = await choose(options);
+  async inspect({ wasm, opening, options }, { signal }) {
+    await start(wasm);
+    const { backend } = await choose(options.backend);
     return withHeaders(opening, signal, async (readers, files, revision) => {
       const sum = (of: "bytes" | "stored") => files.reduce((sum, file) => sum + file[of], 0);
       const told = await WebEngine.inspect(readers, { ...options, backend });
@@ -69,34 +51,42 @@ const handlers: Handlers = {
     });
   },
 
-  async parseExamples({ wasm: where, bytes }) {
-    await init({ module_or_path: where });
+  async parseExamples({ wasm, bytes }) {
+    await start(wasm);
     return JSON.parse(parseExamples(bytes));
   },
 
-  async memory() {
-    return { gpu: engine().gpuBytes(), wasm: wasm?.memory.buffer.byteLength ?? 0 };
+  async memory(_, { signal }) {
+    return session().run(signal, (engine) => ({ gpu: engine.gpuBytes(), wasm: heapBytes() }));
   },
 
-  async bench({ tokens, sequences }) {
-    const report = JSON.parse(await engine().bench(tokens, sequences));
-    return { ...report, ...(adapter && { adapter: adapter.name }) };
+  async bench({ tokens, sequences }, { signal }) {
+    const report = await session().run(signal, (engine) => engine.bench(tokens, sequences));
+    return { ...JSON.parse(report), ...(adapter && { adapter: adapter.name }) };
   },
 
-  async newReft({ configs, head }) {
-    return engine().newReft(configs, head);
+  async newReft({ configs, head }, { signal }) {
+    return session().hold(signal, (engine) => engine.newReft(configs, head));
   },
 
-  async scores({ reft, texts }) {
-    return JSON.parse(await engine().scores(reft, texts));
+  async scores({ reft, texts }, { signal }) {
+    return JSON.parse(await session().run(signal, (engine) => engine.scores(session().number(reft), texts)));
   },
 
-  async steer({ pairs, options }, { tell, signal }) {
-    return made(await engine().steer(pairs, options, runWatch({ tell, signal })));
+  async steer({ pairs, options }, line) {
+    const file = await session().run(line.signal, async (engine) => {
+      const number = await engine.steer(pairs, options, runWatch(line));
+      try {
+        return await engine.saveReft(number);
+      } finally {
+        engine.removeReft(number);
+      }
+    });
+    return made(await session().hold(line.signal, (engine) => engine.loadReft(file)), line);
   },
 
-  async hiddenStates({ text, places }, { tell, signal }) {
-    const states = await engine().hiddenStates(text, places, runWatch({ tell, signal }));
+  async hiddenStates({ text, places }, line) {
+    const states = await session().run(line.signal, (engine) => engine.hiddenStates(text, places, runWatch(line)));
     return states.map((it): HiddenStates => {
       const { layer, component, head, positions, width, values } = it;
       it.free();
@@ -105,89 +95,116 @@ const handlers: Handlers = {
     });
   },
 
-  async trainableParameters(reft) {
-    return share(engine().trainableParameters(reft));
+  async trainableParameters(reft, { signal }) {
+    return session().run(signal, (engine) => share(engine, session().number(reft)));
   },
 
-  async wouldTrain(configs) {
-    const reft = engine().newReft(configs, undefined);
-    try {
-      return share(engine().trainableParameters(reft));
-    } finally {
-      engine().removeReft(reft);
-    }
+  async wouldTrain(configs, { signal }) {
+    return session().run(signal, (engine) => {
+      const number = engine.newReft(configs, undefined);
+      try {
+        return share(engine, number);
+      } finally {
+        engine.removeReft(number);
+      }
+    });
   },
 
-  async loadReft(bytes) {
-    const reft = engine().loadReft(bytes);
-    return { ...made(reft), warnings: engine().reftWarnings(reft) };
+  async loadReft(bytes, line) {
+    return warned(await session().hold(line.signal, (engine) => engine.loadReft(bytes)), line);
   },
 
-  async importReft({ archive, unsaved }) {
-    const reft = engine().importReft(archive, unsaved);
-    return { ...made(reft), warnings: engine().reftWarnings(reft) };
+  async importReft({ archive, unsaved }, line) {
+    return warned(await session().hold(line.signal, (engine) => engine.importReft(archive, unsaved)), line);
   },
 
-  async exportReft({ reft, library }) {
-    return new Uint8Array(await engine().exportReft(reft, library));
+  async exportReft({ reft, library }, { signal }) {
+    const work = (engine: WebEngine) => engine.exportReft(session().number(reft), library);
+    return new Uint8Array(await session().run(signal, work));
   },
 
-  async exportScript({ reft, examples, training }) {
-    return new Uint8Array(await engine().exportScript(reft, examples, training));
+  async exportScript({ reft, examples, training }, { signal }) {
+    const work = (engine: WebEngine) => engine.exportScript(session().number(reft), examples, training);
+    return new Uint8Array(await session().run(signal, work));
   },
 
-  async saveReft(reft) {
-    return new Uint8Array(await engine().saveReft(reft));
+  async saveReft(reft, { signal }) {
+    return new Uint8Array(await session().run(signal, (engine) => engine.saveReft(session().number(reft))));
   },
 
   async removeReft(reft) {
-    engine().removeReft(reft);
+    session().remove(reft);
     return null;
   },
 
-  async generate({ sequences, sampling }, { tell, emit, signal }) {
-    const progress = (share: number) => tell({ phase: "prefill", share });
-    const generation = await engine().generate(sequences, sampling, { cancelled: () => signal.aborted, progress });
-    const mine = { generation, last: sequences.length - 1, turn: Promise.resolve() };
-    const next = () => inTurn(mine, () => generation.next());
-    answering = mine;
+  async generate({ sequences, sampling }, line) {
+    answers = new Answers(session(), sequences, sampling);
     try {
-      for (let pieces = await next(); pieces; pieces = await next()) {
-        for (const piece of pieces) await emit(piece);
-      }
+      await answers.run(line);
     } finally {
-      answering = undefined;
-      await mine.turn;
-      generation.free();
+      answers = undefined;
     }
     return null;
   },
 
   async switch(personas) {
-    const now = answering;
-    if (!now) throw new WebReftError("input", "switch: no answer is under way; call it inside the answer's loop");
-    await inTurn(now, () => now.generation.switchPersonas(now.last, personas));
+    if (!answers) throw notAnswering();
+    await answers.switch(personas);
     return null;
   },
 
   async train({ reft, examples, training, checkpointSeconds }, line) {
-    return toTheEnd(engine().train(reft, examples, training), checkpointSeconds, line);
+    const begin = (engine: WebEngine, number: number) => engine.train(number, examples, training);
+    await train(session(), { reft, examples, checkpointSeconds, begin }, line);
+    return null;
   },
 
   async resume({ checkpoint, examples, training, checkpointSeconds }, line) {
-    const run = engine().resume(checkpoint, examples, training);
-    await line.emit(made(run.reft));
-    return toTheEnd(run, checkpointSeconds, line);
+    const reft = await session().hold(line.signal, (engine) => {
+      const run = engine.resume(checkpoint, examples, training);
+      const number = run.reft;
+      run.free();
+      return number;
+    });
+    await line.emit(await made(reft, line));
+    const begin = (engine: WebEngine, number: number) => engine.resumeOn(number, checkpoint, examples);
+    await train(session(), { reft, examples, checkpointSeconds, begin }, line);
+    return null;
   },
 
-  async trainStep({ reft, examples, training }, line) {
-    return engine().trainStep(reft, examples, training, watching(line));
+  async trainStep(takes, line) {
+    return trainStep(session(), takes, line);
   },
 };
 
+type Backend = Calls["load"]["takes"]["options"]["backend"];
+
+/** Loads a model onto a machine. */
+async function openModel(
+  { opening, options }: Calls["load"]["takes"],
+  asked: Backend,
+  { tell, signal }: OpenListener,
+): Promise<Opened> {
+  const { backend, found, warnings: heard } = await choose(asked);
+  const check = (headers: Reader[]) => WebEngine.check(headers, { ...options, backend });
+  return withFiles(opening, { tell, signal, check }, async (files, warnings) => {
+    tell({ phase: "header", loaded: 0, total: files.reduce((sum, { length }) => sum + length, 0) });
+    const onProgress = (phase: LoadProgress["phase"], loaded: number, total: number) => tell({ phase, loaded, total });
+    const sound = found && (await Sound.of(found.name));
+    const engine = await WebEngine.load(files.map(readAhead), { ...options, backend }, sound?.keys ?? [], onProgress);
+    if (signal.aborted) engine.free();
+    signal.throwIfAborted();
+    await sound?.keep(engine.sound());
+    const info = engine.info();
+    adapter = info.backend === "gpu" ? found : undefined;
+    const all = [...warnings, ...heard, ...engine.warnings()];
+    return { engine, info: { ...info, ...(adapter && { adapter }), warnings: all } };
+  });
+}
+
 /** What the engine is asked for, on which adapter, and what the caller should hear of it. */
 interface Choice {
-  backend: NonNullable<LoadOptions["backend"]>;
+  backend: NonNullable<Backend>;
   found?: Adapter;
   warnings: string[];
 }
@@ -197,10 +214,11 @@ interface Choice {
  *
  * @throws {WebReftError} `device` where a GPU is asked for and there is none.
  */
-async function choose({ backend = "auto" }: Pick<LoadOptions, "backend">): Promise<Choice> {
+async function choose(backend: Backend = "auto"): Promise<Choice> {
   if (backend === "cpu") return { backend, warnings: [] };
   const machine = await findMachine();
-  const { adapter: found, reason } = machine;
+  const { adapter: found } = machine;
+  const reason = adapter && !found ? `${machine.reason} any more; restart the browser to use it again` : machine.reason;
   if (backend === "gpu" && !found) throw new WebReftError("device", `backend "gpu": ${reason}`);
   if (backend === "auto" && machine.backend === "cpu") {
     return { backend: "cpu", warnings: [`The CPU computes: ${reason}`] };
@@ -208,95 +226,53 @@ async function choose({ backend = "auto" }: Pick<LoadOptions, "backend">): Promi
   return { backend, warnings: [], ...(found && { found }) };
 }
 
-/** Interventions that the engine holds, as the page knows them. */
-function made(reft: number) {
-  return { reft, configs: engine().reftConfigs(reft), classes: engine().reftClasses(reft) };
+function session(): Session {
+  if (!loaded) throw new WebReftError("bug", "the worker was asked for a model before it had one");
+  return loaded;
 }
 
-/** Who watches a run over texts for the page. */
-function runWatch({ tell, signal }: Pick<Line<never, RunProgress>, "tell" | "signal">): RunWatch {
-  return { cancelled: () => signal.aborted, progress: (share) => tell({ share }) };
+/** Interventions that the engine holds, as the page knows them. */
+function made(reft: number, { signal }: { signal: AbortSignal }) {
+  return session().run(signal, (engine) => {
+    const number = session().number(reft);
+    return { reft, configs: engine.reftConfigs(number), classes: engine.reftClasses(number) };
+  });
+}
+
+/** The same, with what is other with the model than it was when they were saved. */
+async function warned(reft: number, line: { signal: AbortSignal }) {
+  const warnings = await session().run(line.signal, (engine) => engine.reftWarnings(session().number(reft)));
+  return { ...(await made(reft, line)), warnings };
 }
 
 /** What of how much is trained. */
-function share([trainable = 0, total = 0]: Float64Array): TrainableParameters {
+function share(engine: WebEngine, number: number): TrainableParameters {
+  const [trainable = 0, total = 0] = engine.trainableParameters(number);
   return { trainable, total, percent: (100 * trainable) / total, bytes: 4 * trainable };
-}
-
-/** Who watches a training for the page. */
-function watching({ tell, signal }: Pick<Line<never, TrainNews>, "tell" | "signal">): StepWatch {
-  return { cancelled: () => signal.aborted, progress: (progress) => tell({ progress }) };
-}
-
-/**
- * Trains step by step as long as the page asks for more. Where so many seconds have passed there is a checkpoint after an epoch, and one
- * of the last whole step where the page ends the training before.
- */
-async function toTheEnd(
-  run: WebTraining,
-  checkpointSeconds: number | undefined,
-  { tell, emit, signal }: Line<TrainStep, TrainNews>,
-) {
-  const watch = watching({ tell, signal });
-  const checkpoint = async () => tell({ checkpoint: new Uint8Array(await run.checkpoint()) });
-  let since = performance.now();
-  for (const warning of run.warnings()) tell({ warning });
-  const isDue = () => checkpointSeconds !== undefined && performance.now() - since >= checkpointSeconds * 1000;
-  try {
-    for (let step = await run.next(watch); step; step = await run.next(watch)) {
-      if (step.epochEnds && isDue()) {
-        await checkpoint();
-        since = performance.now();
-      }
-      await emit(step);
-    }
-  } catch (error) {
-    if (signal.aborted && checkpointSeconds !== undefined) await checkpoint();
-    throw error;
-  } finally {
-    run.free();
-  }
-  return null;
-}
-
-/** The answers under way. Their tokens and their switches take turns. */
-interface Answering {
-  generation: WebGeneration;
-  last: number;
-  turn: Promise<unknown>;
-}
-
-let answering: Answering | undefined;
-
-/** Does something to answers after what is being done to them. */
-function inTurn<Value>(now: Answering, work: () => Promise<Value>): Promise<Value> {
-  const done = now.turn.then(work);
-  now.turn = done.catch(() => {});
-  return done;
 }
 
 /** Calls that are loops: they hold the engine until they end. All others take their turn. */
 const LOOPS: ReadonlySet<Call> = new Set(["load", "inspect", "generate", "train", "resume", "bench"]);
-
-function engine(): WebEngine {
-  if (!loaded) throw new WebReftError("bug", "the worker was asked for a model before it had one");
-  return loaded;
-}
 
 /** A call under way: how to end it, and how many items the page has asked for. */
 interface Running {
   controller: AbortController;
   wanted: number;
   wake(): void;
+  /** Ends it with an error, though its own work never ends. */
+  crash(error: WebReftError): void;
 }
 
 const running = new Map<number, Running>();
-let loop: Call | undefined;
+/** The loop that holds the engine. */
+let loop: { call: Call; signal: AbortSignal } | undefined;
 let turn: Promise<void> = Promise.resolve();
 
 self.onmessage = ({ data }: MessageEvent<Request>) => {
   const state = running.get(data.id);
-  if (data.call === "more") {
+  if (data.call === "ping") {
+    post({ id: 0, kind: "pong" });
+  } else if (data.call === "more") {
     if (state) state.wanted += 1;
     state?.wake();
   } else if (data.call === "abort") {
@@ -304,23 +280,41 @@ self.onmessage = ({ data }: MessageEvent<Request>) => {
     state?.wake();
   } else if (data.call === "switch") {
     void answer(data.id, data.call, data.takes, fresh()).then(post);
-  } else if (loop) {
-    const message = `busy: ${loop} is running; wait for its end, or end it`;
+  } else if (loop && !loop.signal.aborted) {
+    const message = `busy: ${loop.call} is running; wait for its end, or end it`;
     post({ id: data.id, kind: "error", error: { kind: "input", message } });
   } else {
     begin(data.id, data.call, data.takes);
   }
 };
 
+/** A trap within an asynchronous call of the engine ends no promise; it is heard of here alone. */
+self.addEventListener("error", (event) => {
+  if (!isTrap(event.error)) return;
+  event.preventDefault();
+  void trapped(event.error);
+});
+
+/** Ends all calls, and throws the wasm instance away: the model is loaded again by the next call. Returns what they end with. */
+async function trapped(error: Error): Promise<WebReftError> {
+  const what = `webreft stopped: ${error.message}; please report it`;
+  const thrown = new WebReftError("bug", `${what}. The model is loaded again by the next call.`, { cause: error });
+  loaded?.drop(what);
+  answers = undefined;
+  for (const state of running.values()) state.crash(thrown);
+  await restart();
+  return thrown;
+}
+
 function fresh(): Running {
-  return { controller: new AbortController(), wanted: 0, wake: () => {} };
+  return { controller: new AbortController(), wanted: 0, wake: () => {}, crash: () => {} };
 }
 
 function begin<C extends Call>(id: number, call: C, takes: Calls[C]["takes"]): void {
   const state = fresh();
   running.set(id, state);
-  if (LOOPS.has(call)) loop = call;
   turn = turn.then(async () => {
+    if (LOOPS.has(call)) loop = { call, signal: state.controller.signal };
     const reply = await answer(id, call, takes, state);
     running.delete(id);
     if (LOOPS.has(call)) loop = undefined;
@@ -346,14 +340,26 @@ async function answer<C extends Call>(
     signal.throwIfAborted();
     state.wanted -= 1;
   };
+  const crashed = new Promise<never>((_, reject) => {
+    state.crash = reject;
+  });
   try {
     signal.throwIfAborted();
-    return { id, kind: "done", value: await handlers[call](takes, { tell, emit, signal }) };
+    return { id, kind: "done", value: await Promise.race([handle(call, takes, { tell, emit, signal }), crashed]) };
   } catch (error) {
-    const thrown = describe(error);
+    const thrown = describe(isTrap(error) ? await trapped(error) : error);
     // The engine does not know why it was ended.
     return { id, kind: "error", error: thrown.kind === "aborted" && signal.aborted ? describe(signal.reason) : thrown };
   }
+}
+
+/** What a handler throws before its first wait is a rejection, too. */
+async function handle<C extends Call>(
+  call: C,
+  takes: Calls[C]["takes"],
+  line: Line<Calls[C]["streams"], Calls[C]["tells"]>,
+): Promise<Calls[C]["returns"]> {
+  return handlers[call](takes, line);
 }
 
 function post<C extends Call>(reply: Reply<C>): void {

@@ -7,6 +7,8 @@ import { split } from "./split.js";
 declare module "vitest" {
   export interface ProvidedContext {
     hub: string;
+    /** Whether each fault is tried at every place, and not at some. */
+    allFaults: boolean;
   }
 }
 
@@ -32,6 +34,7 @@ export default async function setup({ provide }: TestProject) {
     },
   });
   provide("hub", hub.address);
+  provide("allFaults", process.env.WEBREFT_FAULTS === "all");
   return hub.close;
 }
 

@@ -1,5 +1,5 @@
 /** What bad input, bad timing and bad files get: one clear error, and nothing lost. */
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { type LoadProgress, probe, type ReftConfig, WebReft } from "webreft";
 import { all, EXAMPLES, failure, fileBytes, LOREFT, load, NANO, Q8, shared } from "./fixtures.js";
 
@@ -204,9 +204,91 @@ test("a saved file that is cut off is a file error", async () => {
   }
 });
 
-test("a worker that cannot start is one clear error", async () => {
-  const worker = new Worker(URL.createObjectURL(new Blob(["throw new Error('no')"])), { type: "module" });
+test.each([
+  ["that stops at its start", () => URL.createObjectURL(new Blob(["throw new Error('no')"]))],
+  ["that is not there", () => new URL("/no/such/worker.js", location.href)],
+])("a worker %s is one clear error about a file", async (_, address) => {
+  const worker = new Worker(address(), { type: "module" });
   const error = await failure(WebReft.load(Q8, { worker }));
-  expect(error.kind).toBe("bug");
-  expect(error.message).toContain("the webreft worker stopped");
+  expect(error).toMatchObject({ kind: "file", retryable: true });
+  expect(error.message).toContain("the webreft worker cannot be loaded");
+});
+
+test("a wasm file that is not there, or none, is one clear error about a file", async () => {
+  for (const wasm of [new URL("/no/such/webreft.wasm", location.href), new URL("/", location.href)]) {
+    const error = await failure(WebReft.load(Q8, { wasm }));
+    expect(error, error.message).toMatchObject({ kind: "file", retryable: true });
+    expect(error.message).toContain("the wasm file");
+  }
+});
+
+test("a worker that is given twice is refused, and the first model keeps it", async () => {
+  const worker = new Worker(new URL("./workers/plain.ts", import.meta.url), { type: "module" });
+  const model = await load(Q8, { worker });
+  const error = await failure(WebReft.load(Q8, { worker }));
+  expect(error).toMatchObject({ kind: "input", message: expect.stringContaining("make a new one for each load") });
+  expect(await model.complete(PROMPT, { maxTokens: 2 })).toBeTypeOf("string");
+});
+
+/** A worker that answers a load, and then nothing, not even whether it is there. */
+function mute(script: string) {
+  const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
+  return new Worker(url, { type: "module" });
+}
+
+const ANSWERS_LOAD = `onmessage = ({ data: { id, call } }) => {
+  if (call === "load") postMessage({ id, kind: "done", value: { warnings: [] } });
+  else for (;;);
+}`;
+
+test.each([
+  ["is stuck", ANSWERS_LOAD],
+  ["says nothing", "onmessage = () => {}"],
+])("calls on a worker that %s end with an error after a while, and load works again", async (_, script) => {
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+  try {
+    const waiting = failure(WebReft.load(Q8, { worker: mute(script) }).then((model) => model.complete(PROMPT)));
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await vi.advanceTimersByTimeAsync(36_000);
+    const error = await waiting;
+    expect(error).toMatchObject({ kind: "device", retryable: true });
+    expect(error.message).toContain("has not answered for 30 s");
+  } finally {
+    vi.useRealTimers();
+  }
+  expect(await (await load()).complete(PROMPT, { maxTokens: 2 })).toBeTypeOf("string");
+});
+
+test("a worker that its page ends settles what is under way", async () => {
+  const worker = new Worker(new URL("./workers/plain.ts", import.meta.url), { type: "module" });
+  const model = await load(Q8, { worker });
+  worker.terminate();
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+  try {
+    const waiting = failure(model.complete(PROMPT));
+    await vi.advanceTimersByTimeAsync(36_000);
+    expect((await waiting).kind).toBe("device");
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test("an abort ends a call and a loop on a worker that does not answer", async () => {
+  const model = await load(Q8, { worker: mute(ANSWERS_LOAD) });
+  const controller = new AbortController();
+  const waiting = failure(model.complete(PROMPT, { signal: controller.signal }));
+  controller.abort(new Error("enough"));
+  const error = await waiting;
+  expect(error).toMatchObject({ kind: "aborted", cause: controller.signal.reason });
+});
+
+test("a call after an abort waits for the work that is ended", async () => {
+  const model = await load();
+  const controller = new AbortController();
+  const ended = failure(model.complete(PROMPT, { maxTokens: 200, signal: controller.signal }));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  controller.abort();
+  const next = model.complete(PROMPT, { maxTokens: 3 });
+  expect((await ended).kind).toBe("aborted");
+  expect(await next).toBe(await (await shared()).complete(PROMPT, { maxTokens: 3 }));
 });

@@ -15,9 +15,39 @@ if (self.name === "wrong") {
   };
 }
 
+/** What a page may ask of the device: to be lost now, or before so many more submits. */
+export type Fault = { lose: "now" } | { loseBefore: number };
+
+let left = Number.POSITIVE_INFINITY;
+/** Milliseconds that have passed for the worker alone: losses long ago are forgotten. */
+let passed = 0;
+const now = performance.now.bind(performance);
+performance.now = () => now() + passed;
+
+const channel = new BroadcastChannel("faults of the GPU");
+const devices = new Set<GPUDevice>();
+channel.onmessage = ({ data }: MessageEvent<Fault>) => {
+  passed += 1_000_000;
+  if ("lose" in data) lose();
+  else left = data.loseBefore;
+};
+
+/** Loses the GPU. */
+export function lose(): void {
+  for (const device of devices) device.destroy();
+}
+
+const { submit } = GPUQueue.prototype;
+GPUQueue.prototype.submit = function (buffers) {
+  left -= 1;
+  if (left === 0) lose();
+  return submit.call(this, buffers);
+};
+
 const { requestDevice } = GPUAdapter.prototype;
 GPUAdapter.prototype.requestDevice = async function (descriptor) {
   const device = await requestDevice.call(this, descriptor);
-  new BroadcastChannel("lose the GPU").onmessage = () => device.destroy();
+  devices.add(device);
+  void device.lost.then(() => devices.delete(device));
   return device;
 };
