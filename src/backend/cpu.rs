@@ -3,12 +3,14 @@
 use super::account::{Account, Taken};
 use super::control::{Control, cancelled};
 use super::event_loop::EventLoop;
+use super::fail::FailAt;
 use crate::error::Result;
 use crate::kernel::{Call, Operation, Pool, Words};
 use crate::plan::{Plan, Role, Slab, Step};
 use crate::quant::Weight;
 use crate::tensor::{Memory, Readback, Tensor};
 use std::cell::{Cell, Ref, RefCell, RefMut};
+use std::future::ready;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -30,12 +32,19 @@ pub struct Cpu {
     events: Rc<EventLoop>,
     /// Operations of a piece.
     piece: Rc<Cell<u64>>,
+    fail_at: FailAt,
 }
 
 impl Cpu {
     pub(super) fn new(pool: Option<Pool>) -> Cpu {
         let (events, piece) = (Rc::new(EventLoop::new()), Rc::new(Cell::new(PIECE)));
-        Cpu { pool, account: Account::default(), events, piece }
+        Cpu { pool, account: Account::default(), events, piece, fail_at: FailAt::default() }
+    }
+
+    /// Lets the k-th allocation, step or readback from now on fail, 0 none: for tests of what a device's faults do to those above it.
+    /// Returns how many were left before; 0 where it has failed, or none was to.
+    pub fn fail_at(&self, k: u64) -> u64 {
+        self.fail_at.set(k)
     }
 
     /// Sets how many operations are done before a run may be ended: for tests of short pieces.
@@ -50,10 +59,12 @@ impl Cpu {
         format!("cpu, {}, {threads} thread{}", pool.instructions(), if threads == 1 { "" } else { "s" })
     }
 
-    pub(super) fn tensor(&self, label: String, shape: &[usize]) -> Tensor {
+    pub(super) fn tensor(&self, label: String, shape: &[usize]) -> Result<Tensor> {
+        self.fail_at.count(&label)?;
         let len: usize = shape.iter().product();
         let _taken = self.account.take(4 * len as u64);
-        Tensor::new(label, shape, CpuMemory { words: RefCell::new(vec![0; len]), _taken })
+        let (words, fail_at) = (RefCell::new(vec![0; len]), self.fail_at.clone());
+        Ok(Tensor::new(label, shape, CpuMemory { words, fail_at, _taken }))
     }
 
     pub(super) fn account(&self) -> &Account {
@@ -61,10 +72,12 @@ impl Cpu {
     }
 
     /// Runs all steps, in order.
-    pub(super) fn run(&self, plan: &Plan, operations: &[&Operation], tensors: &[Tensor]) {
+    pub(super) fn run(&self, plan: &Plan, operations: &[&Operation], tensors: &[Tensor]) -> Result<()> {
+        self.fail_at.count("run")?;
         for (step, operation) in plan.steps().iter().zip(operations) {
             self.run_step(plan, step, operation, tensors, None);
         }
+        Ok(())
     }
 
     /// Runs all steps, in order, and asks `control` before each, and within those that are long.
@@ -83,8 +96,11 @@ impl Cpu {
                 self.events.turn().await;
                 let done = done + work * before as u64 / pieces.len() as u64;
                 control.progress(done as f64 / total.max(1) as f64);
-                if plan.may_end_before(number + before.min(1)) && control.cancelled() {
-                    return Err(cancelled());
+                if plan.may_end_before(number + before.min(1)) {
+                    if control.cancelled() {
+                        return Err(cancelled());
+                    }
+                    self.fail_at.count("run")?;
                 }
                 self.run_step(plan, step, operation, tensors, rows.clone());
             }
@@ -144,6 +160,7 @@ impl Cpu {
 
 struct CpuMemory {
     words: RefCell<Vec<u32>>,
+    fail_at: FailAt,
     _taken: Taken,
 }
 
@@ -153,7 +170,10 @@ impl Memory for CpuMemory {
     }
 
     fn read(&self, words: Range<usize>) -> Readback {
-        Readback::ready(self.words.borrow()[words].to_vec())
+        match self.fail_at.count("readback") {
+            Ok(()) => Readback::ready(self.words.borrow()[words].to_vec()),
+            Err(error) => Readback::new(ready(Err(error))),
+        }
     }
 
     fn probe(&self) -> Readback {

@@ -7,6 +7,7 @@ mod account;
 mod control;
 mod cpu;
 mod event_loop;
+mod fail;
 mod gpu;
 mod machine;
 mod pace;
@@ -183,7 +184,7 @@ impl Backend {
     pub fn tensor(&self, label: impl Into<String>, shape: &[usize]) -> Result<Tensor> {
         let label = label.into();
         match self {
-            Backend::Cpu(cpu) => Ok(cpu.tensor(label, shape)),
+            Backend::Cpu(cpu) => cpu.tensor(label, shape),
             Backend::Gpu(gpu) => gpu.tensor(label, shape),
             Backend::Tally(tally) => tally.tensor(label, shape),
         }
@@ -258,11 +259,10 @@ impl Prepared {
     /// `Device` if the device was lost or reported an error.
     pub fn run(&self) -> Result<()> {
         match (&self.backend, &self.recorded) {
-            (Backend::Gpu(gpu), Recorded::Gpu(recorded)) => return gpu.run(recorded),
+            (Backend::Gpu(gpu), Recorded::Gpu(recorded)) => gpu.run(recorded),
             (Backend::Cpu(cpu), _) => cpu.run(&self.plan, &self.operations, &self.tensors),
-            _ => (),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Runs all steps, in order, and reads these tensors as they are after them. On a GPU the steps go into submits of bounded

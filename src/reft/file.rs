@@ -16,7 +16,7 @@
 //! interventions are the same bytes.
 
 use super::{Head, HeadConfig, HeadParams, Intervention, Params, Part, Reft, ReftConfig};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::kernel::{OrthogonalMap, Rotation};
 use crate::model::Model;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -175,7 +175,7 @@ impl Reft {
         let file = SafeTensors::deserialize(bytes).map_err(not_ours)?;
         // New ones tell which tensors there must be, of which shapes.
         let like = Reft::with_head(model, &configs, head);
-        let like = like.map_err(|error| Error::file(format!("intervention file: {error}")))?;
+        let like = like.map_err(in_file)?;
         let mut rotations = Vec::new();
         let mut params = Vec::new();
         for (number, it) in like.owners() {
@@ -201,7 +201,7 @@ impl Reft {
             None => None,
         };
         let reft = Reft::with_params(model, &configs, &params, head)?.with_classes(classes);
-        let mut reft = reft.map_err(|error| Error::file(format!("intervention file: {error}")))?;
+        let mut reft = reft.map_err(in_file)?;
         reft.warnings = warnings;
         reft.trained = RefCell::new(training);
         // The rotations that follow from new parameters equal the file's up to rounding only.
@@ -217,6 +217,14 @@ fn name(number: usize, it: &Intervention, part: &Part) -> String {
         (name, _) => name,
     };
     format!("interventions.{number}.{part}")
+}
+
+/// What is wrong with a file's interventions is wrong with the file; a device's faults are its own.
+fn in_file(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Device => error,
+        _ => Error::file(format!("intervention file: {error}")),
+    }
 }
 
 fn not_ours(error: safetensors::SafeTensorError) -> Error {

@@ -1,8 +1,6 @@
 //! Machines that are missing, wrong or lost: the CPU computes where the choice is `auto`, and `gpu` is a typed error. Nothing stays behind, and a
 //! training goes on from its last step.
 
-mod support;
-
 use std::cell::Cell;
 use std::process::{Command, Output};
 use std::rc::Rc;
@@ -17,6 +15,8 @@ use webreft::model::{LoadOptions, LoadPhase, LoadProgress};
 use webreft::reft::ReftConfig;
 use webreft::train::{Sequence, TrainOptions, TrainStep, Trainer};
 use webreft::{Error, ErrorKind, Result};
+
+use crate::support;
 
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/llama/model-q4_0.gguf");
 
