@@ -249,6 +249,7 @@ impl Engine {
             }
             options.sound.insert(key);
         }
+        gpu.release_staging();
         Ok(engine)
     }
 

@@ -138,6 +138,13 @@ impl Backend {
         }
     }
 
+    /// Gives these buffers back, but those that are read now.
+    pub fn release_staging(&self) {
+        if let Backend::Gpu(gpu) = self {
+            gpu.ring().release();
+        }
+    }
+
     /// Whether the machine was lost, so that its work can be done on another one.
     pub fn is_lost(&self) -> bool {
         matches!(self, Backend::Gpu(gpu) if gpu.is_lost())

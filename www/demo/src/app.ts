@@ -40,7 +40,7 @@ export class App extends EventTarget {
     try {
       await work();
     } catch (error) {
-      if (endsModel(this.fail(error))) await this.#letGo();
+      if (mayEndModel(this.fail(error)) && !(await this.#isThere())) await this.#letGo();
     } finally {
       this.activity = "idle";
       this.changed();
@@ -68,6 +68,16 @@ export class App extends EventTarget {
     if (old && old.reft !== persona?.reft) await old.reft.dispose();
   }
 
+  /** Whether the model answers; one whose machine was lost is loaded again for it. */
+  #isThere(): Promise<boolean> {
+    return this.model
+      ? this.model.memory().then(
+          () => true,
+          () => false,
+        )
+      : Promise.resolve(false);
+  }
+
   async #letGo(): Promise<void> {
     await this.model?.dispose();
     this.model = undefined;
@@ -80,7 +90,7 @@ export function asProblem(error: unknown): WebReftError {
   return error instanceof WebReftError ? error : new WebReftError("bug", String(error), { cause: error });
 }
 
-/** Whether the model cannot be used any more. */
-export function endsModel({ kind }: WebReftError): boolean {
+/** Whether the model may be of no more use. */
+export function mayEndModel({ kind }: WebReftError): boolean {
   return kind === "bug" || kind === "device";
 }

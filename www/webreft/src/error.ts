@@ -6,7 +6,7 @@
  * - `device`: the GPU that was asked for is missing, or the machine is lost or too small; load again, or a smaller model.
  * - `input`: the call asks for something that cannot be; fix the call.
  * - `aborted`: the caller ended it; nothing is wrong.
- * - `bug`: webreft is wrong; please report it. The model it came from can no longer be used.
+ * - `bug`: webreft is wrong; please report it. The model is loaded again by the next call, where that can be.
  */
 export type ErrorKind = "file" | "unsupported" | "device" | "input" | "aborted" | "bug";
 

@@ -277,6 +277,7 @@ test("an abort ends a call and a loop on a worker that does not answer", async (
   const model = await load(Q8, { worker: mute(ANSWERS_LOAD) });
   const controller = new AbortController();
   const waiting = failure(model.complete(PROMPT, { signal: controller.signal }));
+  await new Promise((resolve) => setTimeout(resolve, 100)); // the worker has the call
   controller.abort(new Error("enough"));
   const error = await waiting;
   expect(error).toMatchObject({ kind: "aborted", cause: controller.signal.reason });

@@ -1,6 +1,6 @@
 /** The methods beside each other: each is trained on the same examples, and asked about those that are held back. */
 import type { Answer, TrainStep, WebReft } from "webreft";
-import { type App, asProblem, endsModel } from "../app.js";
+import { type App, asProblem, mayEndModel } from "../app.js";
 import { type Curve, LossChart } from "../chart.js";
 import { button, data, field, h, number } from "../dom.js";
 import { bytes, plural, seconds } from "../format.js";
@@ -98,7 +98,7 @@ export function mountCompare(root: HTMLElement, app: App, examples: ExamplesView
     } catch (error) {
       const problem = asProblem(error);
       row.fail(problem.message);
-      if (endsModel(problem)) throw problem;
+      if (mayEndModel(problem)) throw problem;
     }
     spoken.textContent = row.told();
   };

@@ -1,5 +1,5 @@
 /** The model: chosen, loaded with progress, and then told about. */
-import { type LoadProgress, type ModelSource, WebReft } from "webreft";
+import { type LoadProgress, type ModelInfo, type ModelSource, type Recovery, WebReft } from "webreft";
 import builtin from "../../../../nano/webreft-nano-q8_0.gguf?url";
 import type { App } from "../app.js";
 import { button, data, h, pickFiles } from "../dom.js";
@@ -36,9 +36,10 @@ export function mountModel(root: HTMLElement, app: App): void {
       try {
         await app.useModel(undefined);
         const { backend } = app;
-        const model = await WebReft.load(source, { backend, signal: controller.signal, onProgress, cache });
+        const { signal } = controller;
+        const model = await WebReft.load(source, { backend, signal, onProgress, onRecovery, cache });
         await app.useModel(model);
-        await tell(facts, model);
+        tell(facts, model.info);
       } finally {
         void shelf.refresh();
         show(app.model ? facts : chooser);
@@ -55,6 +56,20 @@ export function mountModel(root: HTMLElement, app: App): void {
     else amount.textContent = total ? `${bytes(loaded)} of ${bytes(total)}` : bytes(loaded);
     if (total) bar.value = loaded / total;
     else bar.removeAttribute("value");
+  };
+  /** The model stays the same; whatever waits for it goes on when it is back. */
+  const onRecovery = (recovery: Recovery) => {
+    cancel.hidden = recovery.state !== "back";
+    if (recovery.state === "lost") {
+      onProgress({ phase: "header", loaded: 0, total: 0 });
+      phase.textContent = `Loading the model again: ${recovery.reason}`;
+      show(progress);
+    } else if (recovery.state === "loading") {
+      onProgress(recovery.progress);
+    } else {
+      tell(facts, recovery.info);
+      show(facts);
+    }
   };
   const cancel = button("Pause", { class: "quiet", "data-testid": "load-cancel" }, () => controller.abort("paused"));
   progress.append(h("div", { class: "loading-line" }, phase, amount), bar, cancel);
@@ -124,7 +139,7 @@ export function mountModel(root: HTMLElement, app: App): void {
   });
 }
 
-async function tell(facts: HTMLElement, { info }: WebReft): Promise<void> {
+function tell(facts: HTMLElement, info: ModelInfo): void {
   const fact = (name: string, ...value: (Node | string)[]) => h("div", {}, h("dt", {}, name), h("dd", {}, ...value));
   facts.replaceChildren(
     fact("Model", h("span", { "data-testid": "model-name" }, info.name)),

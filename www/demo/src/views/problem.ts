@@ -22,7 +22,7 @@ const ADVICE: Record<ErrorKind, { title: string; advice: string }> = {
   aborted: { title: "Ended", advice: "" },
   bug: {
     title: "webreft made a mistake",
-    advice: "The model was put away. Load it again; if this happens again, please report the message.",
+    advice: "Try again; if this happens again, load the model again, and please report the message.",
   },
 };
 

@@ -17,7 +17,9 @@ function loadOnGpu(options: LoadOptions = {}): Promise<WebReft> {
   return load(Q8, { worker, backend: "gpu", contextLength: 128, ...options });
 }
 
-/** Ten steps and 64 tokens, with what was learned. */
+const TOKENS = inject("allFaults") ? 64 : 16;
+
+/** Ten steps and some tokens, with what was learned. */
 async function work(model: WebReft, onStep: (step: TrainStep) => unknown = () => {}) {
   await using reft = model.reft(LOREFT);
   const losses: number[] = [];
@@ -25,7 +27,7 @@ async function work(model: WebReft, onStep: (step: TrainStep) => unknown = () =>
     losses.push(step.loss);
     onStep(step);
   }
-  const pieces = await all(model.generate(PROMPT, { maxTokens: 64, reft, temperature: 0.8, seed: 3 }));
+  const pieces = await all(model.generate(PROMPT, { maxTokens: TOKENS, reft, temperature: 0.8, seed: 3 }));
   return { losses, pieces, file: await reft.save() };
 }
 
@@ -70,7 +72,7 @@ test("interventions, single steps and switched personas come back as they were",
 test("a GPU that is lost before any submit is found again, and not a bit is other", async () => {
   const model = await loadOnGpu();
   const whole = await work(model);
-  const stride = inject("allFaults") ? 1 : 25;
+  const stride = inject("allFaults") ? 1 : 11;
   let [points, nBack] = [0, 0];
   const again = await loadOnGpu({ onRecovery: ({ state }) => (nBack += Number(state === "back")) });
   for (let before = 1; ; before += stride) {
@@ -82,7 +84,7 @@ test("a GPU that is lost before any submit is found again, and not a bit is othe
     expect(nBack).toBe(points);
   }
   console.log(`GPU lost before ${points} submits: all recovered, to the same bits`);
-  expect(points).toBeGreaterThan(70 / stride);
+  expect(points).toBeGreaterThan((TOKENS + 10) / stride - 1);
 }, 7_200_000);
 
 test("a GPU that is lost again and again is given up: the CPU computes, or there is an error", async () => {
