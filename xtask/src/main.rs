@@ -41,6 +41,8 @@ enum Command {
     Bench(bench::Options),
     /// Train methods on the same tasks with the same budget, and write a table and plots of what came of it
     Compare(compare::Options),
+    /// Try every fault at every place, and use the package for long: an hour or more. The package must be built
+    Faults,
     /// Give everything that is read from outside inputs that libFuzzer makes
     Fuzz(fuzz::Options),
     /// Run the script for pyreft in one process and in several, and take back what it trains
@@ -66,6 +68,7 @@ fn run() -> Result<ExitCode> {
         Command::Models(options) => models::models(&options).map(|()| ExitCode::SUCCESS),
         Command::Bench(options) => bench::bench(&options).map(|()| ExitCode::SUCCESS),
         Command::Compare(options) => compare::compare(&options).map(|()| ExitCode::SUCCESS),
+        Command::Faults => faults::all().map(|()| ExitCode::SUCCESS),
         Command::Fuzz(options) => fuzz::fuzz(&options).map(|()| ExitCode::SUCCESS),
         Command::Script => script::script().map(|()| ExitCode::SUCCESS),
         Command::Wasm => wasm::build().map(|()| ExitCode::SUCCESS),
