@@ -17,6 +17,8 @@ use crate::train::{Sequence, Trainer};
 
 /// Tokens of a prompt that are read at once at the most.
 const PROMPT: usize = 256;
+/// Tokens of a training step whose memory is counted: more than any device trains at once.
+const MAX_STEP_TOKENS: usize = 1 << 20;
 
 /// What for.
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +95,7 @@ pub struct Need {
 /// Tells what a model is and what it would take on a machine.
 ///
 /// # Errors
-/// `Input` for a training without tokens or longer than the context, `Device` if the device was lost. A model that would not load is told in the result.
+/// `Input` for a training without tokens, or with too many in a step, `Device` if the device was lost. A model that would not load is told in the result.
 pub async fn inspect<S: ByteSource>(
     backend: &Backend,
     files: &ModelFiles<S>,
@@ -138,18 +140,24 @@ fn formats<S>(files: &ModelFiles<S>) -> Vec<String> {
 
 /// Generates and trains on a model whose machine counts.
 async fn needs(backend: &Backend, engine: &Engine, options: &InspectOptions) -> Result<Needs> {
-    let InspectOptions { train_tokens, train_batch, .. } = *options;
     let (tally, n_ctx) = (&engine.model().backend, engine.model().n_ctx);
+    let (train_tokens, train_batch) = (options.train_tokens.min(n_ctx), options.train_batch);
+    if train_tokens.saturating_mul(train_batch) > MAX_STEP_TOKENS {
+        let message = format!(
+            "trainBatch {train_batch}, of {train_tokens} tokens each: expected at most {MAX_STEP_TOKENS} tokens in all"
+        );
+        return Err(Error::input(message));
+    }
     let load = tally.memory();
     generate(engine).await?;
     let generate = tally.peak();
     tally.restart_peak();
-    train(engine, train_tokens.min(n_ctx), train_batch).await?;
+    train(engine, train_tokens, train_batch).await?;
     let train = tally.peak();
     let need = async |bytes| Ok::<_, Error>(Need { bytes, fits: backend.has_room(bytes).await? });
     Ok(Needs {
         context_length: n_ctx,
-        train_tokens: train_tokens.min(n_ctx),
+        train_tokens,
         train_batch,
         load: need(load).await?,
         generate: need(generate).await?,

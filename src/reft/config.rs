@@ -260,9 +260,10 @@ impl ReftConfig {
                 "{name}: has places and positions of its own; leave out layers, component, heads, positions, tied and shared"
             )));
         }
-        match self.virtual_tokens {
-            1..=1024 => Ok(()),
-            n => Err(Error::input(format!("virtualTokens {n}: expected 1 to 1024"))),
+        match (self.virtual_tokens, self.encoder) {
+            (1..=1024, 0..=8192) => Ok(()),
+            (1..=1024, n) => Err(Error::input(format!("encoder {n}: expected 0 to 8192"))),
+            (n, _) => Err(Error::input(format!("virtualTokens {n}: expected 1 to 1024"))),
         }
     }
 

@@ -92,6 +92,7 @@ impl Reft {
     /// As [`Reft::new`].
     pub fn with_head(model: &Model, configs: &[ReftConfig], head: Option<HeadConfig>) -> Result<Reft> {
         let sites = check(model, configs)?;
+        head.map_or(Ok(()), |head| head.check())?;
         let mut params = Vec::new();
         for (sites, config) in sites.iter().zip(configs) {
             let mut random = ChaCha8Rng::seed_from_u64(config.seed);

@@ -127,12 +127,15 @@ impl TrainOptions {
         }
         let rate = self.learning_rate;
         if !(rate.is_finite() && rate > 0.0) {
-            return Err(Error::input(format!("learning rate {rate}: expected a number above 0")));
+            return Err(Error::input(format!("learningRate {rate}: expected a number above 0")));
         }
         let optimizer =
             Optimizer::ALL.into_iter().find(|it| it.name() == self.optimizer).ok_or_else(|| {
                 Error::not_known("optimizer", &self.optimizer, Optimizer::ALL.map(Optimizer::name))
             })?;
+        if !(self.beta.is_finite() && self.beta > 0.0) {
+            return Err(Error::input(format!("beta {}: expected a number above 0", self.beta)));
+        }
         for (name, value) in [("weightDecay", self.weight_decay), ("maxGradNorm", self.max_grad_norm)] {
             if !(value.is_finite() && value >= 0.0) {
                 return Err(Error::input(format!("{name} {value}: expected 0 or more")));

@@ -103,6 +103,9 @@ impl Refts {
 
     /// Who edits a text. What they read of other runs is not read yet.
     fn persona(&self, asked: &SequencePersona) -> Result<Persona> {
+        if asked.source.is_none() && asked.source_positions.is_some() {
+            return Err(Error::input("sourcePositions: there is no source; give one, or leave them out"));
+        }
         let (strength, subspace) = (asked.strength, asked.subspace.clone());
         Ok(Persona { strength, subspace, ..Persona::new(self.get(asked.reft)?) })
     }

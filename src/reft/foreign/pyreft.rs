@@ -209,6 +209,9 @@ fn kinds() -> impl Iterator<Item = &'static Kind> {
 }
 
 fn kind_of(it: &Saved, tensors: &BTreeMap<String, Tensor>, unsaved: &Unsaved) -> Result<&'static Kind> {
+    if let Some(given) = unsaved.kind.as_ref().filter(|given| kinds().all(|kind| kind.name != **given)) {
+        return Err(Error::not_known("kind", given, kinds().map(|kind| kind.name)));
+    }
     let names = || kinds().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
     if let Some(class) = &it.class {
         // As Python prints a class: <class 'pyreft.interventions.LoreftIntervention'>
