@@ -17,6 +17,22 @@ import type {
   Unsaved,
 } from "../wasm/webreft.js";
 import type { Machine } from "./adapter.js";
+import * as args from "./arguments.js";
+import { Callbacks } from "./callbacks.js";
+import {
+  bytes,
+  type Check,
+  check,
+  checkText,
+  checkTexts,
+  count,
+  list,
+  needed,
+  number,
+  object,
+  oneOrMore,
+  text,
+} from "./checks.js";
 import { Client } from "./client.js";
 import { WebReftError } from "./error.js";
 import type { Opening } from "./files.js";
@@ -90,7 +106,7 @@ export interface GenerateOptions extends Sampling {
   /** What else the chat template sees; each name wins over the one that the model was loaded with. */
   templateVariables?: Record<string, unknown>;
   /** The interventions it is made with, or several that work together; the bare model if left out. */
-  reft?: Reft | Persona | (Reft | Persona)[];
+  reft?: Who;
   /** Hears how much of the prompt is read, about ten times a second. */
   onProgress?: (progress: PrefillProgress) => void;
   /** Ends the answer, also while the prompt is read. Leaving the loop does, too. */
@@ -150,7 +166,8 @@ export interface TrainOptions extends Training, WatchOptions {}
 
 /** Tells who would compute here, and why, without loading anything. */
 export async function probe(options: { worker?: Worker } = {}): Promise<Machine> {
-  const client = new Client(options.worker);
+  const { worker } = check("options", options, args.workerOnly);
+  const client = new Client(worker);
   try {
     return await client.call("probe", null);
   } finally {
@@ -169,25 +186,39 @@ export async function parseExamples(
   source: string | Blob,
   options: Pick<OpenOptions, "wasm" | "worker"> = {},
 ): Promise<ExampleData> {
-  const bytes =
-    typeof source === "string" ? new TextEncoder().encode(source) : new Uint8Array(await source.arrayBuffer());
-  const client = new Client(options.worker);
+  const { wasm, worker } = check("options", options, args.parsing);
+  const bytes = await bytesOf(checkTexts("source", source, args.exampleFile));
+  const client = new Client(worker);
   try {
-    return await client.call("parseExamples", { wasm: wasmOf(options), bytes });
+    return await client.call("parseExamples", { wasm: wasmOf(wasm), bytes });
   } finally {
     const over = new WebReftError("aborted", "the examples are read");
     client.end(over, over);
   }
 }
 
+async function bytesOf(source: string | Blob): Promise<Uint8Array<ArrayBuffer>> {
+  if (typeof source === "string") return new TextEncoder().encode(source);
+  try {
+    return new Uint8Array(await source.arrayBuffer());
+  } catch (cause) {
+    throw new WebReftError("file", `source: reading the file failed: ${cause}`, { cause });
+  }
+}
+
 /** A model in a worker of its own, on the GPU or on the CPU. It answers one call at a time. */
 export class WebReft {
   readonly #client: Client;
+  /** Characters of a text that the context never holds. */
+  readonly #longest: number;
+  readonly #who: Check<Who>;
   #info: ModelInfo;
 
   private constructor(client: Client, info: ModelInfo, onRecovery: LoadOptions["onRecovery"]) {
     this.#client = client;
     this.#info = info;
+    this.#longest = args.longestText(info.nCtx);
+    this.#who = whoOn(client);
     client.onRecovery = (recovery) => {
       if (recovery.state === "back") this.#info = recovery.info;
       onRecovery?.(recovery);
@@ -208,11 +239,11 @@ export class WebReft {
    * @throws {WebReftError} as {@link load}; a model that would not load is told in the result.
    */
   static async inspect(source: ModelSource, options: InspectOptions = {}): Promise<Inspection> {
-    const { wasm, worker, endpoint, token, signal, ...how } = options;
-    const opening = openingOf(source, options, false);
+    const { wasm, worker, endpoint, token, signal, ...how } = check("options", options, args.inspectOptions);
+    const opening = openingOf(check("source", source, args.source), { endpoint, token }, false);
     const client = new Client(worker);
     try {
-      return await client.call("inspect", { wasm: wasmOf(options), opening, options: how }, { signal });
+      return await client.call("inspect", { wasm: wasmOf(wasm), opening, options: how }, { signal });
     } finally {
       const over = new WebReftError("aborted", "the inspection is over");
       client.end(over, over);
@@ -229,27 +260,17 @@ export class WebReft {
    * `backend` asks for, `file` for a file that is damaged or cannot be read, `input` for a source or an option that is none, `aborted`.
    */
   static async load(source: ModelSource, options: LoadOptions = {}): Promise<WebReft> {
-    const {
-      wasm,
-      worker,
-      endpoint,
-      token,
-      cache = true,
-      signal,
-      onProgress,
-      onRecovery,
-      templateVariables,
-      ...how
-    } = options;
-    const opening = openingOf(source, options, cache);
+    const checked = check("options", options, args.loadOptions);
+    const { wasm, worker, endpoint, token, cache = true, signal, onProgress, onRecovery, ...rest } = checked;
+    const { templateVariables, ...how } = rest;
+    const opening = openingOf(check("source", source, args.source), { endpoint, token }, cache);
     const client = new Client(worker);
-    const takes = {
-      wasm: wasmOf(options),
-      opening,
-      options: { ...how, templateVariables: templateVariables && json(templateVariables) },
-    };
+    const variables = templateVariables && JSON.stringify(templateVariables);
+    const takes = { wasm: wasmOf(wasm), opening, options: { ...how, templateVariables: variables } };
+    const calls = new Callbacks(signal);
+    const listening = { signal: calls.signal, news: calls.of("onProgress", onProgress) };
     try {
-      return new WebReft(client, await client.call("load", takes, { signal, news: onProgress }), onRecovery);
+      return new WebReft(client, await calls.call(client.call("load", takes, listening)), onRecovery);
     } catch (error) {
       const over = new WebReftError("aborted", "the model was not loaded");
       client.end(over, over);
@@ -257,10 +278,17 @@ export class WebReft {
     }
   }
 
-  /** Makes new interventions, of one kind or of several that are trained together, and a head for classes, numbers or rewards. What is wrong with the configuration is told by the first call that uses them. */
+  /**
+   * Makes new interventions, of one kind or of several that are trained together, and a head for classes, numbers or rewards. A
+   * configuration that the model cannot have is told by the first call that uses them.
+   *
+   * @throws {WebReftError} `input`, at once, for a field that is unknown or has a value of another type.
+   */
   reft(config: ReftConfig | ReftConfig[], head?: HeadConfig): Reft {
-    const configs = [config].flat();
-    return new Reft(this.#client, configs, this.#client.call("newReft", { configs, head }), head?.classes);
+    const configs = [check("config", config, args.configs)].flat();
+    const checked = head === undefined ? undefined : check("head", head, args.head);
+    const number = this.#client.call("newReft", { configs, head: checked });
+    return new Reft(this.#client, this.#longest, configs, number, checked?.classes);
   }
 
   /**
@@ -270,10 +298,12 @@ export class WebReft {
    * @throws {WebReftError} `input` for pairs that do not differ or are too long (all of them are named), or an option that makes no sense.
    */
   async steer(pairs: ContrastPair[], options: SteerOptions = {}): Promise<Reft> {
-    const { signal, onProgress, ...steering } = options;
-    const takes = { pairs, options: steering };
-    const { reft, configs, classes } = await this.#client.call("steer", takes, { signal, news: onProgress });
-    return new Reft(this.#client, configs, Promise.resolve(reft), classes);
+    const { signal, onProgress, ...steering } = check("options", options, args.steerOptions);
+    const takes = { pairs: checkTexts("pairs", pairs, args.pairs, this.#longest), options: steering };
+    const calls = new Callbacks(signal);
+    const listening = { signal: calls.signal, news: calls.of("onProgress", onProgress) };
+    const { reft, configs, classes } = await calls.call(this.#client.call("steer", takes, listening));
+    return new Reft(this.#client, this.#longest, configs, Promise.resolve(reft), classes);
   }
 
   /**
@@ -281,9 +311,19 @@ export class WebReft {
    *
    * @throws {WebReftError} `input` for a place that the model does not have, or where the text has no token.
    */
-  hiddenStates(text: Prompt, places: StatesAt | StatesAt[] = {}, options: RunOptions = {}): Promise<HiddenStates[]> {
-    const { signal, onProgress } = options;
-    return this.#client.call("hiddenStates", { text, places: [places].flat() }, { signal, news: onProgress });
+  async hiddenStates(
+    text: Prompt,
+    places: StatesAt | StatesAt[] = {},
+    options: RunOptions = {},
+  ): Promise<HiddenStates[]> {
+    const { signal, onProgress } = check("options", options, args.runOptions);
+    const takes = {
+      text: checkText("text", text, args.prompt, this.#longest),
+      places: [check("places", places, args.places)].flat(),
+    };
+    const calls = new Callbacks(signal);
+    const listening = { signal: calls.signal, news: calls.of("onProgress", onProgress) };
+    return calls.call(this.#client.call("hiddenStates", takes, listening));
   }
 
   /**
@@ -291,8 +331,8 @@ export class WebReft {
    *
    * @throws {WebReftError} `input` for a configuration that the model cannot have.
    */
-  wouldTrain(config: ReftConfig | ReftConfig[]): Promise<TrainableParameters> {
-    return this.#client.call("wouldTrain", [config].flat());
+  async wouldTrain(config: ReftConfig | ReftConfig[]): Promise<TrainableParameters> {
+    return this.#client.call("wouldTrain", [check("config", config, args.configs)].flat());
   }
 
   /**
@@ -300,9 +340,10 @@ export class WebReft {
    *
    * @throws {WebReftError} `file` for bytes that are not such a file, `input` for interventions on another model.
    */
-  async loadReft(bytes: ArrayBuffer | Uint8Array<ArrayBuffer>): Promise<Reft> {
-    const { reft, configs, classes, warnings } = await this.#client.call("loadReft", new Uint8Array(bytes));
-    return new Reft(this.#client, configs, Promise.resolve(reft), classes, warnings);
+  async loadReft(file: ArrayBuffer | Uint8Array<ArrayBuffer>): Promise<Reft> {
+    const checked = check("file", file, bytes);
+    const { reft, configs, classes, warnings } = await this.#client.call("loadReft", checked);
+    return new Reft(this.#client, this.#longest, configs, Promise.resolve(reft), classes, warnings);
   }
 
   /**
@@ -313,9 +354,12 @@ export class WebReft {
    * interventions that do not fit the model.
    */
   async importReft(archive: ArrayBuffer | Uint8Array<ArrayBuffer>, unsaved: Unsaved = {}): Promise<Reft> {
-    const takes = { archive: new Uint8Array(archive), unsaved };
+    const takes = {
+      archive: check("archive", archive, bytes),
+      unsaved: check("unsaved", unsaved, args.unsaved),
+    };
     const { reft, configs, classes, warnings } = await this.#client.call("importReft", takes);
-    return new Reft(this.#client, configs, Promise.resolve(reft), classes, warnings);
+    return new Reft(this.#client, this.#longest, configs, Promise.resolve(reft), classes, warnings);
   }
 
   /**
@@ -330,24 +374,34 @@ export class WebReft {
     examples: Example[],
     options: TrainOptions = {},
   ): Promise<{ reft: Reft; steps: AsyncGenerator<TrainStep, void, undefined> }> {
-    const { signal, onProgress, onCheckpoint, onWarning, checkpointSeconds: _, ...training } = options;
-    const bytes = new Uint8Array(checkpoint);
-    const takes = { checkpoint: bytes, examples, training, checkpointSeconds: checkpointSeconds(options) };
-    const stream = this.#client.stream("resume", takes, { signal, news: newsFor(options) });
+    const { watch, training } = trainingOf(options);
+    const takes = {
+      checkpoint: check("checkpoint", checkpoint, bytes),
+      examples: checkTexts("examples", examples, args.examples, this.#longest),
+      training,
+      checkpointSeconds: checkpointSeconds(watch),
+    };
+    const calls = new Callbacks(watch.signal);
+    const listening = { signal: calls.signal, news: newsFor(watch, calls) };
+    const stream = calls.stream(this.#client.stream("resume", takes, listening));
     const first = await stream.next();
     if (first.done || !("reft" in first.value)) throw new WebReftError("bug", "the training did not begin");
     const { reft, configs, classes } = first.value;
     async function* steps() {
       for await (const step of stream) if ("step" in step) yield step;
     }
-    return { reft: new Reft(this.#client, configs, Promise.resolve(reft), classes), steps: steps() };
+    return { reft: new Reft(this.#client, this.#longest, configs, Promise.resolve(reft), classes), steps: steps() };
   }
 
   /** Answers, piece by piece. Leaving the loop stops the work. */
   async *generate(prompt: Prompt, options: GenerateOptions = {}): AsyncGenerator<Piece, void, undefined> {
-    const { reft, signal, onProgress, tools, documents, templateVariables, ...sampling } = options;
-    const sequences = [await sequence(prompt, reft, { ...templateVariables, tools, documents })];
-    for await (const piece of this.#client.stream("generate", { sequences, sampling }, { signal, news: onProgress })) {
+    const checked = check("options", options, object<GenerateOptions>({ ...args.GENERATE, reft: this.#who }));
+    const { reft, signal, onProgress, tools, documents, templateVariables, ...sampling } = checked;
+    const text = checkText("prompt", prompt, args.prompt, this.#longest);
+    const sequences = [await sequence(text, reft, { ...templateVariables, tools, documents })];
+    const calls = new Callbacks(signal);
+    const listening = { signal: calls.signal, news: calls.of("onProgress", onProgress) };
+    for await (const piece of calls.stream(this.#client.stream("generate", { sequences, sampling }, listening))) {
       const { id, text, finish } = piece;
       yield finish ? { id, text, finish } : { id, text };
     }
@@ -363,12 +417,17 @@ export class WebReft {
   /** Answers twice from one batched pass: as the bare model does, and with interventions. */
   async *compare(
     prompt: Prompt,
-    options: GenerateOptions & { reft: Reft | Persona | (Reft | Persona)[] },
+    options: GenerateOptions & { reft: Who },
   ): AsyncGenerator<ComparedPiece, void, undefined> {
-    const { reft, signal, onProgress, tools, documents, templateVariables, ...sampling } = options;
+    const comparing = object<GenerateOptions & { reft: Who }>({ ...args.GENERATE, reft: needed(this.#who) });
+    const checked = check("options", options, comparing);
+    const { reft, signal, onProgress, tools, documents, templateVariables, ...sampling } = checked;
+    const text = checkText("prompt", prompt, args.prompt, this.#longest);
     const variables = { ...templateVariables, tools, documents };
-    const sequences = [await sequence(prompt, undefined, variables), await sequence(prompt, reft, variables)];
-    for await (const piece of this.#client.stream("generate", { sequences, sampling }, { signal, news: onProgress })) {
+    const sequences = [await sequence(text, undefined, variables), await sequence(text, reft, variables)];
+    const calls = new Callbacks(signal);
+    const listening = { signal: calls.signal, news: calls.of("onProgress", onProgress) };
+    for await (const piece of calls.stream(this.#client.stream("generate", { sequences, sampling }, listening))) {
       const { sequence, id, text, finish } = piece;
       const side = sequence === 0 ? "base" : "reft";
       yield finish ? { side, id, text, finish } : { side, id, text };
@@ -381,8 +440,9 @@ export class WebReft {
    *
    * @throws {WebReftError} `input` where no answer is under way, or for interventions that cannot be.
    */
-  async switch(who?: Reft | Persona | (Reft | Persona)[]): Promise<void> {
-    await this.#client.call("switch", await personas(who));
+  async switch(who?: Who): Promise<void> {
+    const checked = who === undefined ? undefined : check("who", who, this.#who);
+    await this.#client.call("switch", await personas(checked));
   }
 
   /** Bytes in use, on the GPU and in the wasm heap. */
@@ -396,7 +456,8 @@ export class WebReft {
    *
    * @throws {WebReftError} `input` for more tokens than the context holds beside an answer of 64.
    */
-  bench({ tokens = 64, sequences = 1 } = {}): Promise<Record<string, unknown>> {
+  async bench(options: { tokens?: number; sequences?: number } = {}): Promise<Record<string, unknown>> {
+    const { tokens = 64, sequences = 1 } = check("options", options, args.benchOptions);
     return this.#client.call("bench", { tokens, sequences });
   }
 
@@ -420,17 +481,20 @@ export class Reft {
   /** What is other with the model than it was when they were saved: its tokenizer, its chat template. */
   readonly warnings: readonly string[];
   readonly #client: Client;
+  readonly #longest: number;
   readonly #number: Promise<number>;
 
   /** @internal Made by {@link WebReft.reft} and {@link WebReft.loadReft}. */
   constructor(
     client: Client,
+    longest: number,
     configs: ReftConfig[],
     number: Promise<number>,
     classes: string[] = [],
     warnings: string[] = [],
   ) {
     this.#client = client;
+    this.#longest = longest;
     this.configs = configs;
     this.classes = classes;
     this.warnings = warnings;
@@ -444,21 +508,29 @@ export class Reft {
    * ends it in the middle of a step.
    */
   async *train(examples: Example[], options: TrainOptions = {}): AsyncGenerator<TrainStep, void, undefined> {
-    const { signal, onProgress, onCheckpoint, onWarning, checkpointSeconds: _, ...training } = options;
-    const takes = { reft: await this.#number, examples, training, checkpointSeconds: checkpointSeconds(options) };
-    yield* this.#client.stream("train", takes, { signal, news: newsFor(options) });
+    const { watch, training } = trainingOf(options);
+    const checked = checkTexts("examples", examples, args.examples, this.#longest);
+    const reft = await this.#number;
+    const takes = { reft, examples: checked, training, checkpointSeconds: checkpointSeconds(watch) };
+    const calls = new Callbacks(watch.signal);
+    const listening = { signal: calls.signal, news: newsFor(watch, calls) };
+    yield* calls.stream(this.#client.stream("train", takes, listening));
   }
 
   /** Trains one step on all of the given examples. The optimizer goes on from step to step. */
   async trainStep(examples: Example[], options: Training & StepOptions = {}): Promise<TrainStep> {
-    const { signal, onProgress, ...training } = options;
-    const takes = { reft: await this.#number, examples, training };
-    return this.#client.call("trainStep", takes, { signal, news: newsFor(options) });
+    const { signal, onProgress, ...training } = check("options", options, args.stepOptions);
+    const checked = checkTexts("examples", examples, args.examples, this.#longest);
+    const takes = { reft: await this.#number, examples: checked, training };
+    const calls = new Callbacks(signal);
+    const listening = { signal: calls.signal, news: newsFor({ onProgress }, calls) };
+    return calls.call(this.#client.call("trainStep", takes, listening));
   }
 
   /** What a trained head says of texts: its scores for each, in the order of {@link classes}. */
   async scores(texts: string[]): Promise<number[][]> {
-    return this.#client.call("scores", { reft: await this.#number, texts });
+    const checked = checkTexts("texts", texts, args.texts, this.#longest);
+    return this.#client.call("scores", { reft: await this.#number, texts: checked });
   }
 
   /** How many numbers are trained, and their share of the model. */
@@ -473,7 +545,8 @@ export class Reft {
 
   /** The interventions as a `.zip` of the directory that pyreft or peft would write, or steering vectors as llama.cpp's control vector (`.gguf`). */
   async export(library: "pyreft" | "peft" | "llama.cpp"): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#client.call("exportReft", { reft: await this.#number, library });
+    const checked = check("library", library, text);
+    return this.#client.call("exportReft", { reft: await this.#number, library: checked });
   }
 
   /**
@@ -483,7 +556,11 @@ export class Reft {
    * @throws {WebReftError} `unsupported` for what pyreft does not have.
    */
   async exportScript(examples: Example[], training: Training = {}): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#client.call("exportScript", { reft: await this.#number, examples, training });
+    const takes = {
+      examples: checkTexts("examples", examples, args.examples, this.#longest),
+      training: check("training", training, args.training),
+    };
+    return this.#client.call("exportScript", { reft: await this.#number, ...takes });
   }
 
   /** Gives their memory back. */
@@ -499,32 +576,54 @@ export class Reft {
   static number(reft: Reft): Promise<number> {
     return reft.#number;
   }
-}
 
-async function sequence(
-  prompt: Prompt,
-  who: GenerateOptions["reft"],
-  variables: Record<string, unknown>,
-): Promise<Sequence> {
-  const given = Object.values(variables).some((value) => value !== undefined);
-  return { prompt, personas: await personas(who), ...(given && { variables: json(variables) }) };
-}
-
-/** Variables of a chat template as text, which keeps their order. */
-function json(variables: Record<string, unknown>): string {
-  try {
-    return JSON.stringify(variables);
-  } catch (error) {
-    throw new WebReftError("input", `tools, documents, templateVariables: expected what JSON can hold: ${error}`);
+  /** @internal The client of their model; undefined for what is no set of interventions. */
+  static clientOf(value: unknown): Client | undefined {
+    return typeof value === "object" && value !== null && #client in value ? value.#client : undefined;
   }
 }
 
-async function personas(who: GenerateOptions["reft"]): Promise<SequencePersona[]> {
+/** Who edits an answer. */
+type Who = Reft | Persona | (Reft | Persona)[];
+
+/** Checks who edits an answer of a client's model. */
+function whoOn(client: Client): Check<Who> {
+  const reft: Check<Reft> = (value, at) => {
+    const owner = Reft.clientOf(value);
+    if (owner === client) return value as Reft;
+    throw owner ? at.error("expected interventions on this model, got another model's") : at.wrong("a Reft", value);
+  };
+  const persona = object<Persona>(
+    {
+      reft: needed(reft),
+      strength: number,
+      subspace: list(count),
+      source: args.prompt,
+      sourcePositions: text,
+    },
+    "a Reft, or an object with one",
+  );
+  return oneOrMore<Reft | Persona>((value, at) => (Reft.clientOf(value) ? reft : persona)(value, at));
+}
+
+async function sequence(prompt: Prompt, who: Who | undefined, variables: Record<string, unknown>): Promise<Sequence> {
+  const given = Object.values(variables).some((value) => value !== undefined);
+  return { prompt, personas: await personas(who), ...(given && { variables: JSON.stringify(variables) }) };
+}
+
+async function personas(who: Who | undefined): Promise<SequencePersona[]> {
   const numbered = [who ?? []].flat().map(async (one) => {
     const { reft, ...how } = one instanceof Reft ? { reft: one } : one;
     return { ...how, reft: await Reft.number(reft) };
   });
   return Promise.all(numbered);
+}
+
+/** A training's options: those of watching it, and those that the engine knows. */
+function trainingOf(options: TrainOptions): { watch: WatchOptions; training: Training } {
+  const checked = check("options", options, args.trainOptions);
+  const { signal, onProgress, onCheckpoint, onWarning, checkpointSeconds, ...training } = checked;
+  return { watch: { signal, onProgress, onCheckpoint, onWarning, checkpointSeconds }, training };
 }
 
 /** Undefined where nobody wants checkpoints. */
@@ -533,26 +632,24 @@ function checkpointSeconds(options: WatchOptions): number | undefined {
 }
 
 /** Where a training's news go. */
-function newsFor({ onProgress, onCheckpoint, onWarning }: WatchOptions): (news: TrainNews) => void {
+function newsFor(options: WatchOptions, calls: Callbacks): (news: TrainNews) => void {
+  const onProgress = calls.of("onProgress", options.onProgress);
+  const onCheckpoint = calls.of("onCheckpoint", options.onCheckpoint);
+  const onWarning = calls.of("onWarning", options.onWarning);
   return (news) => {
-    if ("progress" in news) onProgress?.(news.progress);
-    else if ("checkpoint" in news) onCheckpoint?.(news.checkpoint);
-    else onWarning?.(news.warning);
+    if ("progress" in news) onProgress(news.progress);
+    else if ("checkpoint" in news) onCheckpoint(news.checkpoint);
+    else onWarning(news.warning);
   };
-}
-
-/** An address as the page means it: a worker would read it from its own place. */
-function absolute(url: string | URL): string {
-  return new URL(url, globalThis.document?.baseURI ?? globalThis.location?.href).href;
 }
 
 /** A source as it crosses to the worker. */
 function openingOf(source: ModelSource, { endpoint = HUB, token }: OpenOptions, cache: boolean): Opening {
-  const hub = absolute(endpoint);
-  const request = readSource(source, globalThis.document?.baseURI ?? globalThis.location?.href, hub);
+  const hub = args.absolute(endpoint).href;
+  const request = readSource(source, args.pageAddress(), hub);
   return { source: request, cache, access: { endpoint: hub, ...(token && { token }) } };
 }
 
-function wasmOf({ wasm }: OpenOptions): WasmSource | undefined {
-  return typeof wasm === "string" || wasm instanceof URL ? absolute(wasm) : wasm;
+function wasmOf(wasm: OpenOptions["wasm"]): WasmSource | undefined {
+  return wasm instanceof URL ? wasm.href : wasm;
 }

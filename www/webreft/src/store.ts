@@ -1,4 +1,5 @@
 /** Files in the browser's durable storage: checkpoints, saved interventions, models. */
+import { type Check, check, isPlatform, text, view } from "./checks.js";
 import { WebReftError } from "./error.js";
 
 /** A file that is written where it lies, by one worker at a time: what of the browser's `FileSystemSyncAccessHandle` is used. */
@@ -10,6 +11,19 @@ export interface Sink {
   flush(): void;
   close(): void;
 }
+
+/** The name of a file in a folder of the browser's storage. */
+const fileName: Check<string> = (value, at) => {
+  const given: string = text(value, at);
+  if (given.length > 255 || /^\.{0,2}$|[/\\\0]/.test(given)) {
+    throw at.wrong("a file's name of 1 to 255 characters without / and \\", given);
+  }
+  return given;
+};
+
+/** What a file is written from. */
+const content: Check<Blob | Uint8Array<ArrayBuffer>> = (value, at) =>
+  isPlatform("Blob", value) ? (value as Blob) : view(value, at);
 
 /** A folder in the page's own file system (OPFS): its files outlive the page and the browser. */
 export class Store {
@@ -25,6 +39,7 @@ export class Store {
    * @throws {WebReftError} `unsupported` where the browser has no such storage, or does not let this page use it.
    */
   static async open(name: string): Promise<Store> {
+    check("name", name, fileName);
     try {
       const root = await navigator.storage.getDirectory();
       return new Store(await root.getDirectoryHandle(name, { create: true }));
@@ -43,7 +58,8 @@ export class Store {
   }
 
   /** A file's bytes; undefined if there is none of this name, or its first writing was cut off, which leaves it empty. */
-  read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  async read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    check("name", name, fileName);
     return told(name, async () => {
       const handle = await absent(this.#folder.getFileHandle(name));
       const bytes = handle && new Uint8Array(await (await handle.getFile()).arrayBuffer());
@@ -52,7 +68,8 @@ export class Store {
   }
 
   /** A file that is read in parts; undefined if there is none of this name. */
-  file(name: string): Promise<File | undefined> {
+  async file(name: string): Promise<File | undefined> {
+    check("name", name, fileName);
     return told(name, async () => (await absent(this.#folder.getFileHandle(name)))?.getFile());
   }
 
@@ -70,17 +87,20 @@ export class Store {
   }
 
   /** Writes a file whole, or not at all: a page that is closed meanwhile leaves the old one. */
-  write(name: string, bytes: Blob | Uint8Array<ArrayBuffer>): Promise<void> {
+  async write(name: string, bytes: Blob | Uint8Array<ArrayBuffer>): Promise<void> {
+    check("name", name, fileName);
+    const checked = check("bytes", bytes, content);
     return told(name, async () => {
       const handle = await this.#folder.getFileHandle(name, { create: true });
       const file = await handle.createWritable();
-      await file.write(bytes);
+      await file.write(checked);
       await file.close();
     });
   }
 
   /** Removes a file. One that is not there is no harm. */
-  remove(name: string): Promise<void> {
+  async remove(name: string): Promise<void> {
+    check("name", name, fileName);
     return told(name, async () => {
       await absent(this.#folder.removeEntry(name));
     });

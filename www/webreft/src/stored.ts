@@ -1,4 +1,5 @@
 /** Models in the browser's durable storage: which there are, how far each has come, and how they go. */
+import { check, text } from "./checks.js";
 import { WebReftError } from "./error.js";
 import type { RemoteFile, RemoteModel } from "./remote.js";
 import { type Sink, Store } from "./store.js";
@@ -60,6 +61,7 @@ export const models = {
    * @throws {WebReftError} `input`, retryable, while it is being loaded.
    */
   async remove(id: string): Promise<void> {
+    check("id", id, text);
     const store = await ModelStore.open();
     await navigator.locks.request(lockOf(id), { ifAvailable: true }, async (lock) => {
       if (!lock) throw new WebReftError("input", `${id} is being loaded: end that first`, { retryable: true });

@@ -34,7 +34,7 @@ test("a browser without such storage says so", async () => {
 
 test("a name that cannot be is an error of this package", async () => {
   const store = await Store.open(NAME);
-  expect(await failure(store.write("a/b", new Uint8Array(1)))).toMatchObject({ kind: "file", retryable: true });
+  expect(await failure(store.write("a/b", new Uint8Array(1)))).toMatchObject({ kind: "input", retryable: false });
 });
 
 test("a training that was stored goes on with another copy of the model", async () => {

@@ -151,7 +151,8 @@ test.each<[string, Partial<ReftConfig>]>([
   ["no positions", { positions: "" }],
 ])("%s is an input error", async (_, part) => {
   const model = await shared();
-  const error = await failure(model.reft({ ...LOREFT, ...part }).trainStep(EXAMPLES));
+  const train = async () => model.reft({ ...LOREFT, ...part }).trainStep(EXAMPLES);
+  const error = await failure(train());
   expect(error.kind, error.message).toBe("input");
   expect(await model.complete(PROMPT, { maxTokens: 2 })).toBeTypeOf("string");
 });
