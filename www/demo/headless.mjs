@@ -5,7 +5,7 @@
  * BACKEND is `gpu`, which the page's address then asks for, or `cpu`: a browser that has no adapter, so that the page falls back by itself.
  * Prints each phase as a line of JSON; fails if the page shows a problem, the loss did not fall, the comparison's numbers are
  * not real or touch what was trained, the reopened persona answers differently, the main thread is held, the training that was
- * left ends otherwise than the unbroken one, or anything of it stays behind.
+ * left ends otherwise than the unbroken one, anything of it stays behind, or the page asks the network for anything once its model is there.
  */
 import { readFile } from "node:fs/promises";
 import process from "node:process";
@@ -35,9 +35,17 @@ const browser = await chromium.launch({
 const context = await browser.newContext();
 context.setDefaultTimeout(PATIENCE);
 const warnings = [];
+/** Addresses that the page and its workers asked for, before their model was there and after. */
+const requests = { before: [], after: [] };
+let modelIsThere = false;
+context.on("request", (request) => {
+  const url = request.url();
+  if (url.startsWith("http")) requests[modelIsThere ? "after" : "before"].push(url);
+});
 let page = await newPage();
 
 async function newPage() {
+  modelIsThere = false;
   const made = await context.newPage();
   made.on("pageerror", (error) => console.error("page:", error.message));
   made.on("console", (message) => {
@@ -104,6 +112,15 @@ async function setEpochs(epochs) {
 async function loadBuiltin() {
   await part("load-builtin").click();
   await idle();
+  modelIsThere = true;
+}
+
+/** Nothing leaves the machine once the model is there. */
+function checkRequests() {
+  const { before, after } = requests;
+  tell("requests", { before: before.length, after: after.length });
+  if (!before.some((url) => url.endsWith(".gguf"))) throw new Error("the requests of the page's worker are not seen");
+  if (after.length > 0) throw new Error(`the page asked the network for ${after} after its model was there`);
 }
 
 /** Files of trainings that the browser keeps for the page. */
@@ -302,6 +319,7 @@ async function work() {
 
 try {
   await work();
+  checkRequests();
 } catch (error) {
   tell("failed", { message: String(error.message ?? error) });
   process.exitCode = 1;
