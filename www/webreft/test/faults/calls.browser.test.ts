@@ -145,6 +145,7 @@ const LOAD: Record<keyof LoadOptions, Legal> = {
   templateVariables: ["an unknown field"],
   cache: anyFlag,
   onProgress: anyFunction,
+  onRecovery: anyFunction,
 };
 /** What does not load is told in the result. */
 const INSPECT: Record<keyof InspectOptions, Legal> = {
