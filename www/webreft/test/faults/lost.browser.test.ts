@@ -76,7 +76,7 @@ test("a GPU that is lost before any submit is found again, and not a bit is othe
   let [points, nBack] = [0, 0];
   const again = await loadOnGpu({ onRecovery: ({ state }) => (nBack += Number(state === "back")) });
   for (let before = 1; ; before += stride) {
-    give({ loseBefore: before });
+    give({ submit: before });
     await again.memory(); // the worker has heard of it
     expect(await work(again), `lost before submit ${before}`).toEqual(whole);
     if (nBack === points) break; // there are fewer submits
