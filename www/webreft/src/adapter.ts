@@ -28,11 +28,20 @@ export interface Machine {
 export async function findMachine(): Promise<Machine> {
   if (!self.isSecureContext) return onCpu("WebGPU works only on https pages and on localhost");
   if (!navigator.gpu) return onCpu("this browser has no WebGPU");
-  const found = await navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
+  const asked = navigator.gpu.requestAdapter({ powerPreference: "high-performance" });
+  const found = await Promise.race([asked, silence()]);
+  if (found === "silence") return onCpu("the browser does not answer when it is asked for a GPU");
   if (!found) return onCpu("no WebGPU adapter: the browser has WebGPU, but offers no GPU for it");
   const adapter = describe(found);
   if (adapter.software) return onCpu(`${adapter.name} is a program in place of a GPU`, adapter);
   return { backend: "gpu", adapter };
+}
+
+/** Milliseconds in which a browser finds a GPU; one whose GPU process has crashed too often may never answer. */
+const PATIENCE = 20_000;
+
+function silence(): Promise<"silence"> {
+  return new Promise((resolve) => setTimeout(() => resolve("silence"), PATIENCE));
 }
 
 function onCpu(reason: string, adapter?: Adapter): Machine {

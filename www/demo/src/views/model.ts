@@ -5,31 +5,21 @@ import type { App } from "../app.js";
 import { button, data, h, pickFiles } from "../dom.js";
 import { bytes, count } from "../format.js";
 import { machineView } from "./machine.js";
+import { amountOf, phaseOf } from "./phase.js";
+import { mountRecovery } from "./recovery.js";
 import { offers, storedModels } from "./shelf.js";
-
-const PHASES: Record<LoadProgress["phase"], string> = {
-  waiting: "Waiting for another tab that loads it",
-  download: "Downloading",
-  verify: "Comparing with what the Hub has",
-  header: "Reading the header",
-  weights: "Loading weights",
-  compile: "Compiling kernels for the GPU",
-  check: "Comparing the GPU with the CPU",
-};
-
-/** Phases that tell a share; the others count bytes. */
-const SHARES: ReadonlySet<LoadProgress["phase"]> = new Set(["compile", "check"]);
 
 export function mountModel(root: HTMLElement, app: App): void {
   let controller = new AbortController();
+  const notice = mountRecovery();
   const chooser = h("div", { class: "chooser" });
-  const progress = h("div", { class: "loading", hidden: true });
+  const loading = h("div", { class: "loading", hidden: true });
   const facts = h("dl", { class: "facts", "data-testid": "model-facts", hidden: true });
 
   const load = (source: ModelSource, name: string, cache = true) =>
     app.run("loading", async () => {
       controller = new AbortController();
-      show(progress);
+      show(loading);
       phase.textContent = `Opening ${name}`;
       amount.textContent = "";
       bar.removeAttribute("value");
@@ -50,29 +40,19 @@ export function mountModel(root: HTMLElement, app: App): void {
   const phase = h("span", { "data-testid": "load-phase" });
   const amount = h("span", { class: "number" });
   const bar = h("progress", { "aria-label": "Loading the model" });
-  const onProgress = ({ phase: name, loaded, total }: LoadProgress) => {
-    phase.textContent = PHASES[name];
-    if (SHARES.has(name)) amount.textContent = `${Math.round((100 * loaded) / total)} %`;
-    else amount.textContent = total ? `${bytes(loaded)} of ${bytes(total)}` : bytes(loaded);
+  const onProgress = (progress: LoadProgress) => {
+    phase.textContent = phaseOf(progress);
+    amount.textContent = amountOf(progress);
+    const { loaded, total } = progress;
     if (total) bar.value = loaded / total;
     else bar.removeAttribute("value");
   };
-  /** The model stays the same; whatever waits for it goes on when it is back. */
   const onRecovery = (recovery: Recovery) => {
-    cancel.hidden = recovery.state !== "back";
-    if (recovery.state === "lost") {
-      onProgress({ phase: "header", loaded: 0, total: 0 });
-      phase.textContent = `Loading the model again: ${recovery.reason}`;
-      show(progress);
-    } else if (recovery.state === "loading") {
-      onProgress(recovery.progress);
-    } else {
-      tell(facts, recovery.info);
-      show(facts);
-    }
+    if (recovery.state === "back") tell(facts, recovery.info);
+    notice(recovery);
   };
   const cancel = button("Pause", { class: "quiet", "data-testid": "load-cancel" }, () => controller.abort("paused"));
-  progress.append(h("div", { class: "loading-line" }, phase, amount), bar, cancel);
+  loading.append(h("div", { class: "loading-line" }, phase, amount), bar, cancel);
 
   const address = h("input", {
     placeholder: "hf:owner/name:Q4_K_M or https://…/model.gguf",
@@ -112,13 +92,13 @@ export function mountModel(root: HTMLElement, app: App): void {
     change.textContent = back ? "Keep this one" : "Another model";
   });
   const show = (part: HTMLElement) => {
-    for (const each of [chooser, progress, facts]) each.hidden = each !== part;
+    for (const each of [chooser, loading, facts]) each.hidden = each !== part;
     change.textContent = "Another model";
   };
   root.append(
     h("div", { class: "panel-head" }, h("h2", { id: "model-title" }, "Model"), change),
     chooser,
-    progress,
+    loading,
     facts,
   );
 
