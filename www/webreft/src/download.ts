@@ -1,11 +1,19 @@
 /** One file from the network to the disk: gone on with where it was left, tried again when it drops, and checked when it is whole. */
 import { WebReftError } from "./error.js";
-import { announced, type Network, rangeOf, refused } from "./network.js";
+import { checkStart, checkWhole, START } from "./format.js";
+import {
+  announced,
+  isPacked,
+  type Network,
+  NetworkError,
+  rangeOf,
+  refused,
+  type Version,
+  versionOf,
+} from "./network.js";
 import type { RemoteFile } from "./remote.js";
-import type { Sink } from "./store.js";
+import type { Sink } from "./sink.js";
 
-/** Milliseconds before each new try. When more was got than ever before, they begin anew. */
-const WAITS = [500, 1000, 2000, 4000];
 /** Bytes of a file that are hashed at a time. */
 const PIECE = 4 << 20;
 
@@ -16,13 +24,12 @@ export interface Hash {
   finish(): string;
 }
 
-/** Which version of a file a server has: its `ETag`, or `Last-Modified`. */
-export type Version = string;
-
 /** How a download is watched. */
 export interface Watch {
   /** The version that the file on disk is a part of. */
   version: Version | undefined;
+  /** The size of that version, where the server said it. */
+  size: number | undefined;
   /** Called before the first byte of a version is written, with its size where the server says it; may refuse it. */
   onVersion(version: Version | undefined, bytes: number | undefined): Promise<void>;
   onBytes(loaded: number, total: number): void;
@@ -30,9 +37,10 @@ export interface Watch {
 }
 
 /**
- * Fetches what is missing of a file on disk, and checks it.
+ * Fetches what is missing of a file on disk, and checks it: its length and its hash, or where there is none whether it begins and ends as
+ * such a file does. No more than twice its bytes are fetched.
  *
- * @throws {WebReftError} `file`: retryable where the network failed, which leaves what there is, and where the hash is wrong, which leaves nothing.
+ * @throws {WebReftError} `file`: retryable where the network failed, which leaves what there is, and where what came is not the file, which leaves nothing.
  */
 export async function download(
   file: RemoteFile,
@@ -41,111 +49,153 @@ export async function download(
   network: Network,
   watch: Watch,
 ): Promise<void> {
-  let best = sink.getSize();
-  for (let failures = 0; ; ) {
-    try {
-      await fetchRest(file, sink, network, watch);
-      break;
-    } catch (error) {
-      network.signal.throwIfAborted();
-      sink.flush();
-      if (!(error instanceof WebReftError && error.retryable)) throw error;
-      if (sink.getSize() > best) failures = 0;
-      best = Math.max(best, sink.getSize());
-      const wait = WAITS[failures++];
-      if (wait === undefined) throw error;
-      await network.pause(wait);
-    }
-  }
-  sink.flush();
+  const fetching = new Fetching(file, sink, network, watch);
+  await network.patiently(
+    () => fetching.rest(),
+    () => sink.getSize(),
+  );
   if (file.sha256) await verify(file, file.sha256, sink, hash, network, watch);
+  else checkWhole(file, sink);
+  sink.flush();
 }
 
-/** One try: all that is missing, in one request. */
-async function fetchRest(file: RemoteFile, sink: Sink, network: Network, watch: Watch): Promise<void> {
-  const { url, bytes, sha256 } = file;
-  // Without a hash and a version nobody could tell whether what is there belongs to what comes.
-  if (!sha256 && !watch.version) sink.truncate(0);
-  if (bytes !== undefined && sink.getSize() > bytes) sink.truncate(0);
-  const at = sink.getSize();
-  if (bytes !== undefined && at === bytes) return;
-  const response = await network.fetch(url, { headers: { Range: `bytes=${at}-` }, cache: "no-store" });
-  if (response.status === 416 && at > 0) return endOf(file, response, sink, at);
-  if (!response.ok) throw refused(url, response);
+/** The tries to get one file. */
+class Fetching {
+  readonly #file: RemoteFile;
+  readonly #sink: Sink;
+  readonly #network: Network;
+  readonly #watch: Watch;
+  /** Bytes that came, those that were dropped again among them. */
+  #received = 0;
+  /** How often it was begun. */
+  #begun = 0;
+  /** Whether the server is asked for ranges. */
+  #ranges = true;
 
-  const version = response.headers.get("ETag") ?? response.headers.get("Last-Modified") ?? undefined;
-  const start = response.status === 206 ? (rangeOf(response).start ?? at) : 0;
-  const isSame = sha256 !== undefined || version === watch.version;
-  if (start !== 0 && (start !== at || !isSame)) {
-    await response.body?.cancel();
-    sink.truncate(0);
-    const what = start === at ? "the file is another one now" : `expected bytes from ${at}, got those from ${start}`;
-    throw new WebReftError("file", `${url}: ${what}`, { retryable: true });
+  constructor(file: RemoteFile, sink: Sink, network: Network, watch: Watch) {
+    this.#file = file;
+    this.#sink = sink;
+    this.#network = network;
+    this.#watch = watch;
   }
-  const rest = announced(response);
-  const total = rangeOf(response).total ?? (rest === undefined ? bytes : start + rest);
-  if (start === 0) {
-    sink.truncate(0);
-    watch.version = version;
+
+  /** One try: all that is missing, in one request. */
+  async rest(): Promise<void> {
+    const { url, bytes, sha256 } = this.#file;
+    const sink = this.#sink;
+    // Without a hash and a version nobody could tell whether what is there belongs to what comes.
+    if (!sha256 && !this.#watch.version) sink.truncate(0);
+    if (bytes !== undefined && sink.getSize() > bytes) sink.truncate(0);
+    const at = sink.getSize();
+    if (at === bytes) return;
+    const headers: HeadersInit = this.#ranges ? { Range: `bytes=${at}-` } : {};
+    const response = await this.#network.fetch(url, { headers, cache: "no-store" });
+    if (response.status === 416 && at > 0) return this.#endOf(response, at);
+    if (!response.ok) throw refused(url, response);
     try {
-      await watch.onVersion(version, total);
+      await this.#take(response, at);
     } catch (error) {
-      await response.body?.cancel();
+      await response.body?.cancel().catch(() => {}); // it may have failed already
       throw error;
     }
   }
-  await write(url, response, sink, network, total, watch);
-}
 
-/** Appends an answer's bytes. */
-async function write(
-  url: string,
-  response: Response,
-  sink: Sink,
-  network: Network,
-  total: number | undefined,
-  watch: Watch,
-): Promise<void> {
-  let at = sink.getSize();
-  for await (const chunk of network.chunks(url, response)) {
-    if (total !== undefined && at + chunk.length > total) {
-      sink.truncate(0);
-      throw new WebReftError("file", `${url}: expected ${total} bytes, the server sends more`);
+  /** What it means that a server has nothing from there on: the file is whole, or what there is belongs to another one. */
+  #endOf(response: Response, at: number): void {
+    const { bytes = at } = this.#file;
+    const total = /^bytes \*\/(\d+)$/.exec(response.headers.get("Content-Range") ?? "")?.[1];
+    if (Number(total) === at && bytes === at) return;
+    this.#drop(`the server has no bytes from ${at} on`);
+  }
+
+  /** Forgets what there is, to begin anew. */
+  #drop(why: string): never {
+    this.#sink.truncate(0);
+    throw new NetworkError(`${this.#file.url}: ${why}; begun anew`);
+  }
+
+  /** Writes what an answer holds, if it goes on with what there is. */
+  async #take(response: Response, at: number): Promise<void> {
+    const { bytes } = this.#file;
+    const watch = this.#watch;
+    const version = versionOf(response);
+    const range = response.status === 206 ? rangeOf(response) : {};
+    const start = response.status === 206 ? (range.start ?? at) : 0;
+    const rest = announced(response);
+    // The numbers of a range that is packed may be those of the packed file.
+    const said = bytes ?? (isPacked(response) ? undefined : range.total);
+    if (start !== 0) this.#checkGoesOn(response, at, start, version);
+    if (said !== undefined && rest !== undefined && start + rest > said && !this.#file.sha256) {
+      throw new NetworkError(`${this.#file.url}: the server announces ${rest} bytes from ${start} of ${said}`);
     }
-    at += append(sink, chunk, at);
-    watch.onBytes(at, total ?? 0);
+    const total = said ?? (rest === undefined ? undefined : start + rest);
+    if (start === 0) {
+      this.#checkBudget(total);
+      this.#sink.truncate(0);
+      watch.version = version;
+      watch.size = total;
+      await watch.onVersion(version, total);
+    }
+    await this.#append(response, total, said !== undefined);
   }
-  if (total !== undefined && at < total) {
-    throw new WebReftError("file", `${url}: cut off at ${at} of ${total} bytes`, { retryable: true });
-  }
-}
 
-/** @throws {WebReftError} `file`, retryable, where the disk or the browser's quota is full. */
-function append(sink: Sink, bytes: Uint8Array<ArrayBuffer>, at: number): number {
-  let written = 0;
-  try {
-    written = sink.write(bytes, { at });
-  } catch (error) {
-    throw fullDisk(error);
+  /** An answer from the middle must begin where the file ends, and be of the same version. */
+  #checkGoesOn(response: Response, at: number, start: number, version: Version | undefined): void {
+    const { sha256, bytes } = this.#file;
+    const { total } = rangeOf(response);
+    if (start !== at) this.#drop(`expected bytes from ${at}, got those from ${start}`);
+    if (isPacked(response)) {
+      this.#ranges = false;
+      this.#drop("the server packs ranges");
+    }
+    if (sha256) return;
+    const size = bytes ?? this.#watch.size;
+    const isOther = version !== this.#watch.version || (total !== undefined && size !== undefined && total !== size);
+    if (isOther) this.#drop("the file is another one now");
   }
-  if (written < bytes.length) {
-    sink.truncate(at);
-    throw fullDisk(`${written} of ${bytes.length} bytes were written`);
+
+  /** A file is begun anew as long as twice its bytes are enough; of unknown length, once. */
+  #checkBudget(total: number | undefined): void {
+    this.#begun += 1;
+    const isEnough = total === undefined ? this.#begun <= 2 : this.#received <= total;
+    if (isEnough) return;
+    const what = `${this.#received} bytes came, and none that can be gone on with`;
+    throw new WebReftError("file", `${this.#file.url}: ${what}; load again`, { retryable: true });
   }
-  return written;
-}
 
-function fullDisk(cause: unknown): WebReftError {
-  const advice = "remove models that are stored, or load without storing (cache: false)";
-  return new WebReftError("file", `the browser's storage takes no more: ${cause}; ${advice}`, { cause });
-}
+  /** Appends an answer's bytes. A length that only the transfer has is not the file's where the transfer is packed. */
+  async #append(response: Response, total: number | undefined, isSure: boolean): Promise<void> {
+    const { url, sha256 } = this.#file;
+    const sink = this.#sink;
+    let at = sink.getSize();
+    let end = total;
+    for await (const chunk of this.#network.chunks(url, response)) {
+      this.#received += chunk.length;
+      if (end !== undefined && at + chunk.length > end) {
+        if (!isSure) end = undefined;
+        else if (!sha256) this.#drop(`expected ${end} bytes, the server sends more`);
+      }
+      const piece = end === undefined ? chunk : chunk.subarray(0, end - at);
+      sink.write(piece, { at });
+      const before = at;
+      at += piece.length;
+      if (before < START && at >= START) this.#checkStart();
+      this.#watch.onBytes(at, end ?? 0);
+      if (piece.length < chunk.length) return; // the hash tells whether these were the right ones
+    }
+    if (end !== undefined && at < end) throw new NetworkError(`${url}: cut off at ${at} of ${end} bytes`);
+  }
 
-/** What it means that a server has nothing from there on: the file is whole, or what there is belongs to another one. */
-function endOf({ url }: RemoteFile, response: Response, sink: Sink, at: number): void {
-  const total = /^bytes \*\/(\d+)$/.exec(response.headers.get("Content-Range") ?? "")?.[1];
-  if (Number(total) === at) return;
-  sink.truncate(0);
-  throw new WebReftError("file", `${url}: the server has no bytes from ${at} on; begun anew`, { retryable: true });
+  #checkStart(): void {
+    const start = new Uint8Array(START);
+    this.#sink.read(start, { at: 0 });
+    try {
+      checkStart(this.#file, start);
+    } catch (error) {
+      this.#sink.truncate(0);
+      throw error;
+    }
+  }
 }
 
 async function verify(

@@ -6,8 +6,10 @@ import { type Access, Network } from "./network.js";
 import type { LoadProgress } from "./protocol.js";
 import { blobReader, headerReader, remoteReader } from "./reader.js";
 import { findModel, type RemoteModel } from "./remote.js";
+import type { Sink } from "./sink.js";
 import { nameOf, type SourceRequest } from "./source.js";
-import { lockOf, ModelStore, type Record } from "./stored.js";
+import { roomFor, StorageError, space } from "./storage.js";
+import { lockOf, ModelStore, type Record, type StoredFile, unstored } from "./stored.js";
 
 /** How a source is opened. */
 export interface Opening {
@@ -30,6 +32,8 @@ export type Work<Value> = (files: Reader[], warnings: string[]) => Promise<Value
 
 /** Milliseconds between two reports of a download. */
 const REPORT = 50;
+/** Bytes of a stored file that are hashed at a time. */
+const PIECE = 4 << 20;
 /** Bytes of a model that are fetched without asking its headers first whether it can be loaded. */
 const UNASKED = 2 ** 30;
 
@@ -41,19 +45,22 @@ const UNASKED = 2 ** 30;
  */
 export async function withFiles<Value>(opening: Opening, listener: Listener, work: Work<Value>): Promise<Value> {
   const { source, cache, access } = opening;
-  if (source.kind === "files") return work(own(source.files, listener.signal), []);
-  const network = new Network(access, listener.signal);
+  const { signal } = listener;
+  if (source.kind === "files") return work(own(source.files, signal), []);
+  const network = new Network(access, signal);
   const warnings: string[] = [];
-  const store = cache ? await openStore(warnings) : undefined;
   const name = nameOf(source, access.endpoint);
-  const model = (await store?.find(name)) ?? (await findModel(source, network));
+  const { store, record } = cache ? await lookUp(name, warnings) : {};
+  const model = record ?? (await findModel(source, network));
   if (!store) return work(await stream(model, network, listener), warnings);
   return alone(model.id, listener, async () => {
-    const record = await store.begin(model, name);
-    const lack = await lackOfRoom(store, record);
-    if (lack) return work(await stream(model, network, listener), [...warnings, lack]);
-    await fetchMissing(store, record, network, listener);
-    return work(await readers(store, record, listener.signal), warnings);
+    const stored = await fill(store, model, name, network, listener).catch(notStored);
+    if (typeof stored === "string") return work(await stream(model, network, listener), [...warnings, stored]);
+    try {
+      return await work(stored.readers, warnings);
+    } catch (error) {
+      throw await judge(error, store, stored.record, signal);
+    }
   });
 }
 
@@ -81,14 +88,14 @@ export async function withHeaders<Value>(
     );
   }
   const network = new Network(access, signal);
-  const store = await openStore([]);
-  const record = await store?.find(nameOf(source, access.endpoint));
+  const { store, record } = await lookUp(nameOf(source, access.endpoint), []);
   const model: RemoteModel = record ?? (await findModel(source, network));
   const described = store && record && (await store.describe(record));
-  const isWhole = (index: number) => record?.files[index]?.done ?? false;
   const files = await Promise.all(
     model.files.map(async (file, index) => {
-      const whole = isWhole(index) ? await store?.file(record as Record, index) : undefined;
+      const recorded = record?.files[index];
+      const isWhole = recorded && ModelStore.isWhole(recorded, described?.files[index] as StoredFile);
+      const whole = isWhole ? await store?.file(record as Record, index) : undefined;
       return whole ? blobReader(file.name, whole, signal) : headerReader(file, network);
     }),
   );
@@ -105,15 +112,22 @@ function own(files: { name: string; blob: Blob }[], signal: AbortSignal): Reader
   return inOrder.map(({ name, blob }) => blobReader(name, blob, signal));
 }
 
-/** The folder of stored models; where there is none, a warning. */
-async function openStore(warnings: string[]): Promise<ModelStore | undefined> {
+/** The folder of stored models, and the one that was loaded as this source before; where there is no folder, a warning. */
+async function lookUp(source: string, warnings: string[]): Promise<{ store?: ModelStore; record?: Record }> {
   try {
-    if (!("locks" in navigator)) throw new WebReftError("unsupported", "this browser has no Web Locks");
-    return await ModelStore.open();
+    const store = await ModelStore.open();
+    const record = await store.find(source);
+    return { store, ...(record && { record }) };
   } catch (error) {
     warnings.push(`The model is not stored: ${error instanceof Error ? error.message : error}`);
-    return undefined;
+    return {};
   }
+}
+
+/** What to tell the visitor where storage has failed; the model is read without it. */
+function notStored(error: unknown): string {
+  if (error instanceof StorageError) return `The model is not stored: ${error.message}`;
+  throw error;
 }
 
 /** Holds a model's lock for some work; says so if it has to wait for another tab. */
@@ -124,20 +138,47 @@ async function alone<Value>(id: string, { signal, tell }: Listener, work: () => 
   return navigator.locks.request(name, { signal }, work);
 }
 
-/** Why the rest of a model cannot be stored; undefined where it can, or where its size is not known. */
-async function lackOfRoom(store: ModelStore, record: Record): Promise<string | undefined> {
-  const { bytes, stored } = await store.describe(record);
-  const { usage = 0, quota } = await navigator.storage.estimate();
-  if (bytes === undefined || quota === undefined || bytes - stored <= quota - usage) return undefined;
-  const mb = (n: number) => `${Math.ceil(n / 1e6)} MB`;
-  return `The model is not stored: ${mb(bytes - stored)} are wanted, and the browser leaves ${mb(Math.max(quota - usage, 0))}; remove models that are stored`;
+/**
+ * Stores what is missing of a model, and opens its files.
+ *
+ * @throws {StorageError} where it cannot be stored: what there is stays, and is gone on with another time.
+ */
+async function fill(
+  store: ModelStore,
+  model: RemoteModel,
+  name: string,
+  network: Network,
+  listener: Listener,
+): Promise<{ record: Record; readers: Reader[] }> {
+  const record = await store.begin(model, name);
+  try {
+    if (await lacksRoom(store, record)) throw new StorageError(model.id, "the quota is too small", true);
+    await fetchMissing(store, record, network, listener);
+    return { record, readers: await readers(store, record, listener.signal) };
+  } catch (error) {
+    if (!(error instanceof StorageError && error.isFull)) throw error;
+    const advice = `${await roomFor(await missing(store, record))}; remove models that are stored`;
+    throw new StorageError(model.id, `there is no room: ${advice}`, true);
+  }
+}
+
+/** Bytes of a model that are not stored, as far as its size is known. */
+async function missing(store: ModelStore, record: Record): Promise<number> {
+  const { files } = await store.describe(record);
+  return files.reduce((sum, { bytes = 0, stored }) => sum + Math.max(bytes - stored, 0), 0);
+}
+
+/** Whether the browser says that it leaves too little for the rest of a model. */
+async function lacksRoom(store: ModelStore, record: Record): Promise<boolean> {
+  const there = await space();
+  return there !== undefined && (await missing(store, record)) > there.free;
 }
 
 /** Fetches what is missing of a model, file by file. A large one is checked as soon as its size is known. */
 async function fetchMissing(store: ModelStore, record: Record, network: Network, listener: Listener): Promise<void> {
   const { tell } = listener;
   const { files, stored } = await store.describe(record);
-  const sizes = record.files.map(({ bytes, done }, i) => (done ? files[i]?.stored : bytes));
+  const sizes = files.map(({ bytes }) => bytes);
   let loaded = stored;
   let reported = 0;
   let checked = false;
@@ -153,15 +194,16 @@ async function fetchMissing(store: ModelStore, record: Record, network: Network,
     tell({ phase, loaded, total });
   };
   for (const [index, file] of record.files.entries()) {
-    if (file.done && files[index]?.stored) continue;
-    const before = loaded - (files[index]?.stored ?? 0);
-    const sink = await store.sink(record, index);
-    const hash = new Sha256();
-    try {
+    const there = files[index] as StoredFile;
+    if (ModelStore.isWhole(file, there)) continue;
+    const before = loaded - there.stored;
+    const size = await withSink(store, record, index, async (sink, hash) => {
       await download(file, sink, hash, network, {
         version: file.version,
+        size: file.announced,
         async onVersion(version, bytes) {
-          record.files[index] = { ...file, ...(version && { version }), ...(bytes && { bytes }) };
+          const said = { ...(version && { version }), ...(bytes !== undefined && { announced: bytes }) };
+          record.files[index] = { ...unstored(file), ...said };
           await store.save(record);
           sizes[index] = bytes;
           if (sum() > UNASKED) await check();
@@ -174,25 +216,79 @@ async function fetchMissing(store: ModelStore, record: Record, network: Network,
         },
         onVerify: (done, total) => report("verify", done, total),
       });
-      loaded = before + sink.getSize();
-    } finally {
-      hash.free();
-      sink.close();
-    }
-    record.files[index] = { ...(record.files[index] ?? file), done: true };
+      return sink.getSize();
+    });
+    loaded = before + size;
+    record.files[index] = { ...(record.files[index] ?? file), announced: size, done: true };
     await store.save(record);
+  }
+}
+
+/** Opens a file of a model to be written, and closes it whatever happens. */
+async function withSink<Value>(
+  store: ModelStore,
+  record: Record,
+  index: number,
+  work: (sink: Sink, hash: Sha256) => Promise<Value>,
+): Promise<Value> {
+  const sink = await store.sink(record, index);
+  const hash = new Sha256();
+  try {
+    return await work(sink, hash);
+  } finally {
+    hash.free();
+    sink.close();
   }
 }
 
 /** The files of a model that is stored whole. */
 function readers(store: ModelStore, record: Record, signal: AbortSignal): Promise<Reader[]> {
-  return Promise.all(
-    record.files.map(async ({ name }, index) => {
-      const file = await store.file(record, index);
-      if (!file) throw new WebReftError("file", `${name} is not stored any more`, { retryable: true });
-      return blobReader(name, file, signal);
-    }),
-  );
+  return Promise.all(record.files.map((_, index) => storedReader(store, record, index, signal)));
+}
+
+async function storedReader(store: ModelStore, record: Record, index: number, signal: AbortSignal): Promise<Reader> {
+  const name = record.files[index]?.name ?? "";
+  const file = await store.file(record, index);
+  if (!file) throw new StorageError(name, "it is not stored any more");
+  return blobReader(name, file, signal);
+}
+
+/**
+ * What to do about an error that stored files have led to. Where they may be damaged, which a right hash rules out, they are removed, and the
+ * next load fetches them again.
+ */
+async function judge(error: unknown, store: ModelStore, record: Record, signal: AbortSignal): Promise<unknown> {
+  const { kind, message, retryable } = error as Partial<WebReftError>;
+  if (kind !== "file" || retryable) return error;
+  const damaged = await forgetDamaged(store, record, signal);
+  const remove = `WebReft.models.remove(${JSON.stringify(record.id)})`;
+  if (damaged.length === 0) {
+    const what = `the file is the one that its server has, by its SHA-256; ${remove} removes it`;
+    return new WebReftError("file", `${message}; ${what}`, { cause: error });
+  }
+  const what = `${damaged.join(", ")}: removed, load again to fetch it anew; ${remove} removes all that is stored of the model`;
+  return new WebReftError("file", `${message}; ${what}`, { cause: error, retryable: true });
+}
+
+/** Removes those of a model's stored files that have no hash or another one by now. Returns their names. */
+async function forgetDamaged(store: ModelStore, record: Record, signal: AbortSignal): Promise<string[]> {
+  const damaged = [];
+  for (const [index, { sha256 }] of record.files.entries()) {
+    const isRight = sha256 && sha256 === (await hashOf(await storedReader(store, record, index, signal)));
+    if (!isRight) damaged.push(index);
+  }
+  if (damaged.length > 0) await store.forget(record, damaged);
+  return damaged.map((index) => record.files[index]?.name ?? "");
+}
+
+async function hashOf({ length, read }: Reader): Promise<string> {
+  const hash = new Sha256();
+  try {
+    for (let at = 0; at < length; at += PIECE) hash.update(await read(at, Math.min(PIECE, length - at)));
+    return hash.finish();
+  } finally {
+    hash.free();
+  }
 }
 
 /** The files of a model that is not stored: read in ranges, or fetched whole where a server knows none. */

@@ -33,18 +33,17 @@ export async function listRepository(
   network: Network,
 ): Promise<{ commit: string; files: HubFile[] }> {
   const api = `${endpointOf(network)}/api/models/${repository}`;
-  const at = await ask(`${api}/revision/${encodeURIComponent(revision)}`, repository, revision, network);
-  const { sha } = await json(at);
-  if (typeof sha !== "string") throw new WebReftError("file", `${at.url}: the Hub does not say which commit it is`);
+  const at = `${api}/revision/${encodeURIComponent(revision)}`;
+  const { sha } = Object((await ask(at, repository, revision, network)).told);
+  if (typeof sha !== "string") throw new WebReftError("file", `${at}: the Hub does not say which commit it is`);
   const files: HubFile[] = [];
   let next: string | undefined = `${api}/tree/${encodeURIComponent(sha)}?recursive=true`;
   for (let page = 0; next; page++) {
     if (page === MAX_PAGES) throw new WebReftError("unsupported", `hf:${repository}: more files than can be listed`);
-    const answer: Response = await ask(next, repository, revision, network);
-    const entries = await json(answer);
-    if (!Array.isArray(entries)) throw new WebReftError("file", `${next}: expected a list of files`);
-    files.push(...entries.flatMap(fileIn));
-    next = nextPage(answer, next);
+    const { response, told }: Answer = await ask(next, repository, revision, network);
+    if (!Array.isArray(told)) throw new WebReftError("file", `${next}: expected a list of files`);
+    files.push(...told.flatMap(fileIn));
+    next = nextPage(response, next);
   }
   return { commit: sha, files };
 }
@@ -136,29 +135,36 @@ function safetensors(files: HubFile[]): HubFile[] {
   return texts.some(({ path }) => path === "config.json") && weights.length > 0 ? [...texts, ...weights] : [];
 }
 
-async function ask(url: string, repository: string, revision: string, network: Network): Promise<Response> {
-  const response = await network.fetch(url);
-  const page = `${endpointOf(network)}/${repository}`;
-  if (response.status === 401 || response.status === 403) {
-    const reason = `it is gated or private, or there is no such repository (HTTP ${response.status})`;
-    const advice = `accept its terms at ${page} and pass a token that may read it`;
-    throw new WebReftError("file", `hf:${repository}: ${reason}; ${advice}`);
-  }
-  if (response.status === 404) {
-    throw new WebReftError(
-      "file",
-      `hf:${repository}: no such repository, or it has no revision ${revision}; look at ${page}`,
-    );
-  }
-  if (!response.ok) throw refused(url, response);
-  return response;
+/** What the Hub answers, and what it says in JSON. */
+interface Answer {
+  response: Response;
+  told: unknown;
 }
 
-async function json(response: Response) {
+/** Asks the Hub, again where the network fails. */
+function ask(url: string, repository: string, revision: string, network: Network): Promise<Answer> {
+  const page = `${endpointOf(network)}/${repository}`;
+  return network.patiently(async () => {
+    const response = await network.fetch(url);
+    if (response.status === 401 || response.status === 403) {
+      const reason = `it is gated or private, or there is no such repository (HTTP ${response.status})`;
+      const advice = `accept its terms at ${page} and pass a token that may read it`;
+      throw new WebReftError("file", `hf:${repository}: ${reason}; ${advice}`);
+    }
+    if (response.status === 404) {
+      const reason = `no such repository, or it has no revision ${revision}`;
+      throw new WebReftError("file", `hf:${repository}: ${reason}; look at ${page}`);
+    }
+    if (!response.ok) throw refused(url, response);
+    return { response, told: json(url, await network.guard(url, () => response.text())) };
+  });
+}
+
+function json(url: string, text: string): unknown {
   try {
-    return await response.json();
+    return JSON.parse(text);
   } catch (error) {
-    throw new WebReftError("file", `${response.url}: expected JSON: ${error}`, { cause: error, retryable: true });
+    throw new WebReftError("file", `${url}: expected JSON: ${error}`, { cause: error, retryable: true });
   }
 }
 

@@ -9,17 +9,55 @@ export interface Access {
   token?: string;
 }
 
-/** Milliseconds without a byte after which a connection counts as dropped. */
-const SILENCE = 30_000;
+/** How long is waited, in milliseconds. */
+export interface Patience {
+  /** Without a byte, until a connection counts as dropped. */
+  silence: number;
+  /** Before each new try. */
+  waits: readonly number[];
+}
+
+const PATIENCE: Patience = { silence: 30_000, waits: [500, 1000, 2000, 4000] };
+
+/** A failure on the way from the server. Those that are retryable are tried again, see {@link Network.patiently}. */
+export class NetworkError extends WebReftError {
+  constructor(message: string, { cause, retryable = true }: ErrorOptions & { retryable?: boolean } = {}) {
+    super("file", message, { cause, retryable });
+  }
+}
 
 /** The network, for one call. */
 export class Network {
   readonly access: Access;
   readonly signal: AbortSignal;
+  readonly #patience: Patience;
 
-  constructor(access: Access, signal: AbortSignal) {
+  constructor(access: Access, signal: AbortSignal, patience = PATIENCE) {
     this.access = access;
     this.signal = signal;
+    this.#patience = patience;
+  }
+
+  /**
+   * Tries again where the network fails, after longer and longer waits. Where more was got than ever before, they begin anew.
+   *
+   * @throws {WebReftError} the last try's, and at once what is no {@link NetworkError}, or none that may pass.
+   */
+  async patiently<Value>(work: () => Promise<Value>, got = () => 0): Promise<Value> {
+    let best = got();
+    for (let failures = 0; ; ) {
+      try {
+        return await work();
+      } catch (error) {
+        this.signal.throwIfAborted();
+        if (!(error instanceof NetworkError && error.retryable)) throw error;
+        if (got() > best) failures = 0;
+        best = Math.max(best, got());
+        const wait = this.#patience.waits[failures++];
+        if (wait === undefined) throw error;
+        await this.pause(wait);
+      }
+    }
   }
 
   /**
@@ -65,7 +103,8 @@ export class Network {
     this.signal.throwIfAborted();
     const silence = new AbortController();
     const signal = AbortSignal.any([this.signal, silence.signal]);
-    const timer = setTimeout(() => silence.abort(new Error(`nothing came for ${SILENCE / 1000} s`)), SILENCE);
+    const { silence: ms } = this.#patience;
+    const timer = setTimeout(() => silence.abort(new Error(`nothing came for ${ms / 1000} s`)), ms);
     let end = () => {};
     const ended = new Promise<never>((_, reject) => {
       end = () => reject(signal.reason);
@@ -75,7 +114,7 @@ export class Network {
       return await Promise.race([work(signal), ended]);
     } catch (error) {
       this.signal.throwIfAborted();
-      throw new WebReftError("file", `could not fetch ${url}: ${error}`, { cause: error, retryable: true });
+      throw new NetworkError(`could not fetch ${url}: ${error}`, { cause: error });
     } finally {
       clearTimeout(timer);
       signal.removeEventListener("abort", end);
@@ -100,16 +139,26 @@ export class Network {
 }
 
 /** What a server's refusal means: those that may pass are retryable. */
-export function refused(url: string, { status, statusText }: Response): WebReftError {
+export function refused(url: string, { status, statusText }: Response): NetworkError {
   const retryable = status >= 500 || status === 429 || status === 408;
-  return new WebReftError("file", `${url}: HTTP ${status} ${statusText}`.trimEnd(), { retryable });
+  return new NetworkError(`${url}: HTTP ${status} ${statusText}`.trimEnd(), { retryable });
+}
+
+/** Which version of a file a server has: its `ETag`, or `Last-Modified`. */
+export type Version = string;
+
+/** The version that an answer is of; undefined where it does not say, or hides it from other origins. */
+export function versionOf({ headers }: Response): Version | undefined {
+  return headers.get("ETag") ?? headers.get("Last-Modified") ?? undefined;
 }
 
 /** What an answer says of the range that it holds; what it does not say, or hides from other origins, is undefined. */
-export function rangeOf(response: Response): { start?: number; total?: number } {
-  const [, start, total] = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(response.headers.get("Content-Range") ?? "") ?? [];
+export function rangeOf(response: Response): { start?: number; end?: number; total?: number } {
+  const said = /^bytes (\d+)-(\d+)\/(\d+|\*)$/.exec(response.headers.get("Content-Range") ?? "") ?? [];
+  const [, start, last, total] = said;
   return {
     ...(start && { start: Number(start) }),
+    ...(last && { end: Number(last) + 1 }),
     ...(total && total !== "*" && { total: Number(total) }),
   };
 }
@@ -117,5 +166,10 @@ export function rangeOf(response: Response): { start?: number; total?: number } 
 /** The bytes that an answer announces; undefined where it does not, or packs them. */
 export function announced(response: Response): number | undefined {
   const length = response.headers.get("Content-Length");
-  return length && !response.headers.get("Content-Encoding") ? Number(length) : undefined;
+  return length && !isPacked(response) ? Number(length) : undefined;
+}
+
+/** Whether an answer is packed (gzip), as far as it says: servers hide it from other origins. */
+export function isPacked({ headers }: Response): boolean {
+  return (headers.get("Content-Encoding") ?? "identity") !== "identity";
 }

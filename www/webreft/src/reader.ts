@@ -1,7 +1,8 @@
 /** A model's file in the worker: whatever it is, it is read in ranges, and never held whole in the wasm heap. */
 import type { Reader } from "../wasm/webreft.js";
 import { WebReftError } from "./error.js";
-import { announced, type Network, rangeOf } from "./network.js";
+import { checkStart, START } from "./format.js";
+import { announced, isPacked, type Network, NetworkError, rangeOf, type Version, versionOf } from "./network.js";
 import type { RemoteFile } from "./remote.js";
 
 /** Bytes asked of a server at a time: a header is read in many small pieces, tensors in large ones. */
@@ -20,7 +21,8 @@ export function blobReader(name: string, blob: Blob, signal: AbortSignal): Reade
       try {
         return new Uint8Array(await blob.slice(offset, offset + length).arrayBuffer());
       } catch (error) {
-        throw new WebReftError("file", `${name}: reading ${length} bytes at ${offset}: ${error}`, { cause: error });
+        const what = `${name}: reading ${length} bytes at ${offset}: ${error}`;
+        throw new WebReftError("file", what, { cause: error, retryable: true });
       }
     },
   };
@@ -32,21 +34,42 @@ export async function remoteReader(
   network: Network,
   onDownload: (loaded: number, total: number) => void,
 ): Promise<Reader> {
-  const response = await requestRange(file.url, 0, WINDOW, network);
-  if (response.status === 206) return rangeReader(file, response, network);
-  return blobReader(file.name, await download(response, file, network, onDownload), network.signal);
+  const first = await open(file, network);
+  if (!(first instanceof Response)) return rangeReader(file, first, network);
+  return blobReader(file.name, await download(file, first, network, onDownload), network.signal);
 }
 
 /** Reads the header of a file on the network. Where the server knows no ranges it is fetched no further than it is read. */
 export async function headerReader(file: RemoteFile, network: Network): Promise<Reader> {
-  const response = await requestRange(file.url, 0, WINDOW, network);
-  return response.status === 206 ? rangeReader(file, response, network) : startReader(file, response, network);
+  const first = await open(file, network);
+  return first instanceof Response ? startReader(file, first, network) : rangeReader(file, first, network);
 }
 
-/** Reads through a window over the file, so that neighbouring small reads cost one request. */
-async function rangeReader({ name, url }: RemoteFile, first: Response, network: Network): Promise<Reader> {
-  const length = await lengthOf(first, url, network);
-  let window = { start: 0, bytes: await body(first, url, network) };
+/** Part of a file, and what its server says of the whole. */
+interface Part extends Whole {
+  bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** What tells one version of a file from another. */
+interface Whole {
+  version: Version | undefined;
+  /** The file's length; undefined where the server does not say, or hides it from other origins. */
+  length: number | undefined;
+}
+
+/** Fetches the start of a file; where the server knows no ranges, an answer with all of it. */
+async function open(file: RemoteFile, network: Network): Promise<Part | Response> {
+  const part = await fetchPart(file, 0, WINDOW, network);
+  if (!(part instanceof Response)) checkStart(file, part.bytes);
+  return part;
+}
+
+/** Reads through a window over the file, so that neighbouring small reads cost one request. All of it is one version. */
+async function rangeReader(file: RemoteFile, first: Part, network: Network): Promise<Reader> {
+  const { name, url } = file;
+  const length = first.length ?? (await lengthOf(file, first, network));
+  const known = { version: first.version, length };
+  let window = { start: 0, bytes: first.bytes };
   return {
     name,
     length,
@@ -56,29 +79,102 @@ async function rangeReader({ name, url }: RemoteFile, first: Response, network: 
       if (count === 0) return new Uint8Array();
       if (offset < window.start || offset + count > window.start + window.bytes.length) {
         const wanted = Math.min(Math.max(count, WINDOW), length - offset);
-        const response = await requestRange(url, offset, wanted, network);
-        if (response.status !== 206) {
+        const part = await fetchPart(file, offset, wanted, network, count);
+        if (part instanceof Response) {
+          await part.body?.cancel();
           throw new WebReftError("file", `${url}: the server stopped answering with ranges`, { retryable: true });
         }
-        const bytes = await body(response, url, network);
-        if (bytes.length < count) {
-          const got = `expected ${wanted} bytes at ${offset}, got ${bytes.length}`;
-          throw new WebReftError("file", `${url}: ${got}`, { retryable: true });
-        }
-        window = { start: offset, bytes };
+        checkSame(url, known, part);
+        window = { start: offset, bytes: part.bytes };
       }
       return window.bytes.slice(offset - window.start, offset - window.start + count);
     },
   };
 }
 
+/** Fetches bytes of a file, so many at least; where the server knows no ranges, its answer. Tries again what the network fails. */
+function fetchPart(
+  { url, bytes: size }: RemoteFile,
+  offset: number,
+  wanted: number,
+  network: Network,
+  least = 0,
+): Promise<Part | Response> {
+  return network.patiently(async () => {
+    const headers = { Range: `bytes=${offset}-${offset + wanted - 1}` };
+    const response = await network.get(url, { headers });
+    if (response.status !== 206) return response;
+    const { start, end, total } = rangeOf(response);
+    const bytes = new Uint8Array(await network.guard(url, () => response.arrayBuffer()));
+    const fault = (what: string) => new NetworkError(`${url}: ${what}`);
+    if (start !== undefined && start !== offset) {
+      throw fault(`expected bytes from ${offset}, the server sent those from ${start}`);
+    }
+    // The numbers of a range that is packed may be those of the packed file.
+    if (offset > 0 && isPacked(response)) throw fault("the server packs ranges");
+    const length = size ?? (isPacked(response) ? undefined : total);
+    const there = Math.min(wanted, (length ?? Number.POSITIVE_INFINITY) - offset);
+    const said = start === undefined || end === undefined || isPacked(response) ? bytes.length : end - start;
+    if (bytes.length < least || bytes.length > there || bytes.length !== said) {
+      throw fault(`expected ${there} bytes at ${offset}, got ${bytes.length}`);
+    }
+    return { version: versionOf(response), length, bytes };
+  });
+}
+
+/**
+ * Compares what is known of a file with what another answer says.
+ *
+ * @throws {WebReftError} `file`, retryable, where they are two versions: what was read of the first is of no use.
+ */
+function checkSame(url: string, known: Whole, { version, length }: Whole): void {
+  if (version === known.version && (length === undefined || length === known.length)) return;
+  throw new WebReftError("file", `${url}: the file has changed while it was read; load again`, { retryable: true });
+}
+
+/** The whole file's length, where a server hides from other origins what a range says of it. */
+function lengthOf({ url }: RemoteFile, first: Part, network: Network): Promise<number> {
+  return network.patiently(async () => {
+    const response = await network.get(url, { method: "HEAD" });
+    const length = announced(response);
+    if (!length) throw nameless(url);
+    checkSame(url, first, { version: versionOf(response), length: undefined });
+    return length;
+  });
+}
+
 /** Reads the start of a file from an answer that holds all of it, and keeps what it has read. */
-function startReader({ name, url }: RemoteFile, response: Response, network: Network): Reader {
-  const length = announced(response);
+async function startReader(file: RemoteFile, first: Response, network: Network): Promise<Reader> {
+  const { name, url } = file;
+  const length = announced(first);
   if (!length) throw nameless(url);
-  const chunks = network.chunks(url, response);
+  const known = { version: versionOf(first), length };
+  let chunks: ReturnType<Network["chunks"]> | undefined = network.chunks(url, first);
   const start = new Uint8Array(Math.min(length, MAX_HEADER));
   let held = 0;
+  const begin = async () => {
+    const response = await network.get(url);
+    checkSame(url, known, { version: versionOf(response), length: announced(response) });
+    held = 0;
+    return network.chunks(url, response);
+  };
+  const readTo = async (end: number) => {
+    chunks ??= await begin();
+    try {
+      while (held < end) {
+        const { done, value } = await chunks.next();
+        if (done) throw new NetworkError(`${url}: cut off at ${held} bytes`);
+        const fitting = value.subarray(0, start.length - held);
+        start.set(fitting, held);
+        held += fitting.length;
+      }
+    } catch (error) {
+      chunks = undefined;
+      throw error;
+    }
+  };
+  await network.patiently(() => readTo(Math.min(START, length)));
+  checkStart(file, start.subarray(0, held));
   return {
     name,
     length,
@@ -90,60 +186,51 @@ function startReader({ name, url }: RemoteFile, response: Response, network: Net
           `${url}: the server knows no ranges, and the header has more than ${MAX_HEADER} bytes`,
         );
       }
-      while (held < offset + count) {
-        const { done, value } = await chunks.next();
-        if (done) throw new WebReftError("file", `${url}: cut off at ${held} bytes`, { retryable: true });
-        const fitting = value.subarray(0, start.length - held);
-        start.set(fitting, held);
-        held += fitting.length;
-      }
+      await network.patiently(() => readTo(offset + count));
       return start.slice(offset, offset + count);
     },
   };
-}
-
-async function requestRange(url: string, offset: number, length: number, network: Network): Promise<Response> {
-  const headers = { Range: `bytes=${offset}-${offset + length - 1}` };
-  const response = await network.get(url, { headers });
-  const { start } = rangeOf(response);
-  if (start !== undefined && start !== offset) {
-    throw new WebReftError("file", `${url}: expected bytes from ${offset}, the server sent those from ${start}`);
-  }
-  return response;
-}
-
-async function body(response: Response, url: string, network: Network): Promise<Uint8Array<ArrayBuffer>> {
-  return new Uint8Array(await network.guard(url, () => response.arrayBuffer()));
-}
-
-/** The whole file's length: the end of `Content-Range`, which a server may hide from other origins. */
-async function lengthOf(response: Response, url: string, network: Network): Promise<number> {
-  const { total } = rangeOf(response);
-  const length = total ?? announced(await network.get(url, { method: "HEAD" }));
-  if (!length) throw nameless(url);
-  return length;
 }
 
 function nameless(url: string): WebReftError {
   return new WebReftError("file", `${url}: the server does not say how long the file is`);
 }
 
-/** The whole of a response as a blob, which the browser may keep on disk. */
+/** The whole of a file as a blob, which the browser may keep on disk. What drops is begun anew, as long as twice its bytes are enough. */
 async function download(
-  response: Response,
-  { url }: RemoteFile,
+  file: RemoteFile,
+  first: Response,
   network: Network,
   onDownload: (loaded: number, total: number) => void,
 ): Promise<Blob> {
-  const total = announced(response) ?? 0;
-  const parts: Blob[] = [];
-  let loaded = 0;
-  for await (const chunk of network.chunks(url, response)) {
-    parts.push(new Blob([chunk]));
-    loaded += chunk.length;
-    onDownload(loaded, total);
-  }
-  return new Blob(parts);
+  const { url } = file;
+  let received = 0;
+  let next: Response | undefined = first;
+  return network.patiently(async () => {
+    const response = next ?? (await network.get(url));
+    next = undefined;
+    const total = file.bytes ?? announced(response);
+    if (received > 0 && received > (total ?? 0)) {
+      await response.body?.cancel();
+      const what = `${received} bytes came, and the file never to its end`;
+      throw new WebReftError("file", `${url}: ${what}; load again`, { retryable: true });
+    }
+    const parts: Blob[] = [];
+    let loaded = 0;
+    for await (const chunk of network.chunks(url, response)) {
+      parts.push(new Blob([chunk]));
+      loaded += chunk.length;
+      received += chunk.length;
+      onDownload(loaded, total ?? 0);
+    }
+    // A length that only the transfer has is not the file's where the transfer is packed: then more comes.
+    if (loaded < (total ?? 0) || (file.bytes !== undefined && loaded > file.bytes)) {
+      throw new NetworkError(`${url}: expected ${total} bytes, got ${loaded}`);
+    }
+    const blob = new Blob(parts);
+    checkStart(file, new Uint8Array(await blob.slice(0, 64).arrayBuffer()));
+    return blob;
+  });
 }
 
 function checkRange(name: string, length: number, offset: number, count: number): void {

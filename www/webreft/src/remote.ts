@@ -1,8 +1,10 @@
 /** What of a model lies where on the network. */
 import { WebReftError } from "./error.js";
 import { endpointOf, listRepository, remoteFiles, TEXTS } from "./hub.js";
-import type { Network } from "./network.js";
+import { type Network, refused } from "./network.js";
 import { allParts, type SourceRequest } from "./source.js";
+
+const INDEX = "model.safetensors.index.json";
 
 /** A file on the network. */
 export interface RemoteFile {
@@ -66,16 +68,28 @@ async function repositoryFiles(folder: URL, network: Network): Promise<RemoteFil
   const file = (name: string): RemoteFile => ({ name, url: at(folder, folder.pathname + name).href });
   const texts = [];
   for (const name of TEXTS) {
-    if (name === "config.json" || (await exists(file(name).url, network))) texts.push(file(name));
+    if (name === "config.json" || (await isThere(file(name).url, network))) texts.push(file(name));
   }
-  const index = file("model.safetensors.index.json");
-  const answer = await network.fetch(index.url);
-  if (!answer.ok) return [...texts, file("model.safetensors")];
-  return [...texts, ...weightFiles(await answer.text(), index.url).map(file)];
+  const { url } = file(INDEX);
+  if (!texts.some(({ name }) => name === INDEX)) return [...texts, file("model.safetensors")];
+  const index = await network.patiently(async () => {
+    const response = await network.get(url);
+    return network.guard(url, () => response.text());
+  });
+  return [...texts, ...weightFiles(index, url).map(file)];
 }
 
-async function exists(url: string, network: Network): Promise<boolean> {
-  return (await network.fetch(url, { method: "HEAD" })).ok;
+/**
+ * Whether a server has a file. Some answer with a page where they have none.
+ *
+ * @throws {WebReftError} `file`, retryable, where it does not say: without its tokenizer a model would be another one.
+ */
+function isThere(url: string, network: Network): Promise<boolean> {
+  return network.patiently(async () => {
+    const response = await network.fetch(url, { method: "HEAD" });
+    if (!response.ok && refused(url, response).retryable) throw refused(url, response);
+    return response.ok && !response.headers.get("Content-Type")?.startsWith("text/html");
+  });
 }
 
 /** The files that an index of safetensors names. */

@@ -1,16 +1,11 @@
 /** Files in the browser's durable storage: checkpoints, saved interventions, models. */
 import { type Check, check, isPlatform, text, view } from "./checks.js";
 import { WebReftError } from "./error.js";
+import { CheckedSink, type Sink } from "./sink.js";
+import { roomFor, StorageError } from "./storage.js";
 
-/** A file that is written where it lies, by one worker at a time: what of the browser's `FileSystemSyncAccessHandle` is used. */
-export interface Sink {
-  getSize(): number;
-  read(bytes: Uint8Array<ArrayBuffer>, options: { at: number }): number;
-  write(bytes: Uint8Array<ArrayBuffer>, options: { at: number }): number;
-  truncate(size: number): void;
-  flush(): void;
-  close(): void;
-}
+/** How the names of the files end that Chromium writes before it puts them in the place of others. */
+const SWAP = ".crswap";
 
 /** The name of a file in a folder of the browser's storage. */
 const fileName: Check<string> = (value, at) => {
@@ -18,6 +13,7 @@ const fileName: Check<string> = (value, at) => {
   if (given.length > 255 || /^\.{0,2}$|[/\\\0]/.test(given)) {
     throw at.wrong("a file's name of 1 to 255 characters without / and \\", given);
   }
+  if (given.endsWith(SWAP)) throw at.wrong(`a name that does not end in ${SWAP}, which are the browser's own`, given);
   return given;
 };
 
@@ -28,9 +24,12 @@ const content: Check<Blob | Uint8Array<ArrayBuffer>> = (value, at) =>
 /** A folder in the page's own file system (OPFS): its files outlive the page and the browser. */
 export class Store {
   readonly #folder: FileSystemDirectoryHandle;
+  /** Held while a file is written, and shared while one is read, by all tabs: what is asked for first is done first. */
+  readonly #lock: string;
 
   private constructor(folder: FileSystemDirectoryHandle) {
     this.#folder = folder;
+    this.#lock = `webreft-store ${folder.name}`;
   }
 
   /**
@@ -41,8 +40,11 @@ export class Store {
   static async open(name: string): Promise<Store> {
     check("name", name, fileName);
     try {
+      if (!("locks" in navigator)) throw new Error("this browser has no Web Locks");
       const root = await navigator.storage.getDirectory();
-      return new Store(await root.getDirectoryHandle(name, { create: true }));
+      const store = new Store(await root.getDirectoryHandle(name, { create: true }));
+      await store.#sweep();
+      return store;
     } catch (error) {
       throw new WebReftError("unsupported", `durable storage: ${error}`, { cause: error });
     }
@@ -50,9 +52,9 @@ export class Store {
 
   /** The names of the files, in alphabetical order. */
   list(): Promise<string[]> {
-    return told("its files", async () => {
+    return this.#reading("its files", async () => {
       const names = [];
-      for await (const name of this.#folder.keys()) names.push(name);
+      for await (const name of this.#folder.keys()) if (!name.endsWith(SWAP)) names.push(name);
       return names.sort();
     });
   }
@@ -60,17 +62,17 @@ export class Store {
   /** A file's bytes; undefined if there is none of this name, or its first writing was cut off, which leaves it empty. */
   async read(name: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
     check("name", name, fileName);
-    return told(name, async () => {
+    return this.#reading(name, async () => {
       const handle = await absent(this.#folder.getFileHandle(name));
       const bytes = handle && new Uint8Array(await (await handle.getFile()).arrayBuffer());
       return bytes?.length ? bytes : undefined;
     });
   }
 
-  /** A file that is read in parts; undefined if there is none of this name. */
+  /** A file that is read in parts; undefined if there is none of this name. Once it is written anew it cannot be read on. */
   async file(name: string): Promise<File | undefined> {
     check("name", name, fileName);
-    return told(name, async () => (await absent(this.#folder.getFileHandle(name)))?.getFile());
+    return this.#reading(name, async () => (await absent(this.#folder.getFileHandle(name)))?.getFile());
   }
 
   /**
@@ -79,31 +81,81 @@ export class Store {
    * @internal
    * @throws {WebReftError} `file`, retryable, while somebody else writes it.
    */
-  sink(name: string): Promise<Sink> {
-    return told(name, async () => {
+  async sink(name: string): Promise<Sink> {
+    const handle = await told(name, async () => {
       const handle = await this.#folder.getFileHandle(name, { create: true });
       return (handle as FileSystemFileHandle & { createSyncAccessHandle(): Promise<Sink> }).createSyncAccessHandle();
     });
+    return new CheckedSink(name, handle);
   }
 
-  /** Writes a file whole, or not at all: a page that is closed meanwhile leaves the old one. */
+  /**
+   * Writes a file whole, or not at all: a page that is closed meanwhile leaves the old one. Of several writes the one that was asked for
+   * last is last.
+   *
+   * @throws {WebReftError} `file`, retryable, where there is no room: the message says what is needed and what is free.
+   */
   async write(name: string, bytes: Blob | Uint8Array<ArrayBuffer>): Promise<void> {
     check("name", name, fileName);
     const checked = check("bytes", bytes, content);
-    return told(name, async () => {
-      const handle = await this.#folder.getFileHandle(name, { create: true });
-      const file = await handle.createWritable();
-      await file.write(checked);
-      await file.close();
-    });
+    const whole = checked instanceof Blob ? checked : new Blob([checked]);
+    try {
+      await this.#writing(name, () => this.#replace(name, whole));
+    } catch (error) {
+      if (!(error instanceof StorageError && error.isFull)) throw error;
+      const advice = `${await roomFor(whole.size)}; remove what is stored`;
+      throw new StorageError(name, `there is no room: ${advice}`, true);
+    }
   }
 
   /** Removes a file. One that is not there is no harm. */
   async remove(name: string): Promise<void> {
     check("name", name, fileName);
-    return told(name, async () => {
+    return this.#writing(name, async () => {
       await absent(this.#folder.removeEntry(name));
     });
+  }
+
+  /** Puts bytes in a file's place. Where that fails, a file that was not there before is not there after. */
+  async #replace(name: string, bytes: Blob): Promise<void> {
+    const handle = await this.#folder.getFileHandle(name, { create: true });
+    try {
+      const file = await handle.createWritable();
+      try {
+        await file.write(bytes);
+        await file.close();
+      } catch (error) {
+        await file.abort().catch(() => {});
+        throw error;
+      }
+    } catch (error) {
+      await this.#removeEmpty(handle).catch(() => {}); // the first error says more
+      throw error;
+    }
+  }
+
+  async #removeEmpty(handle: FileSystemFileHandle): Promise<void> {
+    const { size } = await handle.getFile();
+    if (size === 0) await this.#folder.removeEntry(handle.name);
+  }
+
+  /** Removes what writers left that were closed, unless somebody writes. */
+  async #sweep(): Promise<void> {
+    await navigator.locks.request(this.#lock, { ifAvailable: true }, async (lock) => {
+      if (!lock) return;
+      const names = [];
+      for await (const name of this.#folder.keys()) if (name.endsWith(SWAP)) names.push(name);
+      // The next opening tries again.
+      for (const name of names) await this.#folder.removeEntry(name).catch(() => {});
+    });
+  }
+
+  #reading<Value>(what: string, work: () => Promise<Value>): Promise<Value> {
+    return told(what, () => navigator.locks.request(this.#lock, { mode: "shared" }, work));
+  }
+
+  #writing<Value>(what: string, work: () => Promise<Value>): Promise<Value> {
+    return told(what, () => navigator.locks.request(this.#lock, work));
   }
 }
 
@@ -117,11 +169,11 @@ async function absent<Value>(file: Promise<Value>): Promise<Value | undefined> {
   }
 }
 
-/** What the file system throws as this package's error; a full disk can be emptied. */
+/** What the file system throws as this package's error. */
 async function told<Value>(what: string, work: () => Promise<Value>): Promise<Value> {
   try {
     return await work();
   } catch (error) {
-    throw new WebReftError("file", `durable storage, ${what}: ${error}`, { cause: error, retryable: true });
+    throw new StorageError(what, error);
   }
 }

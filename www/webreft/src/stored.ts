@@ -2,7 +2,9 @@
 import { check, text } from "./checks.js";
 import { WebReftError } from "./error.js";
 import type { RemoteFile, RemoteModel } from "./remote.js";
-import { type Sink, Store } from "./store.js";
+import type { Sink } from "./sink.js";
+import { space } from "./storage.js";
+import { Store } from "./store.js";
 
 /** A model that is stored, or a part of it. */
 export interface StoredModel {
@@ -38,6 +40,8 @@ export interface Room {
   used: number;
   /** Bytes that it may store yet. */
   free: number;
+  /** Bytes that are missing of the models that are stored in part, as far as their sizes are known. */
+  needed: number;
   /** Whether the browser keeps them when its disk gets full. */
   persisted: boolean;
 }
@@ -69,10 +73,12 @@ export const models = {
     });
   },
 
-  /** How much room there is. */
+  /** How much room there is, and how much the models want that are stored in part. */
   async room(): Promise<Room> {
-    const { usage = 0, quota = 0 } = await navigator.storage.estimate();
-    return { used: usage, free: Math.max(quota - usage, 0), persisted: await navigator.storage.persisted() };
+    const { used, free } = (await space()) ?? { used: 0, free: 0 };
+    const missing = (await models.list()).map(({ bytes, stored }) => Math.max((bytes ?? stored) - stored, 0));
+    const needed = missing.reduce((a, b) => a + b, 0);
+    return { used, free, needed, persisted: await navigator.storage.persisted() };
   },
 
   /** Asks the browser to keep what is stored even when its disk gets full; some ask the visitor. Returns whether it will. */
@@ -95,7 +101,9 @@ export interface Record {
 export interface RecordedFile extends RemoteFile {
   /** The server's version of it that is stored, or a part of that. */
   version?: string;
-  /** Whether it is whole, and its hash right. */
+  /** The size of that version as the server said it; of a file in a listing, `bytes` is surer. */
+  announced?: number;
+  /** Whether it is whole: of its length, with its hash where one is known, and not found to be damaged since. */
   done: boolean;
 }
 
@@ -135,7 +143,7 @@ export class ModelStore {
   async begin(model: RemoteModel, source: string): Promise<Record> {
     const { id, revision } = model;
     const begun = await this.#read((await keyOf(id)) + RECORD);
-    const files = model.files.map((file) => ({ done: false, ...file }));
+    const files = model.files.map(unstored);
     const record = begun ?? { id, sources: [], ...(revision && { revision }), files, used: 0 };
     record.sources = [...new Set([...record.sources, source])];
     record.used = Date.now();
@@ -156,6 +164,13 @@ export class ModelStore {
     return this.#store.sink(`${await keyOf(record.id)}.${index}`);
   }
 
+  /** Forgets files that turned out to be damaged: they are fetched anew. */
+  async forget(record: Record, indices: number[]): Promise<void> {
+    for (const index of indices) record.files[index] = unstored(record.files[index] as RecordedFile);
+    await this.save(record);
+    for (const index of indices) await this.#store.remove(`${await keyOf(record.id)}.${index}`);
+  }
+
   /** The record goes last: until then what is left can be removed again. */
   async remove(id: string): Promise<void> {
     const key = await keyOf(id);
@@ -164,11 +179,16 @@ export class ModelStore {
     for (const name of [...files, key + RECORD]) await this.#store.remove(name);
   }
 
+  /** Whether a file that was stored whole is there with all its bytes, as {@link describe} finds it. */
+  static isWhole({ done, bytes, announced }: RecordedFile, { stored }: StoredFile): boolean {
+    return done && stored > 0 && stored === (bytes ?? announced ?? stored);
+  }
+
   async describe(record: Record): Promise<StoredModel> {
     const { id, sources, revision, used } = record;
     const stored = await Promise.all(record.files.map(async (_, i) => (await this.file(record, i))?.size ?? 0));
-    const files = record.files.map(({ name, bytes, done }, i) => {
-      const size = done ? stored[i] : bytes;
+    const files = record.files.map(({ name, bytes, announced }, i) => {
+      const size = bytes ?? announced;
       return { name, stored: stored[i] ?? 0, ...(size !== undefined && { bytes: size }) };
     });
     const sum = (sizes: number[]) => sizes.reduce((a, b) => a + b, 0);
@@ -180,15 +200,25 @@ export class ModelStore {
       files,
       ...(sizes.length === files.length && { bytes: sum(sizes) }),
       stored: sum(stored),
-      complete: record.files.every(({ done }) => done),
+      complete: record.files.every((file, i) => ModelStore.isWhole(file, files[i] as StoredFile)),
       used: new Date(used),
     };
   }
 
+  /** A record that cannot be read is none: its model is fetched anew. */
   async #read(name: string): Promise<Record | undefined> {
     const bytes = await this.#store.read(name);
-    return bytes && JSON.parse(new TextDecoder().decode(bytes));
+    try {
+      return bytes && JSON.parse(new TextDecoder().decode(bytes));
+    } catch {
+      return undefined;
+    }
   }
+}
+
+/** A file as it is recorded before anything of it is stored. */
+export function unstored({ name, url, bytes, sha256 }: RemoteFile): RecordedFile {
+  return { name, url, ...(bytes !== undefined && { bytes }), ...(sha256 && { sha256 }), done: false };
 }
 
 /** A name that any file system takes, whatever the id. */

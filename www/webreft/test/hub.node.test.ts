@@ -1,10 +1,11 @@
 /** Repositories on the Hub: what they hold, which of it is chosen, and what is said when that does not work. */
+import { createServer } from "node:http";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type HubFile, pick } from "../src/hub.js";
 import { Network } from "../src/network.js";
 import { findModel } from "../src/remote.js";
 import { type HubSource, readSource, type SourceRequest } from "../src/source.js";
-import { type Behaviour, COMMIT, serveHub, TOKEN } from "./hub.js";
+import { type Behaviour, COMMIT, close, listen, serveHub, TOKEN } from "./hub.js";
 
 const file = (path: string): HubFile => ({ path, size: 1_000_000 });
 const names = (source: Partial<HubSource>, paths: string[]) =>
@@ -114,4 +115,43 @@ test("a repository or a revision that is not there is named", async () => {
     "hf:owner/other: no such repository, or it has no revision main",
   );
   await expect(find("hf:owner/name@v3")).rejects.toThrow("or it has no revision v3");
+});
+
+/** What is found in a folder of a server that fails each file's first requests so often, in turns by silence, a cut and a status. */
+async function findFlaky(failures: number) {
+  const there = ["config.json", "tokenizer.json", "model.safetensors.index.json"];
+  const asked = new Map<string, number>();
+  const server = createServer((request, response) => {
+    const name = request.url?.slice(1) ?? "";
+    const times = asked.get(name) ?? 0;
+    asked.set(name, times + 1);
+    if (times < failures && times % 3 === 0) return; // silence
+    if (times < failures && times % 3 === 1) response.destroy();
+    else if (times < failures) response.writeHead(503).end();
+    else if (!there.includes(name)) response.writeHead(200, { "Content-Type": "text/html" }).end("<!DOCTYPE html>");
+    else response.end(JSON.stringify({ weight_map: { a: "model-1.safetensors", b: "model-2.safetensors" } }));
+  });
+  const patience = { silence: 200, waits: [1, 2, 4, 8] };
+  const network = new Network({ endpoint: hub.address }, AbortSignal.timeout(60_000), patience);
+  try {
+    const { files } = await findModel({ kind: "url", url: `${await listen(server)}/config.json` }, network);
+    return files.map(({ name }) => name);
+  } finally {
+    close(server);
+  }
+}
+
+test("a folder's files are found though each request fails at first, and a page is no file", async () => {
+  const found = await findFlaky(4);
+  expect(found).toEqual([
+    "config.json",
+    "tokenizer.json",
+    "model.safetensors.index.json",
+    "model-1.safetensors",
+    "model-2.safetensors",
+  ]);
+});
+
+test("a folder whose server does not say what it has is not taken for one without a tokenizer", async () => {
+  await expect(findFlaky(Number.POSITIVE_INFINITY)).rejects.toMatchObject({ kind: "file", retryable: true });
 });

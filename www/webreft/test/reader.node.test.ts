@@ -7,6 +7,7 @@ import { close, listen } from "./hub.js";
 
 const SIZE = 10_000_000;
 const FILE = Uint8Array.from({ length: SIZE }, (_, i) => (i * 31 + (i >> 8)) & 255);
+FILE.set(new TextEncoder().encode("GGUF"));
 let requests = 0;
 
 /** The first part of the path says how the server behaves. */
@@ -33,6 +34,32 @@ const server = createServer((request: IncomingMessage, response: ServerResponse)
     case "/elsewhere":
       response.writeHead(206, { "Content-Range": `bytes 7-${end - 1}/${SIZE}` }).end(FILE.subarray(7, end));
       break;
+    case "/flaky": // each second request fails, in one of several ways
+      if (requests % 2 === 1) misbehave(response, Math.floor(requests / 2) % (request.method === "HEAD" ? 2 : 4));
+      else if (request.method === "HEAD") response.writeHead(200, { "Content-Length": SIZE, ETag: '"1"' }).end();
+      else response.writeHead(206, { ETag: '"1"' }).end(FILE.subarray(start, end));
+      break;
+    case "/flaky-whole":
+      response.writeHead(200, { "Content-Length": SIZE, ETag: '"1"' });
+      if (requests % 2 === 1)
+        response.write(FILE.subarray(0, 4_000_000), () => setTimeout(() => response.destroy(), 20));
+      else response.end(FILE);
+      break;
+    case "/changing": // a new version with each request
+    case "/growing":
+      response.writeHead(206, {
+        "Content-Range": `bytes ${start}-${end - 1}/${SIZE + (request.url === "/growing" ? requests : 0)}`,
+        ...(request.url === "/changing" && { ETag: `"${requests}"` }),
+      });
+      response.end(FILE.subarray(start, end));
+      break;
+    case "/changing-whole":
+      response.writeHead(200, { "Content-Length": SIZE, ETag: `"${requests}"` });
+      response.write(FILE.subarray(0, 4_000_000), () => setTimeout(() => response.destroy(), 20));
+      break;
+    case "/page":
+      response.writeHead(200, { "Content-Length": 1000 }).end(`<!DOCTYPE html>${"x".repeat(985)}`);
+      break;
     case "/nameless":
       response.write(FILE.subarray(0, 1000));
       response.end(FILE.subarray(1000));
@@ -45,6 +72,14 @@ const server = createServer((request: IncomingMessage, response: ServerResponse)
   }
 });
 
+/** Drops, refuses, sends less, sends other bytes. */
+function misbehave(response: ServerResponse, how: number) {
+  if (how === 0) response.destroy();
+  else if (how === 1) response.writeHead(503).end();
+  else if (how === 2) response.writeHead(206, { "Content-Range": `bytes 0-99/${SIZE}`, ETag: '"1"' }).end("GGUF");
+  else response.writeHead(206, { "Content-Range": `bytes 7-106/${SIZE}` }).end(FILE.subarray(7, 107));
+}
+
 let host = "";
 beforeAll(async () => {
   host = await listen(server);
@@ -53,29 +88,65 @@ afterAll(() => close(server));
 
 const ignore = () => {};
 const network = (signal = new AbortController().signal, token?: string) =>
-  new Network({ endpoint: "https://hub.example", ...(token && { token }) }, signal);
+  new Network({ endpoint: "https://hub.example", ...(token && { token }) }, signal, {
+    silence: 3000,
+    waits: [10, 20, 40, 80],
+  });
 const at = (path: string) => ({ name: "model.gguf", url: host + path });
 
-test.each(["/ranges", "/hidden-length", "/whole"])("%s gives the bytes that were asked for", async (path) => {
-  const file = await remoteReader(at(path), network(), ignore);
-  expect(file.length).toBe(SIZE);
-  for (const [offset, length] of [
-    [0, 8],
-    [4_194_300, 10],
-    [9_999_990, 10],
-    [5, 5_000_000],
-    [SIZE, 0],
-  ] as const) {
-    const bytes = await file.read(offset, length);
-    expect(Buffer.compare(bytes, FILE.subarray(offset, offset + length))).toBe(0);
-  }
-});
+test.each(["/ranges", "/hidden-length", "/whole", "/flaky", "/flaky-whole"])(
+  "%s gives the bytes that were asked for",
+  async (path) => {
+    const file = await remoteReader(at(path), network(), ignore);
+    expect(file.length).toBe(SIZE);
+    for (const [offset, length] of [
+      [0, 8],
+      [4_194_300, 10],
+      [9_999_990, 10],
+      [5, 5_000_000],
+      [SIZE, 0],
+    ] as const) {
+      const bytes = await file.read(offset, length);
+      expect(Buffer.compare(bytes, FILE.subarray(offset, offset + length))).toBe(0);
+    }
+  },
+);
 
 test("neighbouring small reads cost one request", async () => {
   const file = await remoteReader(at("/ranges"), network(), ignore);
   const before = requests;
   for (let offset = 0; offset < 4000; offset += 8) await file.read(offset, 8);
   expect(requests).toBe(before);
+});
+
+test.each(["/changing", "/growing"])("%s: ranges of two versions are not mixed", async (path) => {
+  const file = await remoteReader(at(path), network(), ignore);
+  const reading = file.read(5_000_000, 1000);
+  await expect(reading).rejects.toMatchObject({ kind: "file", retryable: true });
+  await expect(reading).rejects.toThrow("has changed while it was read; load again");
+});
+
+test("a header that drops is not gone on with from another version", async () => {
+  const file = await headerReader(at("/changing-whole"), network());
+  expect((await file.read(3_000_000, 1000)).length).toBe(1000);
+  await expect(file.read(5_000_000, 1000)).rejects.toThrow("has changed while it was read; load again");
+});
+
+test("a server without ranges that always drops is given up before it has sent more than twice the file", async () => {
+  let loaded = 0;
+  const count = (now: number) => {
+    loaded = now;
+  };
+  await expect(remoteReader(at("/changing-whole"), network(), count)).rejects.toMatchObject({ retryable: true });
+  expect(loaded).toBe(4_000_000);
+});
+
+test("a web page in place of a model is told to be one", async () => {
+  for (const open of [() => remoteReader(at("/page"), network(), ignore), () => headerReader(at("/page"), network())]) {
+    const opening = open();
+    await expect(opening).rejects.toMatchObject({ kind: "file", retryable: true });
+    await expect(opening).rejects.toThrow("expected a GGUF file, got a web page");
+  }
 });
 
 test("a download without ranges tells its progress", async () => {
@@ -126,7 +197,7 @@ test("a file whose length nobody says can be fetched whole, and not inspected", 
   await expect(headerReader(at("/nameless"), network())).rejects.toThrow("does not say how long the file is");
 });
 
-test.each(["/ranges", "/whole"])("a header is read from %s, back and forth", async (path) => {
+test.each(["/ranges", "/whole", "/flaky", "/flaky-whole"])("a header is read from %s, back and forth", async (path) => {
   const file = await headerReader(at(path), network());
   expect(file.length).toBe(SIZE);
   for (const [offset, length] of [

@@ -193,7 +193,7 @@ test("a browser that stores nothing, or has no room, says so and reads in ranges
   const { endpoint } = hub();
   for (const [lack, told] of [
     ["folder", "not here"],
-    ["room", "1 MB are wanted, and the browser leaves 0 MB"],
+    ["room", "0.5 MB are needed, 0.0 MB are free"],
   ]) {
     const worker = new Worker(new URL("./workers/without-storage.ts", import.meta.url), { type: "module", name: lack });
     const model = await load(REPOSITORY, { endpoint, worker });
