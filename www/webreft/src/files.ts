@@ -151,14 +151,15 @@ async function fill(
   listener: Listener,
 ): Promise<{ record: Record; readers: Reader[] }> {
   const record = await store.begin(model, name);
+  const what = record.files[0]?.name ?? record.id;
   try {
-    if (await lacksRoom(store, record)) throw new StorageError(model.id, "the quota is too small", true);
+    if (await lacksRoom(store, record)) throw new StorageError(what, "the quota is too small", true);
     await fetchMissing(store, record, network, listener);
     return { record, readers: await readers(store, record, listener.signal) };
   } catch (error) {
     if (!(error instanceof StorageError && error.isFull)) throw error;
     const advice = `${await roomFor(await missing(store, record))}; remove models that are stored`;
-    throw new StorageError(model.id, `there is no room: ${advice}`, true);
+    throw new StorageError(what, `there is no room: ${advice}`, true);
   }
 }
 

@@ -26,6 +26,7 @@ export default async function setup({ provide }: TestProject) {
       "tiny-F16.gguf": await models("model-f16.gguf"),
     },
     "tiny/long": { "long-Q8_0.gguf": withContext(q8, 1 << 24) },
+    "tiny/broken": { "broken-Q8_0.gguf": q8.subarray(0, 100_000) },
     "tiny/parts": { "tiny-Q8_0-00001-of-00002.gguf": first, "tiny-Q8_0-00002-of-00002.gguf": second },
     "tiny/safetensors": {
       "config.json": await models("model/config.json"),

@@ -16,12 +16,13 @@ export type Repository = Record<string, Uint8Array>;
  * - `drop`: each file's connection is cut in the middle, once.
  * - `broken`: it is cut in the middle, always.
  * - `damaged`: a byte of each large file is another one.
+ * - `page`: a web page in place of each file, once.
  * - `slow`: files come in small pieces with pauses between them.
  * - `gated`: nothing without the token.
  * - `pages`: the listing has one file on a page.
  * - `huge`: each file says that it has {@link HUGE} bytes, of which those that there are come.
  */
-export type Behaviour = "plain" | "drop" | "broken" | "damaged" | "slow" | "gated" | "pages" | "huge";
+export type Behaviour = "plain" | "drop" | "broken" | "damaged" | "page" | "slow" | "gated" | "pages" | "huge";
 
 const HUGE = 2 ** 31;
 const PIECE = 16_384;
@@ -100,6 +101,10 @@ class Hub {
     const file = revision === COMMIT && this.#repositories[`${owner}/${name}`]?.[rest.join("/")];
     if (!file) {
       response.writeHead(404).end();
+      return;
+    }
+    if (behaviour === "page" && this.#isFirst(`${session} ${rest}`)) {
+      response.writeHead(200, { "Content-Type": "text/html" }).end("<!DOCTYPE html><title>Sign in</title>");
       return;
     }
     const range = /bytes=(\d+)-(\d*)/.exec(request.headers.range ?? "");
