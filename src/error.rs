@@ -39,35 +39,40 @@ impl ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    retryable: bool,
 }
 
 /// Shorthand for results with [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error { kind, message: message.into(), retryable: false }
+    }
+
     /// A damaged or wrong file.
     pub fn file(message: impl Into<String>) -> Error {
-        Error { kind: ErrorKind::File, message: message.into() }
+        Error::new(ErrorKind::File, message)
     }
 
     /// Something sound that webreft does not do.
     pub fn unsupported(message: impl Into<String>) -> Error {
-        Error { kind: ErrorKind::Unsupported, message: message.into() }
+        Error::new(ErrorKind::Unsupported, message)
     }
 
     /// A GPU that is missing, lost or full.
     pub fn device(message: impl Into<String>) -> Error {
-        Error { kind: ErrorKind::Device, message: message.into() }
+        Error::new(ErrorKind::Device, message)
     }
 
     /// A call that asks for something that cannot be.
     pub fn input(message: impl Into<String>) -> Error {
-        Error { kind: ErrorKind::Input, message: message.into() }
+        Error::new(ErrorKind::Input, message)
     }
 
     /// A call that its caller ended.
     pub fn aborted(message: impl Into<String>) -> Error {
-        Error { kind: ErrorKind::Aborted, message: message.into() }
+        Error::new(ErrorKind::Aborted, message)
     }
 
     /// A call with a name that is none of those there are.
@@ -84,6 +89,18 @@ impl Error {
     /// What the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// Whether its source has said that the same call can succeed when it is made again: a network that failed.
+    pub fn is_retryable(&self) -> bool {
+        self.retryable
+    }
+
+    /// The same error, which passes.
+    #[must_use]
+    pub fn retryable(mut self) -> Error {
+        self.retryable = true;
+        self
     }
 
     /// The same error with its place put in front: `where: what`.
@@ -119,7 +136,8 @@ impl Faults {
         }
     }
 
-    /// Fails with everything noted, each after a semicolon. A file that is damaged besides being unsupported is damaged.
+    /// Fails with everything noted, each after a semicolon. A file that is damaged besides being unsupported is damaged;
+    /// what is noted can pass if all of it can.
     pub(crate) fn check(self) -> Result<()> {
         let Some(first) = self.told.first() else { return Ok(()) };
         let grave = [ErrorKind::File, ErrorKind::Unsupported];
@@ -129,7 +147,8 @@ impl Faults {
         if self.untold > 0 {
             message += &format!("; and {} more", self.untold);
         }
-        Err(Error { kind: grave.unwrap_or(first.kind), message })
+        let retryable = self.told.iter().all(|error| error.retryable);
+        Err(Error { kind: grave.unwrap_or(first.kind), message, retryable })
     }
 }
 
@@ -158,6 +177,14 @@ mod tests {
         assert_eq!(told([Error::input("a"), Error::unsupported("b")]).kind(), ErrorKind::Unsupported);
         assert_eq!(told([Error::input("a")]).kind(), ErrorKind::Input);
         assert!(Faults::default().check().is_ok());
+    }
+
+    #[test]
+    fn what_can_pass_stays_so_with_its_place_and_with_others_like_it() {
+        let network = || Error::file("dropped").retryable();
+        assert!(network().at("model.gguf").is_retryable());
+        assert!(told([network(), network()]).is_retryable());
+        assert!(!told([network(), Error::file("damaged")]).is_retryable());
     }
 
     #[test]

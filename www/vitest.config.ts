@@ -29,7 +29,7 @@ export default defineConfig({
     // One file at a time: they share two cores.
     fileParallelism: false,
     projects: [
-      { test: { name: "node", environment: "node", testTimeout: 30_000, include: ["*/test/*.node.test.ts"] } },
+      { test: { name: "node", environment: "node", testTimeout: 30_000, include: ["*/test/**/*.node.test.ts"] } },
       chromium(
         "chromium",
         [

@@ -705,6 +705,10 @@ impl From<Error> for JsValue {
         for (name, value) in [("kind", error.kind().name()), ("message", &error.to_string())] {
             js_sys::Reflect::set(&object, &name.into(), &value.into()).expect("a new object takes fields");
         }
+        if error.is_retryable() {
+            js_sys::Reflect::set(&object, &"retryable".into(), &JsValue::TRUE)
+                .expect("a new object takes fields");
+        }
         object.into()
     }
 }

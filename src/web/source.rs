@@ -60,13 +60,14 @@ impl ByteSource for JsSource {
     }
 }
 
-/// An error that JavaScript threw, with the kind it says it has.
+/// An error that JavaScript threw, with the kind it says it has, and whether it says that it passes.
 fn thrown(error: JsValue) -> Error {
-    let get =
-        |name: &str| js_sys::Reflect::get(&error, &name.into()).ok().and_then(|value| value.as_string());
-    let message = get("message").unwrap_or_else(|| format!("{error:?}"));
-    match get("kind").as_deref() {
+    let get = |name: &str| js_sys::Reflect::get(&error, &name.into()).unwrap_or(JsValue::UNDEFINED);
+    let message = get("message").as_string().unwrap_or_else(|| format!("{error:?}"));
+    let told = match get("kind").as_string().as_deref() {
         Some("aborted") => Error::aborted(message),
+        Some("unsupported") => Error::unsupported(message),
         _ => Error::file(message),
-    }
+    };
+    if get("retryable").is_truthy() { told.retryable() } else { told }
 }

@@ -140,7 +140,7 @@ export class Network {
 
 /** What a server's refusal means: those that may pass are retryable. */
 export function refused(url: string, { status, statusText }: Response): NetworkError {
-  const retryable = status >= 500 || status === 429 || status === 408;
+  const retryable = status >= 500 || [408, 416, 429].includes(status);
   return new NetworkError(`${url}: HTTP ${status} ${statusText}`.trimEnd(), { retryable });
 }
 

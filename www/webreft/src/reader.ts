@@ -60,8 +60,13 @@ interface Whole {
 /** Fetches the start of a file; where the server knows no ranges, an answer with all of it. */
 async function open(file: RemoteFile, network: Network): Promise<Part | Response> {
   const part = await fetchPart(file, 0, WINDOW, network);
-  if (!(part instanceof Response)) checkStart(file, part.bytes);
-  return part;
+  if (!(part instanceof Response)) {
+    checkStart(file, part.bytes);
+    return part;
+  }
+  if (part.status !== 206) return part;
+  await part.body?.cancel();
+  return network.patiently(() => network.get(file.url));
 }
 
 /** Reads through a window over the file, so that neighbouring small reads cost one request. All of it is one version. */
@@ -79,12 +84,11 @@ async function rangeReader(file: RemoteFile, first: Part, network: Network): Pro
       if (count === 0) return new Uint8Array();
       if (offset < window.start || offset + count > window.start + window.bytes.length) {
         const wanted = Math.min(Math.max(count, WINDOW), length - offset);
-        const part = await fetchPart(file, offset, wanted, network, count);
+        const part = await fetchPart(file, offset, wanted, network, count, known);
         if (part instanceof Response) {
           await part.body?.cancel();
           throw new WebReftError("file", `${url}: the server stopped answering with ranges`, { retryable: true });
         }
-        checkSame(url, known, part);
         window = { start: offset, bytes: part.bytes };
       }
       return window.bytes.slice(offset - window.start, offset - window.start + count);
@@ -92,34 +96,57 @@ async function rangeReader(file: RemoteFile, first: Part, network: Network): Pro
   };
 }
 
-/** Fetches bytes of a file, so many at least; where the server knows no ranges, its answer. Tries again what the network fails. */
+/**
+ * Fetches bytes of a file, so many at least; where the server knows no ranges, or packs them, its answer. What drops is gone on with.
+ *
+ * @throws {WebReftError} `file`, retryable, where the network goes on failing, or the file is another one than was known.
+ */
 function fetchPart(
   { url, bytes: size }: RemoteFile,
   offset: number,
   wanted: number,
   network: Network,
   least = 0,
+  known?: Whole,
 ): Promise<Part | Response> {
-  return network.patiently(async () => {
-    const headers = { Range: `bytes=${offset}-${offset + wanted - 1}` };
-    const response = await network.get(url, { headers });
-    if (response.status !== 206) return response;
-    const { start, end, total } = rangeOf(response);
-    const bytes = new Uint8Array(await network.guard(url, () => response.arrayBuffer()));
-    const fault = (what: string) => new NetworkError(`${url}: ${what}`);
-    if (start !== undefined && start !== offset) {
-      throw fault(`expected bytes from ${offset}, the server sent those from ${start}`);
-    }
-    // The numbers of a range that is packed may be those of the packed file.
-    if (offset > 0 && isPacked(response)) throw fault("the server packs ranges");
-    const length = size ?? (isPacked(response) ? undefined : total);
-    const there = Math.min(wanted, (length ?? Number.POSITIVE_INFINITY) - offset);
-    const said = start === undefined || end === undefined || isPacked(response) ? bytes.length : end - start;
-    if (bytes.length < least || bytes.length > there || bytes.length !== said) {
-      throw fault(`expected ${there} bytes at ${offset}, got ${bytes.length}`);
-    }
-    return { version: versionOf(response), length, bytes };
-  });
+  const bytes = new Uint8Array(wanted);
+  let held = 0;
+  let whole = known;
+  const fault = (what: string) => new NetworkError(`${url}: ${what}`);
+  return network.patiently(
+    async () => {
+      const at = offset + held;
+      if (whole && held === Math.min(wanted, (whole.length ?? Number.POSITIVE_INFINITY) - offset)) {
+        return { ...whole, bytes: bytes.subarray(0, held) };
+      }
+      const response = await network.get(url, { headers: { Range: `bytes=${at}-${offset + wanted - 1}` } });
+      if (response.status !== 206 || isPacked(response)) return response;
+      const { start = at, end, total } = rangeOf(response);
+      const part = { version: versionOf(response), length: size ?? total };
+      const there = Math.min(wanted, (part.length ?? Number.POSITIVE_INFINITY) - offset);
+      try {
+        if (start !== at) throw fault(`expected bytes from ${at}, the server sent those from ${start}`);
+        if (end !== undefined && end > offset + there)
+          throw fault(`expected bytes to ${offset + there}, not to ${end}`);
+        whole ??= part;
+        checkSame(url, whole, part);
+        for await (const chunk of network.chunks(url, response)) {
+          if (held + chunk.length > there) {
+            held = 0;
+            throw fault(`expected ${there} bytes at ${offset}, the server sends more`);
+          }
+          bytes.set(chunk, held);
+          held += chunk.length;
+        }
+      } catch (error) {
+        await response.body?.cancel().catch(() => {}); // it may have failed already
+        throw error;
+      }
+      if (held < least || offset + held < (end ?? 0)) throw fault(`cut off at ${offset + held}`);
+      return { ...whole, bytes: bytes.subarray(0, held) };
+    },
+    () => held,
+  );
 }
 
 /**
