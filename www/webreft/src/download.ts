@@ -128,9 +128,10 @@ class Fetching {
     if (said !== undefined && rest !== undefined && start + rest > said && !this.#file.sha256) {
       throw new NetworkError(`${this.#file.url}: the server announces ${rest} bytes from ${start} of ${said}`);
     }
-    const total = said ?? (rest === undefined ? undefined : start + rest);
+    const before = version === watch.version ? watch.size : undefined;
+    const total = said ?? (rest === undefined ? before : start + rest);
     if (start === 0) {
-      this.#checkBudget(total);
+      this.#checkBudget(total ?? watch.size);
       this.#sink.truncate(0);
       watch.version = version;
       watch.size = total;

@@ -19,7 +19,10 @@ const RUNS = Number(process.env.FAULT_RUNS ?? 200);
 /** At a time: they wait more than they compute. */
 const BATCH = 20;
 const PATIENCE = { silence: 400, waits: [1, 2, 4, 8] };
+const TIMEOUT = 60_000 + 1000 * RUNS;
 const STEPS = 5;
+/** What one read of an answer may bring beyond the file's end. */
+const SURPLUS = 65_536;
 
 /** What nobody can see in an answer without knowing the file's hash. */
 const NEEDS_HASH: Misbehaviour[] = ["liar", "flip"];
@@ -71,7 +74,7 @@ async function passing<Value>(work: () => Promise<Value>): Promise<Value | undef
 
 /** Downloads as page after page does, until it is done. */
 async function runDownload(seed: number): Promise<Misbehaviour[]> {
-  const { isHashed, versions, first, next, steps, server } = scene(seed, 2_000, 300_000);
+  const { isHashed, versions, first, next, steps, server } = scene(seed, 100_000, 400_000);
   const url = await server.start();
   const file: RemoteFile = {
     name: "model.gguf",
@@ -97,7 +100,7 @@ async function runDownload(seed: number): Promise<Misbehaviour[]> {
       await download(file, new CheckedSink("model.gguf", sink), fed, network, { ...watch, version, size });
       return true;
     });
-    expect(network.bytes).toBeLessThanOrEqual(2 * Math.max(first.length, next.length));
+    expect(network.bytes).toBeLessThanOrEqual(2 * Math.max(first.length, next.length) + SURPLUS);
     return isDone;
   };
   try {
@@ -132,7 +135,7 @@ async function runReader(seed: number): Promise<Misbehaviour[]> {
         hash.update(await reader.read(at, Math.min(1_000_000, reader.length - at)));
       }
       return hash.digest("hex");
-    }).finally(() => expect(network.bytes).toBeLessThanOrEqual(2 * Math.max(first.length, next.length)));
+    }).finally(() => expect(network.bytes).toBeLessThanOrEqual(2 * Math.max(first.length, next.length) + SURPLUS));
   };
   try {
     let got: string | undefined;
@@ -161,10 +164,18 @@ async function runAll(count: number, run: (seed: number) => Promise<Misbehaviour
   console.info(`${count} runs from seed ${SEED}: ${ways}`);
 }
 
-test("a download ends with the right file, or with an error that passes", async () => {
-  await runAll(RUNS, runDownload);
-}, 300_000);
+test(
+  "a download ends with the right file, or with an error that passes",
+  async () => {
+    await runAll(RUNS, runDownload);
+  },
+  TIMEOUT,
+);
 
-test("ranges without storage give the right file, or an error that passes", async () => {
-  await runAll(Math.ceil(RUNS / 10), runReader);
-}, 300_000);
+test(
+  "ranges without storage give the right file, or an error that passes",
+  async () => {
+    await runAll(Math.ceil(RUNS / 10), runReader);
+  },
+  TIMEOUT,
+);
