@@ -9,14 +9,15 @@ export interface Space {
 
 /** How much this origin has stored, and how much more it may; undefined where the browser does not say. */
 export async function space(): Promise<Space | undefined> {
-  const { usage = 0, quota } = await navigator.storage.estimate();
+  const unknown: StorageEstimate = {};
+  const { usage = 0, quota } = await navigator.storage.estimate().catch(() => unknown);
   return quota === undefined ? undefined : { used: usage, free: Math.max(quota - usage, 0) };
 }
 
 /** What is needed and what is free, in words. */
 export async function roomFor(bytes: number): Promise<string> {
   const mb = (n: number) => `${(n / 1e6).toFixed(1)} MB`;
-  const there = await space().catch(() => undefined);
+  const there = await space();
   return `${mb(bytes)} are needed${there ? `, ${mb(there.free)} are free` : ""}`;
 }
 

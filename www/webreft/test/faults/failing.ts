@@ -10,28 +10,29 @@ export interface Fault {
 }
 
 let fault: Fault | undefined;
-let calls = 0;
+/** The modes that each call so far has. */
+let calls: (readonly Mode[])[] = [];
 /** The call that failed. */
 let failed: string | undefined;
 
-/** Fails the k-th call from now on. */
+/** Counts calls from now on, and fails the k-th. None is the 0th. */
 export function arm(next: Fault): void {
   fault = next;
-  calls = 0;
+  calls = [];
   failed = undefined;
 }
 
-/** Fails none any more. Tells which call has failed; undefined where there were too few. */
-export function disarm(): string | undefined {
+/** Fails none any more. Tells which call has failed, where there were enough, and the modes that each call has. */
+export function disarm(): { failed: string | undefined; calls: (readonly Mode[])[] } {
   fault = undefined;
-  return failed;
+  return { failed, calls };
 }
 
 /** What the next call has to do. A mode that it does not have is no failure of it. */
 function due(name: string, modes: readonly Mode[]): Mode | undefined {
   if (!fault) return undefined;
-  calls += 1;
-  if (calls !== fault.k || !modes.includes(fault.mode)) return undefined;
+  calls.push(modes);
+  if (calls.length !== fault.k || !modes.includes(fault.mode)) return undefined;
   failed = name;
   return fault.mode;
 }
