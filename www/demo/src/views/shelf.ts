@@ -22,7 +22,12 @@ export function offers(app: App, load: Load): HTMLElement {
     start.disabled = app.activity !== "idle";
     try {
       const told = await WebReft.inspect(source, { backend: app.backend, signal: mine.signal });
-      about.replaceChildren(...verdict(name, told), ...(told.problem ? [] : [start]));
+      const free = await WebReft.models.room().then(
+        ({ free }) => free,
+        () => undefined, // without storage the model is read in ranges, and a warning says so
+      );
+      if (mine.signal.aborted) return;
+      about.replaceChildren(...verdict(name, told, free), ...(told.problem ? [] : [start]));
     } catch (error) {
       if (mine.signal.aborted) return;
       const reason = error instanceof Error ? error.message : String(error);
@@ -65,13 +70,18 @@ export function offers(app: App, load: Load): HTMLElement {
 }
 
 /** What looking at a model has told, in sentences. */
-function verdict(name: string, { nParams, formats, problem, needs, download, stored }: Inspection): HTMLElement[] {
+function verdict(name: string, told: Inspection, free: number | undefined): HTMLElement[] {
+  const { nParams, formats, problem, needs, download, stored } = told;
   const what = `${name}: ${count(nParams)} weights in ${formats.join(", ")}.`;
   const rest = download - stored;
   const fetched =
     rest === 0
       ? "It is stored already."
       : `${bytes(rest)} are to be fetched${stored ? `, ${bytes(stored)} are stored` : ""}.`;
+  const isTooLittle = free !== undefined && rest > free;
+  const room = isTooLittle
+    ? `The browser has room for ${bytes(free)}: it is not stored, and fetched anew each time.`
+    : "";
   if (problem || !needs) return [h("p", {}, what), h("p", {}, `It does not load: ${problem}`)];
   const { load, generate, train, contextLength, trainTokens, trainBatch } = needs;
   const takes =
@@ -82,18 +92,20 @@ function verdict(name: string, { nParams, formats, problem, needs, download, sto
     : generate.fits
       ? "It fits to answer, not to learn."
       : "It does not fit: the machine has less to give.";
-  return [h("p", {}, what, " ", fetched), h("p", {}, takes, " ", h("strong", {}, fits))];
+  return [h("p", {}, what, " ", fetched, " ", room), h("p", {}, takes, " ", h("strong", {}, fits))];
 }
 
 /** The stored models: gone on with, loaded or removed. Empty where there are none. */
 export function storedModels(app: App, load: Load): { element: HTMLElement; refresh(): Promise<void> } {
   const list = h("ul", { class: "shelf", "data-testid": "stored" });
   const title = h("h3", {}, "Stored in this browser");
-  const element = h("div", { class: "stored", hidden: true }, title, list);
+  const room = h("p", { class: "hint", "data-testid": "room" });
+  const element = h("div", { class: "stored", hidden: true }, title, room, list);
   const refresh = async () => {
     const models = await WebReft.models.list().catch(() => []);
     const all = models.reduce((sum, { stored }) => sum + stored, 0);
     title.textContent = `Stored in this browser: ${bytes(all)}`;
+    room.textContent = models.length === 0 ? "" : await roomLeft().catch(() => "");
     element.hidden = models.length === 0;
     list.replaceChildren(...models.map(row));
   };
@@ -124,4 +136,13 @@ export function storedModels(app: App, load: Load): { element: HTMLElement; refr
     );
   };
   return { element, refresh };
+}
+
+/** What the browser leaves for more, and whether that is enough for what is stored in part. */
+async function roomLeft(): Promise<string> {
+  const { free, needed } = await WebReft.models.room();
+  const left = `The browser leaves ${bytes(free)} for more.`;
+  if (needed === 0) return left;
+  const advice = needed > free ? " That is too little: remove a model." : "";
+  return `${left} ${bytes(needed)} are missing of what is stored in part.${advice}`;
 }

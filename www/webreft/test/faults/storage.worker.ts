@@ -72,14 +72,16 @@ async function halve(): Promise<void> {
   await store.save(record);
 }
 
-const TOO_LONG = 20_000;
+/** Milliseconds within which each thing is done; the waits of this worker are a fiftieth. */
+const IN_TIME = 20_000;
 
-/** Settles with a text where work takes too long; the waits of this worker are a fiftieth. */
-function inTime<Value>(work: Promise<Value>): Promise<Value> {
-  return Promise.race([
-    work,
-    new Promise<never>((_, reject) => setTimeout(() => reject(new Error("it never ended")), 50 * TOO_LONG)),
-  ]);
+/** Fails where work does not end. */
+function inTime<Value>(what: string, work: Promise<Value>): Promise<Value> {
+  let timer: ReturnType<typeof setTimeout>;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} never ended`)), 50 * IN_TIME);
+  });
+  return Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
 
 async function run({ wasm, endpoint, source, start, mode }: Task): Promise<Outcome> {
@@ -101,16 +103,17 @@ async function run({ wasm, endpoint, source, start, mode }: Task): Promise<Outco
   const { calls: usual } = disarm();
   for (let k = 1; ; k++) {
     if (usual[k - 1]?.includes(mode) === false) continue;
-    await prepare();
+    const at = `${mode}, ${start}, call ${k}`;
+    await inTime(`${at}: the preparation`, prepare());
     arm({ k, mode });
-    const result = await inTime(load(opening)).then(
+    const result = await inTime(`${at}: the load`, load(opening)).then(
       ({ content }) => content,
       (error: unknown) => error,
     );
     const { failed: name, calls } = disarm();
     if (calls.length < k) break;
     if (name === undefined) continue; // the pieces of an answer differ in number: another call than usual was the k-th
-    const wrong = (what: string) => outcome.wrong.push(`${mode}, ${start}, call ${k} (${name}): ${what}`);
+    const wrong = (what: string) => outcome.wrong.push(`${at} (${name}): ${what}`);
     names.add(name);
     outcome.points += 1;
     if (typeof result === "string") {
@@ -121,9 +124,9 @@ async function run({ wasm, endpoint, source, start, mode }: Task): Promise<Outco
       const isTyped = result instanceof WebReftError && result.kind === "file" && result.retryable;
       if (!isTyped) wrong(`ended with ${result}`);
     }
-    const kept = await stored();
+    const kept = await inTime(`${at} (${name}): looking at what is stored`, stored());
     if (kept !== undefined && kept !== right) wrong("other content was stored");
-    const { content, warned } = await load(opening);
+    const { content, warned } = await inTime(`${at} (${name}): the next load`, load(opening));
     if (content !== right) wrong("the next load had other content");
     if (warned || (await stored()) !== right) wrong("the next load did not store it");
   }
