@@ -76,7 +76,8 @@ export const models = {
   /** How much room there is, and how much the models want that are stored in part. */
   async room(): Promise<Room> {
     const { used, free } = (await space()) ?? { used: 0, free: 0 };
-    const missing = (await models.list()).map(({ bytes, stored }) => Math.max((bytes ?? stored) - stored, 0));
+    const stored = await models.list().catch(() => []); // without storage nothing is stored in part
+    const missing = stored.map(({ bytes, stored }) => Math.max((bytes ?? stored) - stored, 0));
     const needed = missing.reduce((a, b) => a + b, 0);
     return { used, free, needed, persisted: await navigator.storage.persisted() };
   },
