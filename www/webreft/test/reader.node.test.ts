@@ -9,10 +9,14 @@ const SIZE = 10_000_000;
 const FILE = Uint8Array.from({ length: SIZE }, (_, i) => (i * 31 + (i >> 8)) & 255);
 FILE.set(new TextEncoder().encode("GGUF"));
 let requests = 0;
+/** Requests by path. */
+const asked = new Map<string, number>();
 
 /** The first part of the path says how the server behaves. */
 const server = createServer((request: IncomingMessage, response: ServerResponse) => {
   requests += 1;
+  const nth = (asked.get(request.url ?? "") ?? 0) + 1;
+  asked.set(request.url ?? "", nth);
   const range = /bytes=(\d+)-(\d+)/.exec(request.headers.range ?? "");
   const [start, end] = range ? [Number(range[1]), Math.min(Number(range[2]) + 1, SIZE)] : [0, SIZE];
   switch (request.url) {
@@ -35,14 +39,13 @@ const server = createServer((request: IncomingMessage, response: ServerResponse)
       response.writeHead(206, { "Content-Range": `bytes 7-${end - 1}/${SIZE}` }).end(FILE.subarray(7, end));
       break;
     case "/flaky": // each second request fails, in one of several ways
-      if (requests % 2 === 1) misbehave(response, Math.floor(requests / 2) % (request.method === "HEAD" ? 2 : 4));
+      if (nth % 2 === 1) misbehave(response, Math.floor(nth / 2) % (request.method === "HEAD" ? 2 : 4));
       else if (request.method === "HEAD") response.writeHead(200, { "Content-Length": SIZE, ETag: '"1"' }).end();
       else response.writeHead(206, { ETag: '"1"' }).end(FILE.subarray(start, end));
       break;
     case "/flaky-whole":
       response.writeHead(200, { "Content-Length": SIZE, ETag: '"1"' });
-      if (requests % 2 === 1)
-        response.write(FILE.subarray(0, 4_000_000), () => setTimeout(() => response.destroy(), 20));
+      if (nth % 2 === 1) response.write(FILE.subarray(0, 4_000_000), () => setTimeout(() => response.destroy(), 20));
       else response.end(FILE);
       break;
     case "/changing": // a new version with each request
