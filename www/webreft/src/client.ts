@@ -1,4 +1,5 @@
 /** The page's side of `protocol.ts`: a worker, and calls on it. The only file that casts. */
+import { textOf } from "./checks.js";
 import { WebReftError } from "./error.js";
 import type { Call, Calls, Recovery, Reply, Request } from "./protocol.js";
 
@@ -177,7 +178,7 @@ export class Client {
 
   /** Asks the worker to let go of a call, and does not wait long for it. */
   #abort(id: number, reason: unknown): void {
-    this.#send({ id, call: "abort", reason: String(reason) });
+    this.#send({ id, call: "abort", reason: textOf(reason) });
     setTimeout(() => this.#pending.get(id)?.fail(aborted(reason)), GRACE);
   }
 
@@ -256,5 +257,5 @@ function stopped(message: string | undefined, wasHeard: boolean): WebReftError {
 }
 
 function aborted(reason: unknown): WebReftError {
-  return new WebReftError("aborted", `aborted: ${reason}`, { cause: reason });
+  return new WebReftError("aborted", `aborted: ${textOf(reason)}`, { cause: reason });
 }

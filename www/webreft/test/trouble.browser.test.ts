@@ -287,10 +287,13 @@ test("an abort ends a call and a loop on a worker that does not answer", async (
 test("a call after an abort waits for the work that is ended", async () => {
   const model = await load();
   const controller = new AbortController();
-  const ended = failure(model.complete(PROMPT, { maxTokens: 200, signal: controller.signal }));
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  controller.abort();
-  const next = model.complete(PROMPT, { maxTokens: 3 });
-  expect((await ended).kind).toBe("aborted");
+  let next: Promise<string> | undefined;
+  const work = async () => {
+    for await (const _ of model.generate(PROMPT, { maxTokens: 200, signal: controller.signal })) {
+      controller.abort();
+      next ??= model.complete(PROMPT, { maxTokens: 3 });
+    }
+  };
+  expect((await failure(work())).kind).toBe("aborted");
   expect(await next).toBe(await (await shared()).complete(PROMPT, { maxTokens: 3 }));
 });
