@@ -4,7 +4,7 @@
 //! theta, m, v [n]   bases, rotations   F32   parameters, the optimizer's means, and the rotations' state
 //! best_theta, best_rotations           F32   those of the lowest loss in validation, where they are kept
 //! metadata webreft-checkpoint          JSON  configs, head, options, steps made, order, random state, the step not yet reported,
-//!                                            what validation has shown
+//!                                            what validation has shown, how they were trained so far
 //! ```
 
 use super::training::Pending;

@@ -17,6 +17,8 @@ export class App extends EventTarget {
   model: WebReft | undefined;
   persona: Persona | undefined;
   problem: WebReftError | undefined;
+  /** Tries again what ended in the problem, where that can succeed. */
+  again: (() => Promise<void>) | undefined;
   /** Who is asked to compute. */
   backend: Backend = "auto";
   /** What the browser says who computes. */
@@ -35,12 +37,15 @@ export class App extends EventTarget {
   async run(activity: Activity, work: () => Promise<void>): Promise<void> {
     if (this.activity !== "idle") return;
     this.activity = activity;
-    this.problem = undefined;
+    this.problem = this.again = undefined;
     this.changed();
     try {
       await work();
     } catch (error) {
-      if (mayEndModel(this.fail(error)) && !(await this.#isThere())) await this.#letGo();
+      const problem = this.fail(error);
+      if (mayEndModel(problem) && !(await this.#isThere())) await this.#letGo();
+      const canAgain = problem.retryable && problem.kind !== "aborted" && (this.model || activity === "loading");
+      if (canAgain) this.again = () => this.run(activity, work);
     } finally {
       this.activity = "idle";
       this.changed();

@@ -127,7 +127,7 @@ test("a page that goes away in the middle of a download leaves what it has for t
     const onProgress = ({ phase, loaded }: LoadProgress) => {
       if (phase === "download" && loaded >= 60_000) resolve();
     };
-    void WebReft.load(REPOSITORY, { endpoint, worker, onProgress });
+    void failure(WebReft.load(REPOSITORY, { endpoint, worker, onProgress })); // the worker no longer answers
   });
   worker.terminate();
   const model = await load(REPOSITORY, { endpoint });

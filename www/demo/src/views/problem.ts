@@ -32,7 +32,14 @@ export function mountProblem(root: HTMLElement, app: App): void {
   root.dataset.testid = "problem";
   root.hidden = true;
   let shown: App["problem"];
+  const close = () => {
+    app.problem = undefined;
+    app.changed();
+  };
+  const tryAgain = button("Try again", { "data-testid": "try-again" }, () => void app.again?.());
   app.on("change", () => {
+    tryAgain.hidden = !app.again;
+    tryAgain.disabled = app.activity !== "idle";
     if (app.problem === shown) return;
     shown = app.problem;
     root.hidden = !shown;
@@ -47,10 +54,7 @@ export function mountProblem(root: HTMLElement, app: App): void {
         h("p", { class: "reason", "data-kind": shown.kind }, shown.message),
         h("p", {}, advice),
       ),
-      button("Close", { class: "quiet" }, () => {
-        app.problem = undefined;
-        app.changed();
-      }),
+      h("div", { class: "row end" }, tryAgain, button("Close", { class: "quiet" }, close)),
     );
     root.scrollIntoView({ block: "nearest" });
   });

@@ -102,7 +102,8 @@ export function storedModels(app: App, load: Load): { element: HTMLElement; refr
   const room = h("p", { class: "hint", "data-testid": "room" });
   const element = h("div", { class: "stored", hidden: true }, title, room, list);
   const refresh = async () => {
-    const models = await WebReft.models.list().catch(() => []);
+    const listed = await WebReft.models.list().catch(() => []);
+    const models = listed.filter(({ stored }) => stored > 0); // of others nothing came
     const all = models.reduce((sum, { stored }) => sum + stored, 0);
     title.textContent = `Stored in this browser: ${bytes(all)}`;
     room.textContent = models.length === 0 ? "" : await roomLeft().catch(() => "");
