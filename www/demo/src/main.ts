@@ -1,6 +1,4 @@
-import "@fontsource-variable/geist/wght.css";
-import "@fontsource-variable/geist-mono/wght.css";
-import "@fontsource-variable/newsreader/wght.css";
+import "./fonts.css";
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
 import { probe } from "webreft";
@@ -14,6 +12,9 @@ import { mountModel } from "./views/model.js";
 import { mountProblem } from "./views/problem.js";
 import { mountTheme } from "./views/theme.js";
 import { mountTraining } from "./views/training.js";
+
+// All at once: one that is first used after the model is there would be asked for then.
+for (const font of document.fonts) void font.load().catch(() => {}); // the system's will do
 
 const app = new App();
 
