@@ -183,7 +183,9 @@ export type Recovery =
   | { state: "lost"; reason: string }
   | { state: "loading"; progress: LoadProgress }
   /** The model is there again, on the CPU where the GPU was lost too often. */
-  | { state: "back"; info: ModelInfo };
+  | { state: "back"; info: ModelInfo }
+  /** It could not be loaded; the call that waited for it says why, and the next one tries again. */
+  | { state: "failed" };
 
 /** How far the reading of a prompt is. */
 export interface PrefillProgress {

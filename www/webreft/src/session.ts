@@ -170,6 +170,16 @@ export class Session {
     this.#engine?.free();
     this.#engine = undefined;
     this.#report({ state: "lost", reason: this.#reason });
+    try {
+      return await this.#bringBack(signal);
+    } catch (error) {
+      this.#report({ state: "failed" });
+      throw error;
+    }
+  }
+
+  /** Loads the model with all of its interventions. */
+  async #bringBack(signal: AbortSignal): Promise<WebEngine> {
     for (;;) {
       const { engine, info } = await this.#again(signal);
       try {

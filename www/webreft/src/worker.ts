@@ -218,10 +218,12 @@ async function choose(backend: Backend = "auto"): Promise<Choice> {
   if (backend === "cpu") return { backend, warnings: [] };
   const machine = await findMachine();
   const { adapter: found } = machine;
-  const reason = adapter && !found ? `${machine.reason} any more; restart the browser to use it again` : machine.reason;
+  const wasLost = adapter && !found;
+  const reason = wasLost ? `${machine.reason} any more` : machine.reason;
   if (backend === "gpu" && !found) throw new WebReftError("device", `backend "gpu": ${reason}`);
   if (backend === "auto" && machine.backend === "cpu") {
-    return { backend: "cpu", warnings: [`The CPU computes: ${reason}`] };
+    const advice = wasLost ? "; restart the browser to use the GPU again" : "";
+    return { backend: "cpu", warnings: [`The CPU computes: ${reason}${advice}`] };
   }
   return { backend, warnings: [], ...(found && { found }) };
 }

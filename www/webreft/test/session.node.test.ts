@@ -124,6 +124,7 @@ test("where a GPU is asked for, the fourth loss is an error, and later the GPU i
   for (let loss = 1; loss <= 3; loss++) await loseAndCall(it);
   const error = await loseAndCall(it).catch((error) => error);
   expect(error).toMatchObject({ kind: "device", message: expect.stringMatching(/failed 4 times within 2 minutes/) });
+  expect(heard.slice(-2)).toEqual(["lost", "failed"]);
   await vi.advanceTimersByTimeAsync(120_000);
   await it.run(signal, touch);
   expect(last().backend).toBe("gpu");

@@ -15,13 +15,13 @@ export function mountRecovery(): (recovery: Recovery) => void {
   let hiding: ReturnType<typeof setTimeout> | undefined;
   return (recovery) => {
     clearTimeout(hiding);
-    notice.hidden = false;
+    notice.hidden = recovery.state === "failed"; // the call that waited says why
     if (recovery.state === "lost") {
       title.textContent = "The model is loaded again";
       text.textContent = recovery.reason;
     } else if (recovery.state === "loading") {
       text.textContent = `${phaseOf(recovery.progress)}, ${amountOf(recovery.progress)}. What was under way goes on afterwards.`;
-    } else {
+    } else if (recovery.state === "back") {
       const { backend, device } = recovery.info;
       title.textContent = "The model is back";
       text.textContent = backend === "gpu" ? "What was under way goes on." : `It computes on the ${device} now.`;
