@@ -75,11 +75,15 @@ async function halve(): Promise<void> {
 /** Milliseconds within which each thing is done; the waits of this worker are a fiftieth. */
 const IN_TIME = 20_000;
 
-/** Fails where work does not end. */
+/** Fails where work does not end, and tells who holds which locks then. */
 function inTime<Value>(what: string, work: Promise<Value>): Promise<Value> {
   let timer: ReturnType<typeof setTimeout>;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what} never ended`)), 50 * IN_TIME);
+    const tell = async () => {
+      const { held, pending } = await navigator.locks.query();
+      reject(new Error(`${what} never ended: ${JSON.stringify({ held, pending })}`));
+    };
+    timer = setTimeout(tell, 50 * IN_TIME);
   });
   return Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
