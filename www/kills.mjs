@@ -3,8 +3,7 @@
  * compares what was learned with an unbroken training, to the bit. ADDRESS serves the package's folder; the seed decides how and when is killed.
  * Prints a line of JSON for each kill, and one in the end.
  */
-import { spawnSync } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import process from "node:process";
@@ -61,8 +60,16 @@ function train(page) {
 }
 
 /** Kills the browser with all of its processes, as a system does that runs out of memory. */
-function killBrowser() {
-  spawnSync("pkill", ["-KILL", "-f", profile]);
+async function killBrowser() {
+  for (const id of (await readdir("/proc")).map(Number).filter(Boolean)) {
+    const line = await readFile(`/proc/${id}/cmdline`, "utf8").catch(() => ""); // it may have ended
+    if (id === process.pid || !line.includes(profile)) continue;
+    try {
+      process.kill(id, "SIGKILL");
+    } catch (error) {
+      if (error.code !== "ESRCH") throw error; // it has ended meanwhile
+    }
+  }
   context = undefined;
 }
 
@@ -103,6 +110,6 @@ try {
   console.log(JSON.stringify({ kills: Number(count), equal, seed }));
 } finally {
   await context?.close();
-  killBrowser();
+  await killBrowser();
   await rm(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
 }
