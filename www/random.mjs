@@ -1,4 +1,9 @@
-/** Random numbers from 0 to 1 that are the same for the same seed (mulberry32). */
+/**
+ * Random numbers from 0, less than 1, that are the same for the same seed on every machine (mulberry32): multiples of 2^-32.
+ *
+ * @param {number} seed
+ * @returns {() => number}
+ */
 export function randomOf(seed) {
   let state = seed >>> 0;
   return () => {

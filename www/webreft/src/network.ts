@@ -1,5 +1,6 @@
 /** Requests as this package makes them: with the caller's signal, the token where it belongs, and errors that say what to do. */
 import { WebReftError } from "./error.js";
+import { pause } from "./pause.js";
 
 /** How the Hub is reached. */
 export interface Access {
@@ -122,19 +123,8 @@ export class Network {
   }
 
   /** Waits, unless the caller ends it. */
-  async pause(ms: number): Promise<void> {
-    this.signal.throwIfAborted();
-    await new Promise<void>((resolve, reject) => {
-      const end = () => {
-        clearTimeout(timer);
-        reject(this.signal.reason);
-      };
-      const timer = setTimeout(() => {
-        this.signal.removeEventListener("abort", end);
-        resolve();
-      }, ms);
-      this.signal.addEventListener("abort", end, { once: true });
-    });
+  pause(ms: number): Promise<void> {
+    return pause(ms, this.signal);
   }
 }
 

@@ -1,6 +1,7 @@
 /** A model in the worker, with the interventions on it, and how both come back after their machine was lost. */
 import type { LoadOptions, SequencePersona, WebEngine } from "../wasm/webreft.js";
 import { WebReftError } from "./error.js";
+import { pause } from "./pause.js";
 import type { LoadProgress, ModelInfo, Recovery } from "./protocol.js";
 
 /** A model that was loaded. */
@@ -232,10 +233,4 @@ function lostOften(reason: string): string {
 function givenUp(reason: string): WebReftError {
   const advice = 'restart the browser, or load the model with backend "cpu"';
   return new WebReftError("device", `${lostOften(reason)}; ${advice}`);
-}
-
-/** Waits, unless the caller ends it. */
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms));
-  signal.throwIfAborted();
 }

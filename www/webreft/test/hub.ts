@@ -107,18 +107,14 @@ class Hub {
       response.writeHead(200, { "Content-Type": "text/html" }).end("<!DOCTYPE html><title>Sign in</title>");
       return;
     }
-    const range = /bytes=(\d+)-(\d*)/.exec(request.headers.range ?? "");
-    const start = Number(range?.[1] ?? 0);
-    if (start >= file.length) {
-      response.writeHead(416, { "Content-Range": `bytes */${file.length}` }).end();
-      return;
-    }
-    const end = range?.[2] ? Math.min(Number(range[2]) + 1, file.length) : file.length;
+    const asked = rangeAsked(request, response, file.length);
+    if (!asked) return;
+    const { isRange, start, end } = asked;
     const bytes = file.slice(start, end);
     if (behaviour === "damaged" && file.length > PIECE) bytes[bytes.length - 1] = 255 - (bytes.at(-1) ?? 0);
     const total = behaviour === "huge" ? HUGE : file.length;
     const headers = { "Content-Length": bytes.length, "Content-Range": `bytes ${start}-${end - 1}/${total}` };
-    response.writeHead(range ? 206 : 200, range ? headers : { "Content-Length": bytes.length });
+    response.writeHead(isRange ? 206 : 200, isRange ? headers : { "Content-Length": bytes.length });
     if (request.method === "HEAD") response.end();
     else if (behaviour === "slow") await trickle(bytes, response);
     else if (behaviour === "broken" || (behaviour === "drop" && this.#isFirst(`${session} ${rest}`)))
@@ -131,6 +127,18 @@ class Hub {
     this.#dropped.add(what);
     return isFirst;
   }
+}
+
+/** The bytes of a file that a request asks for; where the file has none from there on, answers so and returns nothing. */
+export function rangeAsked(request: IncomingMessage, response: ServerResponse, length: number) {
+  const range = /bytes=(\d+)-(\d*)/.exec(request.headers.range ?? "");
+  const start = Number(range?.[1] ?? 0);
+  if (start >= length) {
+    response.writeHead(416, { "Content-Range": `bytes */${length}` }).end();
+    return undefined;
+  }
+  const end = range?.[2] ? Math.min(Number(range[2]) + 1, length) : length;
+  return { isRange: range !== null, start, end };
 }
 
 /** Sends half of it, and hangs up when even a slow browser has read it. */

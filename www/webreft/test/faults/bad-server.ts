@@ -1,7 +1,7 @@
 /** A server of one file that misbehaves by a schedule: its n-th entry says how the n-th request is answered; after the last it behaves. */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { gzipSync } from "node:zlib";
-import { close, listen } from "../hub.js";
+import { close, listen, rangeAsked } from "../hub.js";
 import type { Random } from "./random.js";
 
 /** What is asked for, and how it goes wrong. */
@@ -167,15 +167,10 @@ export class BadServer {
       response.writeHead(200, { "Content-Length": file.length }).end();
       return;
     }
-    const range = /bytes=(\d+)-(\d*)/.exec(request.headers.range ?? "");
-    const start = Number(range?.[1] ?? 0);
-    if (start >= file.length) {
-      response.writeHead(416, { "Content-Range": `bytes */${file.length}` }).end();
-      return;
-    }
-    const end = range?.[2] ? Math.min(Number(range[2]) + 1, file.length) : file.length;
-    const asked = { file, isRange: range !== null, start, end };
-    const body = file.subarray(start, end);
+    const range = rangeAsked(request, response, file.length);
+    if (!range) return;
+    const asked = { file, ...range };
+    const body = file.subarray(range.start, range.end);
     const head = headOf(asked);
     if (!step) {
       send(response, head, body);
